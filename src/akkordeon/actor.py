@@ -1,0 +1,170 @@
+"""The port between actors and engines: all that either side may know of the other.
+
+An actor handles one message at a time and touches only its own state, so it needs no lock. Heavy work goes through
+`Context.compute`: **take, work, then**. The message is taken, `work` runs beside the actor, and `then` runs as the
+actor's own turn, in the order of asking. The next message is taken only while fewer than `computations` are
+outstanding, so a computation always starts from the newest state.
+
+Every engine keeps the following, and one suite of tests holds each to it:
+
+- `tell` is one way and never blocks. Messages of one sender to one receiver arrive in order; nothing is promised
+  between senders. A message may be lost when a peer dies.
+- `ask` is for small control messages from outside actors. It may overtake what was told, and always has a time limit.
+- An exception in `receive`, in `work` or in `then` ends the actor and reaches its watchers.
+- The receiver may keep what it received. Nobody writes into a tensor after sending it, or into one that was received.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
+
+__all__ = ["Actor", "Context", "Ended", "Engine", "Inbox", "Parcel", "Ref"]
+
+T = TypeVar("T")
+
+
+class Actor(ABC):
+    """Something that lives on an engine and answers messages, one at a time."""
+
+    @abstractmethod
+    def receive(self, message: object, context: "Context") -> object:
+        """Handle one message, in the actor's own turn. What it returns answers an `ask`; what it raises ends it."""
+
+
+class Parcel(ABC):
+    """A message that carries tensors, and can be taken apart for a wire."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def pack(self) -> tuple[tuple[object, ...], list[Any]]:
+        """Return a plain header (scalars, strings, tuples, refs) and a flat list of detached tensors."""
+
+    @classmethod
+    @abstractmethod
+    def unpack(cls, header: tuple[object, ...], tensors: list[Any]) -> Self:
+        """Put together again what `pack` took apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """From the engine, to each watcher, once: an actor has ended. `reason` is None when it was stopped."""
+
+    name: str
+    reason: BaseException | None
+
+
+class Ref(Protocol):
+    """The address of an actor. Can be passed around, sent and compared."""
+
+    @property
+    def name(self) -> str:
+        """The name the actor was spawned under."""
+
+    def tell(self, message: object) -> None:
+        """Send a message. Never blocks, never raises for a peer that has ended."""
+
+    def ask(self, message: object, *, timeout: float) -> Any:
+        """Send a message and wait at most `timeout` seconds for what `receive` returns.
+
+        For code outside actors only: inside one it would hold up a worker.
+
+        Raises:
+            NoAnswer: no answer came in time.
+            ActorFailed: the actor has ended, or ended while handling the message.
+        """
+
+
+class Inbox(Protocol):
+    """A mailbox for code outside actors: it can be told things, and can watch."""
+
+    @property
+    def ref(self) -> Ref:
+        """The address to give to actors."""
+
+    def take(self, *, timeout: float) -> Any:
+        """Return the next message, waiting at most `timeout` seconds (virtual ones in the stepped engine).
+
+        Raises:
+            NoAnswer: nothing came in time.
+        """
+
+    def close(self) -> None:
+        """Forget the inbox; what is told to it from now on is dropped."""
+
+
+class Context(Protocol):
+    """All that an actor may do besides handling messages."""
+
+    @property
+    def me(self) -> Ref:
+        """The actor's own address."""
+
+    @property
+    def random_lock(self) -> AbstractContextManager[object]:
+        """Hold this while drawing from the process-wide random generator of torch."""
+
+    def now(self) -> float:
+        """Seconds on a monotonic clock; virtual in the stepped engine."""
+
+    def tell_later(self, seconds: float, message: object) -> None:
+        """Tell the actor itself `message` in `seconds`. Cannot be called back."""
+
+    def compute(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Run `work` beside the actor, and `then` on what it returns as the actor's own turn.
+
+        `work` must touch no state of the actor. One computation per message.
+        """
+
+    def in_order(self, then: Callable[[], None]) -> None:
+        """Run `then` as the actor's own turn, after all computations asked for so far."""
+
+    def spawn(self, name: str, make: Callable[[], Actor], *, computations: int = 1, blocking: bool = False) -> Ref:
+        """As `Engine.spawn`."""
+
+    def find(self, name: str) -> Ref:
+        """As `Engine.find`."""
+
+    def watch(self, ref: Ref, watcher: Ref) -> None:
+        """As `Engine.watch`."""
+
+    def stop(self, ref: Ref) -> None:
+        """As `Engine.stop`."""
+
+
+class Engine(Protocol):
+    """Where actors run. Knows nothing of gates, sentinels or what messages mean."""
+
+    def spawn(self, name: str, make: Callable[[], Actor], *, computations: int = 1, blocking: bool = False) -> Ref:
+        """Start an actor, made by `make` where it will live, before its first message.
+
+        Args:
+            name: unique among the living actors of the engine.
+            make: what it raises ends the actor and reaches its watchers.
+            computations: how many computations the actor may have outstanding.
+            blocking: the actor may block for ever in `receive` (a data loader does), so it must not hold a worker.
+
+        Raises:
+            NameTaken: an actor of that name is alive.
+        """
+
+    def find(self, name: str) -> Ref:
+        """Return the living actor of that name.
+
+        Raises:
+            ActorNotFound: there is none; lists those that exist.
+        """
+
+    def watch(self, ref: Ref, watcher: Ref) -> None:
+        """Tell `watcher` `Ended` once, however the actor ends; at once if it has ended already."""
+
+    def stop(self, ref: Ref) -> None:
+        """End an actor after the turn it is in; unread messages and unfinished computations are dropped."""
+
+    def inbox(self, name: str) -> Inbox:
+        """Open a mailbox for code outside actors."""
+
+    def close(self) -> None:
+        """End all actors and give back what the engine took. Calling it again does nothing."""

@@ -1,0 +1,160 @@
+"""One actor's mailbox and the rule *take, work, then*, without threads or clocks: the same on every engine.
+
+A cell is not thread-safe. The engine that owns it calls `take` and `finish` under its own lock and runs what they
+return outside of it.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from akkordeon.actor import Actor, Context, Ref
+from akkordeon.errors import ActorFailed
+
+__all__ = ["Ask", "Cell", "Job", "Turn"]
+
+Turn = Callable[[], None]
+"""What an actor does in one go, alone with its state."""
+
+
+class Job:
+    """A place in the order of an actor's results: a computation, or a mark that must not overtake one."""
+
+    __slots__ = ("_then", "_value", "_work", "cell", "done")
+
+    def __init__(self, cell: "Cell", work: Callable[[], Any] | None, then: Callable[..., None]) -> None:
+        self.cell = cell
+        self._work = work
+        self._then = then
+        self._value: Any = None
+        self.done = work is None
+
+    @property
+    def computes(self) -> bool:
+        """Whether there is work in it."""
+        return self._work is not None
+
+    def run(self) -> None:
+        """Do the work, beside the actor."""
+        assert self._work is not None
+        self._value = self._work()
+
+    def conclude(self) -> None:
+        """Hand the result to the actor, in its own turn."""
+        if self._work is None:
+            self._then()
+        else:
+            self._then(self._value)
+
+
+class Ask:
+    """A question from outside, and the place where its answer goes."""
+
+    __slots__ = ("answer", "message")
+
+    def __init__(self, message: object) -> None:
+        self.message = message
+        self.answer: Future[Any] = Future()
+
+
+class Cell:
+    """An actor with its mailbox, its outstanding computations and those who watch it."""
+
+    def __init__(self, name: str, make: Callable[[], Actor], computations: int) -> None:
+        self.name = name
+        self.computations = computations
+        self.context: Context  # set by the engine, which alone can make one
+        self.mailbox: deque[object] = deque()
+        self.asks: deque[Ask] = deque()
+        self.watchers: list[Ref] = []
+        self.in_turn = False
+        self.ended = False
+        self.reason: BaseException | None = None
+        self._make: Callable[[], Actor] | None = make
+        self._actor: Actor | None = None
+        self._jobs: deque[Job] = deque()
+        self._computing = 0
+        self._asked: Job | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a turn to take."""
+        if self.in_turn or self.ended:
+            return False
+        if self._make is not None or self.asks or (self._jobs and self._jobs[0].done):
+            return True
+        return bool(self.mailbox) and self._computing < self.computations
+
+    def take(self) -> Turn:
+        """Begin the next turn: questions first, then results in the order of asking, then new messages."""
+        self.in_turn = True
+        if self._make is not None:
+            return self._start
+        if self.asks:
+            ask = self.asks.popleft()
+            return lambda: self._answer(ask)
+        if self._jobs and self._jobs[0].done:
+            job = self._jobs.popleft()
+            self._computing -= job.computes
+            return job.conclude
+        message = self.mailbox.popleft()
+        return lambda: self._receive(message)
+
+    def finish(self) -> Job | None:
+        """End the turn; return the computation that it asked for, to be run by whoever has time."""
+        self.in_turn = False
+        job, self._asked = self._asked, None
+        return job
+
+    def end(self, reason: BaseException | None) -> None:
+        """Drop everything that waits; whoever asked gets an error."""
+        self.ended, self.reason = True, reason
+        for ask in self.asks:
+            ask.answer.set_exception(self.failure())
+        self.asks.clear()
+        self.mailbox.clear()
+        self._jobs.clear()
+        self._actor = self._make = None
+
+    def failure(self) -> ActorFailed:
+        """Say that the actor has ended, and why."""
+        error = ActorFailed(f"{self.name} has ended" + (f": {self.reason!r}" if self.reason else ""))
+        error.__cause__ = self.reason
+        return error
+
+    # What a context does for the actor, in its turn.
+
+    def compute(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Note the one computation that a message may ask for."""
+        if self._asked is not None:
+            raise RuntimeError(f"{self.name} asked for two computations in one turn; a message may ask for one")
+        self._asked = Job(self, work, then)
+        self._jobs.append(self._asked)
+        self._computing += 1
+
+    def in_order(self, then: Callable[[], None]) -> None:
+        """Note something to do after all computations asked for so far."""
+        self._jobs.append(Job(self, None, then))
+
+    def _start(self) -> None:
+        assert self._make is not None
+        make, self._make = self._make, None
+        self._actor = make()
+
+    def _receive(self, message: object) -> None:
+        if (actor := self._actor) is not None:  # else it was stopped between taking the message and now
+            actor.receive(message, self.context)
+
+    def _answer(self, ask: Ask) -> None:
+        if (actor := self._actor) is None:
+            ask.answer.set_exception(self.failure())
+            return
+        try:
+            value = actor.receive(ask.message, self.context)
+        except BaseException as error:
+            failure = ActorFailed(f"{self.name} failed while answering {type(ask.message).__name__}: {error!r}")
+            failure.__cause__ = error
+            ask.answer.set_exception(failure)
+            raise
+        ask.answer.set_result(value)

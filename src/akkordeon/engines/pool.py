@@ -1,0 +1,164 @@
+"""The threads of the embedded engine: workers that take turns, lanes in which actors wait for one, and a clock."""
+
+import heapq
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from akkordeon.actor import Actor, Ref
+from akkordeon.engines.cell import Cell, Job, Turn
+
+__all__ = ["Clock", "Lane", "Seat", "Worker"]
+
+FAIRNESS = 16
+"""Hand-overs in a row before a worker looks at what others left waiting."""
+
+
+class Seat(Cell):
+    """A cell with its place in line: the lane it waits in, and whether it waits there now."""
+
+    def __init__(self, name: str, make: Callable[[], Actor], computations: int, lane: "Lane") -> None:
+        super().__init__(name, make, computations)
+        self.lane = lane
+        self.queued = False
+
+
+class Lane:
+    """Actors with a turn to take, and the workers that wait for one."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self.ready: deque[Seat] = deque()
+        self.closed = False
+        self._wake = threading.Condition(lock)
+
+    def put(self, seat: Seat) -> None:
+        """Add an actor and wake a worker, if one sleeps. Call it with the lock held."""
+        self.ready.append(seat)
+        self._wake.notify()
+
+    def get(self) -> Seat | None:
+        """Wait for an actor with a turn to take; None when the lane is closed."""
+        with self._wake:
+            while not self.ready:
+                if self.closed:
+                    return None
+                self._wake.wait()
+            return self.ready.popleft()
+
+    def close(self) -> None:
+        """Let the workers go home. Call it with the lock held."""
+        self.closed = True
+        self._wake.notify_all()
+
+
+class Dispatcher(Protocol):
+    """What a worker needs of its engine."""
+
+    def begin_turn(self, seat: Seat) -> Turn | None:
+        """Take the next turn of an actor, if it still has one."""
+
+    def finish_turn(self, seat: Seat) -> Job | None:
+        """End it; return the computation that it asked for."""
+
+    def finish_job(self, seat: Seat, job: Job) -> None:
+        """Note that a computation is done."""
+
+    def hand_over(self, seat: Seat) -> None:
+        """Leave an actor to any worker that has time."""
+
+    def end(self, seat: Seat, reason: BaseException | None) -> None:
+        """End an actor and tell its watchers."""
+
+
+class Worker(threading.Thread):
+    """Takes turns of actors of one lane, and runs the computations they ask for."""
+
+    def __init__(self, engine: Dispatcher, lane: Lane, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.lane = lane
+        self.next: Seat | None = None
+        self.doing = "nothing"
+        self._engine = engine
+        self._in_a_row = 0
+
+    def run(self) -> None:
+        """Take turns until the lane is closed."""
+        while (seat := self._pick()) is not None:
+            self.doing = seat.name
+            turn = self._engine.begin_turn(seat)
+            if turn is not None and self._guarded(turn, seat):
+                job = self._engine.finish_turn(seat)
+                if job is not None:
+                    self._leave_next()
+                    if self._guarded(job.run, seat):
+                        self._engine.finish_job(seat, job)
+            self.doing = "nothing"
+
+    def _pick(self) -> Seat | None:
+        seat, self.next = self.next, None
+        self._in_a_row += 1
+        if seat is not None and (self._in_a_row <= FAIRNESS or not self.lane.ready):
+            return seat
+        self._in_a_row = 0
+        if seat is not None:
+            self._engine.hand_over(seat)
+        return self.lane.get()
+
+    def _leave_next(self) -> None:
+        """A computation comes first, so somebody else should go on with the actor that was kept."""
+        seat, self.next = self.next, None
+        if seat is not None:
+            self._engine.hand_over(seat)
+
+    def _guarded(self, step: Callable[[], None], seat: Seat) -> bool:
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the watchers must learn of it
+            self._engine.end(seat, error)
+            return False
+        return True
+
+
+class Clock:
+    """Tells messages when they are due, on a thread that sleeps in between."""
+
+    def __init__(self) -> None:
+        self._wake = threading.Condition()
+        self._due: list[tuple[float, int, Ref, object]] = []
+        self._number = itertools.count()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def add(self, seconds: float, ref: Ref, message: object) -> None:
+        """Tell `ref` `message` in `seconds`."""
+        with self._wake:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="akkordeon clock", daemon=True)
+                self._thread.start()
+            heapq.heappush(self._due, (time.monotonic() + seconds, next(self._number), ref, message))
+            self._wake.notify()
+
+    def close(self) -> None:
+        """Drop what is not due yet, and end the thread."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (due := self._wait()) is not None:
+            ref, message = due
+            ref.tell(message)
+
+    def _wait(self) -> tuple[Ref, object] | None:
+        with self._wake:
+            while not self._closed:
+                left = self._due[0][0] - time.monotonic() if self._due else None
+                if left is not None and left <= 0:
+                    return heapq.heappop(self._due)[2:]
+                self._wake.wait(left)
+            return None

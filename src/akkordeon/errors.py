@@ -1,0 +1,74 @@
+"""What can go wrong, and whose doing it was.
+
+AkkordeonError
+├── WiringError           gates, sentinels or settings that cannot work together      (yours)
+├── ActorNotFound         no actor of that name; lists those that exist               (yours)
+├── NameTaken             an actor of that name exists already                        (yours)
+├── SharedTensorWritten   a tensor was written after it was sent, or once received    (yours)
+├── NoAnswer              nobody answered within a time limit                         (outside)
+├── ActorFailed           an actor raised; `__cause__` is the original                (outside)
+├── BatchRefused          a gate could not compute a batch; names gate and batch      (outside)
+├── BatchLost             a batch did not come back within its time limit             (outside)
+├── SentinelFailed        loader, loss or metric of a sentinel failed                 (outside)
+└── DataUnavailable       a data set could not be fetched or is damaged               (outside)
+
+A message says what happened, with which value, where (gate, sentinel, batch), and what to do.
+"""
+
+__all__ = [
+    "ActorFailed",
+    "ActorNotFound",
+    "AkkordeonError",
+    "BatchLost",
+    "BatchRefused",
+    "DataUnavailable",
+    "NameTaken",
+    "NoAnswer",
+    "SentinelFailed",
+    "SharedTensorWritten",
+    "WiringError",
+]
+
+
+class AkkordeonError(Exception):
+    """Base of all errors that akkordeon raises on its own account."""
+
+
+class WiringError(AkkordeonError, ValueError):
+    """Gates, sentinels or settings that cannot work together."""
+
+
+class ActorNotFound(AkkordeonError, LookupError):
+    """No actor of that name; the message lists those that exist."""
+
+
+class NameTaken(AkkordeonError, ValueError):
+    """An actor of that name exists already."""
+
+
+class SharedTensorWritten(AkkordeonError):
+    """Somebody wrote into a tensor that had been sent, or that had been received."""
+
+
+class NoAnswer(AkkordeonError, TimeoutError):
+    """Nobody answered within the time limit."""
+
+
+class ActorFailed(AkkordeonError):
+    """An actor raised and has ended; `__cause__` is what it raised."""
+
+
+class BatchRefused(AkkordeonError):
+    """A gate could not compute a batch; its weights are untouched. `__cause__` is what its module raised."""
+
+
+class BatchLost(AkkordeonError):
+    """A batch did not come back within its time limit."""
+
+
+class SentinelFailed(AkkordeonError):
+    """The loader, the loss or a metric of a sentinel failed; `__cause__` is the original, where there is one."""
+
+
+class DataUnavailable(AkkordeonError):
+    """A data set could not be fetched, or what was found is damaged."""
