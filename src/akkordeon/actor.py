@@ -10,7 +10,9 @@ Every engine keeps the following, and one suite of tests holds each to it:
 - `tell` is one way and never blocks. Messages of one sender to one receiver arrive in order; nothing is promised
   between senders. A message may be lost when a peer dies.
 - `ask` is for small control messages from outside actors. It may overtake what was told, and always has a time limit.
-- An exception in `receive`, in `work` or in `then` ends the actor and reaches its watchers.
+- An exception in `receive`, in `work` or in `then` ends the actor and reaches its watchers. That news may overtake
+  what the actor told last. Those it spawned live on.
+- A message is an immutable plain value of an importable class, or a `Parcel` if it carries tensors.
 - The receiver may keep what it received. Nobody writes into a tensor after sending it, or into one that was received.
 """
 
@@ -40,7 +42,10 @@ class Parcel(ABC):
 
     @abstractmethod
     def pack(self) -> tuple[tuple[object, ...], list[Any]]:
-        """Return a plain header (scalars, strings, tuples, refs) and a flat list of detached tensors."""
+        """Return a plain header (scalars, strings, tuples, refs) and a flat list of detached tensors.
+
+        Of a tensor travel its values, shape and type; no graph, and not whether it requires a gradient.
+        """
 
     @classmethod
     @abstractmethod
@@ -50,14 +55,20 @@ class Parcel(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """From the engine, to each watcher, once: an actor has ended. `reason` is None when it was stopped."""
+    """From the engine, to each watcher, once: an actor has ended.
 
-    name: str
+    Args:
+        actor: which.
+        reason: what it raised, or an `ActorFailed` with its type and text where the original cannot travel; None when
+            it was stopped.
+    """
+
+    actor: "Ref"
     reason: BaseException | None
 
 
 class Ref(Protocol):
-    """The address of an actor. Can be passed around, sent and compared."""
+    """The address of an actor. Can be passed around, sent, compared and hashed."""
 
     @property
     def name(self) -> str:
@@ -104,7 +115,7 @@ class Context(Protocol):
 
     @property
     def random_lock(self) -> AbstractContextManager[object]:
-        """Hold this while drawing from the process-wide random generator of torch."""
+        """Hold this while drawing from torch's random generator, which all actors of a process share."""
 
     def now(self) -> float:
         """Seconds on a monotonic clock; virtual in the stepped engine."""
@@ -161,7 +172,10 @@ class Engine(Protocol):
         """Tell `watcher` `Ended` once, however the actor ends; at once if it has ended already."""
 
     def stop(self, ref: Ref) -> None:
-        """End an actor after the turn it is in; unread messages and unfinished computations are dropped."""
+        """End an actor after the turn it is in; unread messages and unfinished computations are dropped.
+
+        Whoever called this sees it ended from now on; others may have to wait for that news.
+        """
 
     def inbox(self, name: str) -> Inbox:
         """Open a mailbox for code outside actors."""

@@ -75,6 +75,8 @@ class Fragile(Actor):
     def receive(self, message: object, context: Context) -> object:
         if message == Fail("receive"):
             raise ValueError("in receive")
+        if message == Fail("exit"):
+            raise SystemExit(3)
         if message == Fail("work"):
             context.compute(partial(_raise, "in work"), _ignore)
         if message == Fail("then"):
@@ -262,7 +264,7 @@ def test_an_exception_ends_the_actor_and_reaches_each_watcher_once(engine: Engin
     for box in (inbox, second):
         ended = box.take(timeout=SOON)
         assert isinstance(ended, Ended)
-        assert ended.name == "fragile"
+        assert ended.actor == fragile
         assert isinstance(ended.reason, ValueError)
         with pytest.raises(NoAnswer):
             box.take(timeout=0.05)
@@ -276,18 +278,37 @@ def test_an_actor_that_cannot_be_made_has_ended(engine: Engine, inbox: Inbox) ->
     assert str(ended.reason) == "in make"
 
 
+def test_even_an_exit_in_an_actor_only_ends_the_actor(engine: Engine, inbox: Inbox) -> None:
+    fragile = engine.spawn("fragile", Fragile)
+    engine.watch(fragile, inbox.ref)
+    fragile.tell(Fail("exit"))
+    (ended,) = take(inbox, 1)
+    assert isinstance(ended, Ended)
+    assert isinstance(ended.reason, SystemExit)
+
+
+def test_news_of_an_end_tell_actors_of_one_name_apart(engine: Engine, inbox: Inbox) -> None:
+    first = engine.spawn("fragile", Fragile)
+    engine.watch(first, inbox.ref)
+    engine.stop(first)
+    second = engine.spawn("fragile", Fragile)
+    assert take(inbox, 1) == [Ended(first, None)]
+    assert first != second
+    assert len({first, second, engine.find("fragile")}) == 2
+
+
 def test_watching_an_actor_that_has_ended_tells_at_once(engine: Engine, inbox: Inbox) -> None:
     fragile = engine.spawn("fragile", Fragile)
     engine.stop(fragile)
     engine.watch(fragile, inbox.ref)
-    assert take(inbox, 1) == [Ended("fragile", None)]
+    assert take(inbox, 1) == [Ended(fragile, None)]
 
 
 def test_stopping_tells_the_watchers_no_reason(engine: Engine, inbox: Inbox) -> None:
     fragile = engine.spawn("fragile", Fragile)
     engine.watch(fragile, inbox.ref)
     engine.stop(fragile)
-    assert take(inbox, 1) == [Ended("fragile", None)]
+    assert take(inbox, 1) == [Ended(fragile, None)]
 
 
 def test_telling_an_actor_that_has_ended_does_not_raise(engine: Engine) -> None:
@@ -362,7 +383,9 @@ def test_actors_spawn_find_watch_and_stop(engine: Engine, inbox: Inbox) -> None:
     parent.tell("spawn")
     assert take(inbox, 1) == [True]
     parent.tell("stop")
-    assert take(inbox, 1) == [Ended("child", None)]
+    (ended,) = take(inbox, 1)
+    assert isinstance(ended, Ended)
+    assert (ended.actor.name, ended.reason) == ("child", None)
 
 
 def test_a_ref_can_be_sent_and_used(engine: Engine, inbox: Inbox) -> None:
@@ -383,7 +406,7 @@ def test_tensors_arrive_as_they_were_sent(engine: Engine, inbox: Inbox) -> None:
 
 
 def test_an_inbox_says_when_nothing_came(engine: Engine, inbox: Inbox) -> None:
-    with pytest.raises(NoAnswer, match="nothing came to the test within 0.02 s"):
+    with pytest.raises(NoAnswer, match=r"nothing came to the test within 0\.02 s"):
         inbox.take(timeout=0.02)
 
 

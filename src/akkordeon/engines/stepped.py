@@ -29,6 +29,7 @@ __all__ = ["Stepped"]
 logger = logging.getLogger(__name__)
 
 OUTSIDE = "outside"
+ENGINE = "engine"
 
 
 class Stepped:
@@ -82,7 +83,7 @@ class Stepped:
         """See `akkordeon.actor.Engine.watch`."""
         assert isinstance(ref, _Ref)
         if ref.cell.ended:
-            watcher.tell(Ended(ref.name, ref.cell.reason))
+            watcher.tell(Ended(ref, ref.cell.reason))
         else:
             ref.cell.watchers.append(watcher)
 
@@ -192,7 +193,9 @@ class Stepped:
         before, self._current = self._current, cell.name
         try:
             step()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the watchers must learn of it
+        except KeyboardInterrupt:  # the user's, who waits outside
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the watchers must learn of it
             self._end(cell, error)
             return False
         finally:
@@ -207,8 +210,10 @@ class Stepped:
         watchers, cell.watchers = cell.watchers, []
         if reason is not None and not watchers:
             logger.error("%s has failed, and nobody watched it", cell.name, exc_info=reason)
+        before, self._current = self._current, ENGINE  # a route of its own: the news may overtake the actor's messages
         for watcher in watchers:
-            watcher.tell(Ended(cell.name, reason))
+            watcher.tell(Ended(cell.context.me, reason))
+        self._current = before
 
     def _note(self, event: str, cell: Cell, message: object) -> None:
         self._digest.update(f"{self.time:.9f} {event} {cell.name} {type(message).__name__}\n".encode())

@@ -86,7 +86,7 @@ class Threads:
             if not ref.seat.ended:
                 ref.seat.watchers.append(watcher)
                 return
-        watcher.tell(Ended(ref.name, ref.seat.reason))
+        watcher.tell(Ended(ref, ref.seat.reason))
 
     def stop(self, ref: Ref) -> None:
         """See `akkordeon.actor.Engine.stop`."""
@@ -182,7 +182,7 @@ class Threads:
         if reason is not None and not watchers:
             logger.error("%s has failed, and nobody watched it", seat.name, exc_info=reason)
         for watcher in watchers:
-            watcher.tell(Ended(seat.name, reason))
+            watcher.tell(Ended(seat.context.me, reason))
 
     def _schedule(self, seat: Seat) -> None:
         seat.queued = True

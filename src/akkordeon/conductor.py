@@ -1,0 +1,228 @@
+"""The one actor per network that starts gates, watches them, and knows who is attached.
+
+It is not on the way of any batch. Everything that users get to see goes through it as a numbered stream of events, so
+a watcher that comes late misses nothing of the last `MEMORY` events.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from akkordeon.actor import Actor, Context, Ended, Ref
+from akkordeon.errors import ActorFailed, WiringError
+from akkordeon.evaluation_actor import EvaluationActor
+from akkordeon.events import Departure, Event, Failure, Notice, Report
+from akkordeon.gate import Gate
+from akkordeon.gate_actor import GateActor
+from akkordeon.messages import Abort, Chain, Connect, Drain, Forget, Left, Start, Wire
+from akkordeon.sentinel import Sentinel, TrainingSentinel
+from akkordeon.training_actor import TrainingActor
+
+__all__ = ["Attach", "Conductor", "Detach", "Detached", "Open", "Roster", "Subscribe", "Unsubscribe", "Who"]
+
+MEMORY = 10_000
+"""Events kept for watchers that come late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """From outside, an ask: start the gates. Answered with their refs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """From outside, an ask: let a sentinel join. Answered with None, or with a `WiringError`."""
+
+    sentinel: Sentinel
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """From outside: let a sentinel leave; `reply_to` is told `Detached` when it has."""
+
+    sentinel: str
+    reply_to: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """From the conductor, to who asked for it: a sentinel has left, or was not there."""
+
+    sentinel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """From outside: tell `watcher` every event after that number, as a `Notice`."""
+
+    watcher: Ref
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """From outside: tell it nothing more."""
+
+    watcher: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """From outside, an ask: who is there? Answered with a `Roster`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Who is there, and whether the network has failed."""
+
+    cause: Exception | None
+    gates: tuple[Ref, ...]
+    sentinels: tuple[Ref, ...]
+
+
+@dataclass(slots=True)
+class _Attached:
+    sentinel: Sentinel
+    incarnation: int
+    ref: Ref
+    detachers: list[Ref]
+
+
+class Conductor(Actor):
+    """Starts gates, lets sentinels join and leave, and tells watchers what happens."""
+
+    def __init__(self, network: str, gates: Sequence[Gate]) -> None:
+        self._network = network
+        self._gates = tuple(gates)
+        self._refs: list[Ref] = []
+        self._attached: dict[str, _Attached] = {}
+        self._incarnations = 0
+        self._cause: Exception | None = None
+        self._events: deque[Notice] = deque(maxlen=MEMORY)
+        self._count = 0
+        self._watchers: list[Ref] = []
+
+    def receive(self, message: object, context: Context) -> object:
+        """Handle what sentinels, engine and the outside send."""
+        match message:
+            case Report():
+                self._publish(message)
+            case Left():
+                self._left(message, context)
+            case Ended():
+                self._ended(message, context)
+            case Open():
+                return self._open(context)
+            case Attach():
+                return self._attach(message.sentinel, context)
+            case Detach():
+                self._detach(message)
+            case Subscribe():
+                self._subscribe(message)
+            case Unsubscribe():
+                self._watchers = [each for each in self._watchers if each != message.watcher]
+            case Who():
+                sentinels = tuple(each.ref for each in self._attached.values())
+                return Roster(self._cause, tuple(self._refs), sentinels)
+        return None
+
+    def _open(self, context: Context) -> tuple[Ref, ...]:
+        for gate in self._gates:
+            make = partial(GateActor, gate)
+            ref = context.spawn(f"gate {gate.name}", make, computations=gate.computations)
+            context.watch(ref, context.me)
+            self._refs.append(ref)
+        neighbours = [None, *self._refs, None]
+        for upstream, ref, downstream in zip(neighbours, self._refs, neighbours[2:], strict=False):
+            ref.tell(Connect(Wire(upstream, downstream)))
+        return tuple(self._refs)
+
+    # Sentinels come and go
+
+    def _attach(self, sentinel: Sentinel, context: Context) -> WiringError | None:
+        if self._cause is not None:
+            return WiringError(f"sentinel {sentinel.name!r} cannot join: the network has failed: {self._cause}")
+        if sentinel.name in self._attached:
+            names = ", ".join(self._attached)
+            return WiringError(
+                f"a sentinel named {sentinel.name!r} is attached; choose another name. Attached: {names}"
+            )
+        self._incarnations += 1
+        chain = Chain(self._refs[0], self._refs[-1], tuple(gate.name for gate in self._gates))
+        kind = TrainingActor if isinstance(sentinel, TrainingSentinel) else EvaluationActor
+        make = partial(kind, sentinel, chain, context.me, self._network, self._incarnations)
+        ref = context.spawn(f"sentinel {sentinel.name}", make)
+        context.watch(ref, context.me)
+        self._attached[sentinel.name] = _Attached(sentinel, self._incarnations, ref, [])
+        ref.tell(Start())
+        return None
+
+    def _detach(self, message: Detach) -> None:
+        attached = self._attached.get(message.sentinel)
+        if attached is None:
+            message.reply_to.tell(Detached(message.sentinel))
+        else:
+            attached.detachers.append(message.reply_to)
+            attached.ref.tell(Drain())
+
+    def _left(self, message: Left, context: Context) -> None:
+        attached = self._attached.get(message.sentinel)
+        if attached is not None and attached.incarnation == message.incarnation:
+            self._dismiss(attached, message.error, context)
+
+    def _dismiss(self, attached: _Attached, error: Exception | None, context: Context) -> None:
+        name = attached.sentinel.name
+        del self._attached[name]
+        context.stop(attached.ref)
+        for gate in self._refs:
+            gate.tell(Forget(name, attached.incarnation))
+        if error is not None:
+            self._publish(Failure(error))
+        self._publish(Departure(name, had_end=attached.sentinel.ends))
+        for detacher in attached.detachers:
+            detacher.tell(Detached(name))
+
+    # Failures
+
+    def _ended(self, message: Ended, context: Context) -> None:
+        for attached in self._attached.values():
+            if attached.ref == message.actor:
+                error = ActorFailed(f"{message.actor.name} failed: {message.reason!r}")
+                error.__cause__ = message.reason
+                self._dismiss(attached, error, context)
+                return
+        if message.actor in self._refs:
+            self._fail(message)
+
+    def _fail(self, ended: Ended) -> None:
+        """A gate has ended, so no batch can pass any more: all sentinels leave."""
+        self._refs = [gate for gate in self._refs if gate != ended.actor]
+        if self._cause is None:
+            self._cause = ActorFailed(
+                f"{ended.actor.name} has failed, and the network with it: {type(ended.reason).__name__}: {ended.reason}"
+            )
+            self._cause.__cause__ = ended.reason
+            self._publish(Failure(self._cause))
+        for attached in self._attached.values():
+            attached.ref.tell(Abort())
+
+    # Watchers
+
+    def _subscribe(self, message: Subscribe) -> None:
+        for notice in self._events:
+            if notice.number > message.after:
+                message.watcher.tell(notice)
+        message.watcher.tell(self._notice(0, None))
+        self._watchers.append(message.watcher)
+
+    def _publish(self, event: Event) -> None:
+        self._count += 1
+        notice = self._notice(self._count, event)
+        self._events.append(notice)
+        for watcher in self._watchers:
+            watcher.tell(notice)
+
+    def _notice(self, number: int, event: Event) -> Notice:
+        ending = sum(attached.sentinel.ends for attached in self._attached.values())
+        return Notice(number, event, len(self._attached), ending)

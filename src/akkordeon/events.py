@@ -1,0 +1,138 @@
+"""What a network tells those who watch it: reports, failures, who is there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from akkordeon.messages import GateStatus
+from akkordeon.tree import Tree
+
+__all__ = ["Departure", "Event", "Failure", "Kind", "Notice", "Report", "SentinelStatus", "Status"]
+
+Kind = Literal["train", "validate", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One epoch of one sentinel.
+
+    Args:
+        sentinel: whose.
+        kind: what the sentinel does.
+        epoch: number, from 1.
+        samples: how many went into the figures.
+        loss: mean over samples; NaN where there is no loss.
+        metrics: means over samples, by name.
+        seconds: from the epoch's first batch sent to its last one done.
+        staleness: mean over the epoch's updates, by gate, in the order of the chain.
+        skipped: batches, or updates at a gate, that did not count, by reason.
+        complete: False where the sentinel left in the middle of the epoch.
+        outputs: of a test sentinel, one per batch, in the order of the data.
+    """
+
+    sentinel: str
+    kind: Kind
+    epoch: int
+    samples: int
+    loss: float
+    metrics: Mapping[str, float]
+    seconds: float
+    staleness: Mapping[str, float] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    complete: bool = True
+    outputs: tuple[Tree, ...] = field(default=(), repr=False)
+
+    @property
+    def samples_per_second(self) -> float:
+        """Throughput of the epoch."""
+        return self.samples / self.seconds if self.seconds > 0 else 0.0
+
+    def __str__(self) -> str:
+        parts = [f"{self.sentinel:<11} epoch {self.epoch:4d}", f"loss {self.loss:.4f}"]
+        parts += [f"{name} {value:.4f}" for name, value in self.metrics.items()]
+        parts += [f" {self.seconds:.2f} s", f"{self.samples_per_second:.0f} samples/s"]
+        if self.staleness:
+            parts.append("staleness " + " ".join(f"{gate} {mean:.1f}" for gate, mean in self.staleness.items()))
+        if self.skipped:
+            parts.append("skipped " + ", ".join(f"{count} {reason}" for reason, count in self.skipped.items()))
+        if not self.complete:
+            parts.append("(incomplete)")
+        return "  ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A sentinel, or the whole network, has failed."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A sentinel has ended or left.
+
+    Args:
+        sentinel: which.
+        had_end: whether it would have ended by itself.
+    """
+
+    sentinel: str
+    had_end: bool
+
+
+Event = Report | Failure | Departure | None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """From the conductor, to a watcher: an event, and who is attached after it.
+
+    Args:
+        number: of the event, from 1; 0 and no event where it only says who is attached.
+        event: what happened.
+        attached: number of attached sentinels.
+        ending: how many of these will end by themselves.
+    """
+
+    number: int
+    event: Event
+    attached: int
+    ending: int
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelStatus:
+    """How a sentinel stands.
+
+    Args:
+        name: of the sentinel.
+        kind: what it does.
+        epoch: the latest it has begun; 0 before the first.
+        in_flight: batches it has out.
+        done: batches that came back, over all epochs.
+        draining: whether it is about to leave.
+    """
+
+    name: str
+    kind: Kind
+    epoch: int
+    in_flight: int
+    done: int
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a network stands.
+
+    Args:
+        state: "open", or "failed".
+        cause: of the failure.
+        gates: in the order of the chain; those that have ended are missing.
+        sentinels: in the order they were attached.
+    """
+
+    state: Literal["open", "failed"]
+    cause: Exception | None
+    gates: tuple[GateStatus, ...]
+    sentinels: tuple[SentinelStatus, ...]

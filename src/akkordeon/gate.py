@@ -1,0 +1,177 @@
+"""A gate: a named piece of the model with its own optimizer. `Gate` describes; `GateActor` (gate_actor.py) lives."""
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import Parameter, is_lazy
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from akkordeon.errors import WiringError
+from akkordeon.staleness import Compensation
+
+__all__ = ["Gate", "check_chain", "own_copy"]
+
+MakeOptimizer = Callable[[list[Parameter]], Optimizer]
+MakeScheduler = Callable[[Optimizer], LRScheduler]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Describes a gate. Describing starts nothing, and the module given is never changed: a network trains a copy.
+
+    Args:
+        name: unique in its network.
+        module: any module, however large. Takes one input (a tensor, or a tuple, list or dict of them) and returns
+            one, as in an `nn.Sequential`.
+        optimizer: makes the optimizer of the gate's parameters, such as `partial(SGD, lr=0.1)`; any whose `step` needs
+            no closure. None for a gate without trainable parameters.
+        compensation: makes up for stale gradients; one or several, applied in order.
+        scheduler: makes a scheduler of the optimizer; it steps once per update of this gate.
+        computations: how many batches the gate may compute at once, each on a worker.
+        activations: "stashed" keeps a batch's activations until its gradient comes, which is then exact, merely late.
+            "recomputed" keeps its input only, and runs the forward again at the live weights.
+        device: where the gate computes; None is where the module is.
+
+    Raises:
+        WiringError: something about it cannot work; says what, and what to do.
+    """
+
+    name: str
+    module: nn.Module
+    optimizer: MakeOptimizer | None = None
+    compensation: Compensation | Sequence[Compensation] = ()
+    scheduler: MakeScheduler | None = None
+    computations: int = 1
+    activations: Literal["stashed", "recomputed"] = "stashed"
+    device: torch.device | str | None = None
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "a gate")
+        if not isinstance(self.module, nn.Module):
+            given = type(self.module).__name__
+            raise WiringError(f"gate {self.name!r}: its module is a {given}; give it an nn.Module")
+        if self.computations < 1:
+            raise WiringError(f"gate {self.name!r}: computations must be at least 1, not {self.computations}")
+        if self.activations not in ("stashed", "recomputed"):
+            raise WiringError(
+                f"gate {self.name!r}: activations must be 'stashed' or 'recomputed', not {self.activations!r}"
+            )
+        self._check_compensations()
+        if lazy := [name for name, parameter in self.module.named_parameters() if is_lazy(parameter)]:
+            raise WiringError(
+                f"gate {self.name!r}: {lazy[0]!r} has no shape yet; run one batch through the module before, "
+                "so that its lazy parameters take shape"
+            )
+        self.make_optimizer(list(self.module.parameters()))
+
+    @property
+    def compensations(self) -> tuple[Compensation, ...]:
+        """The compensations, in the order they are applied."""
+        return (self.compensation,) if isinstance(self.compensation, Compensation) else tuple(self.compensation)
+
+    def make_optimizer(self, parameters: list[Parameter]) -> Optimizer | None:
+        """Make the optimizer of these parameters; None if none of them is trainable.
+
+        Raises:
+            WiringError: it cannot be used; says why.
+        """
+        trainable = [parameter for parameter in parameters if parameter.requires_grad]
+        if not trainable:
+            return None
+        if self.optimizer is None:
+            raise WiringError(
+                f"gate {self.name!r} has {sum(p.numel() for p in trainable)} trainable parameters and no optimizer: "
+                "give it one, such as partial(SGD, lr=0.1), or freeze them with requires_grad_(False)"
+            )
+        try:
+            optimizer = self.optimizer(parameters)
+        except Exception as error:
+            raise WiringError(f"gate {self.name!r}: its optimizer could not be made: {error}") from error
+        self._check_optimizer(optimizer, trainable)
+        return optimizer
+
+    def _check_optimizer(self, optimizer: Any, trainable: list[Parameter]) -> None:
+        kind = type(optimizer).__name__
+        if not isinstance(optimizer, Optimizer):
+            raise WiringError(f"gate {self.name!r}: its optimizer is a {kind}, not a torch.optim.Optimizer")
+        closure = inspect.signature(optimizer.step).parameters.get("closure")
+        if closure is not None and closure.default is inspect.Parameter.empty:
+            raise WiringError(
+                f"gate {self.name!r}: {kind}.step() needs a closure that computes the loss again, which a gate cannot "
+                "do: its loss is elsewhere. Use an optimizer without one, such as SGD, AdamW or RMSprop"
+            )
+        covered = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if not covered & {id(p) for p in trainable}:
+            raise WiringError(
+                f"gate {self.name!r}: its {kind} holds none of the gate's parameters; "
+                "make it of those it is called with, as partial(SGD, lr=0.1) does"
+            )
+
+    def _check_compensations(self) -> None:
+        for compensation in self.compensations:
+            if not isinstance(compensation, Compensation):
+                raise WiringError(
+                    f"gate {self.name!r}: {compensation!r} is no compensation; give one such as DelayCompensation()"
+                )
+            if compensation.needs_forward_weights and self.activations == "recomputed":
+                raise WiringError(
+                    f"gate {self.name!r}: {type(compensation).__name__} needs the weights of each batch's forward, "
+                    'which "recomputed" does not keep; use activations="stashed"'
+                )
+
+
+def check_chain(gates: Sequence[Gate]) -> None:
+    """Check that gates can be wired together.
+
+    Raises:
+        WiringError: none, two of one name, or a parameter that two gates share.
+    """
+    if not gates:
+        raise WiringError("a network needs at least one gate, and the list is empty")
+    for gate in gates:
+        if not isinstance(gate, Gate):
+            raise WiringError(f"a network is made of gates, and the list holds a {type(gate).__name__}")
+    names = [gate.name for gate in gates]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise WiringError(f"two gates are named {twice[0]!r}; give each a name of its own. Names: {', '.join(names)}")
+    _check_sharing(gates)
+
+
+def own_copy(module: nn.Module) -> nn.Module:
+    """Return a copy of a module that shares nothing with it.
+
+    Hooks such as the old `weight_norm` leave computed tensors on a module, which torch refuses to copy; they are
+    computed again at each forward, so the copy gets them without their history.
+    """
+    memo: dict[int, Any] = {}
+    for part in module.modules():
+        for value in vars(part).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(module, memo)
+
+
+def _check_sharing(gates: Iterable[Gate]) -> None:
+    owner: dict[int, tuple[str, str]] = {}
+    for gate in gates:
+        for name, parameter in gate.module.named_parameters():
+            if not parameter.numel():
+                continue
+            storage = parameter.untyped_storage().data_ptr()
+            other, its_name = owner.setdefault(storage, (gate.name, name))
+            if other != gate.name:
+                raise WiringError(
+                    f"gates {other!r} and {gate.name!r} share a parameter ({its_name!r} and {name!r}). "
+                    "A parameter has one owner: put both modules into one gate, or give each its own copy"
+                )
+
+
+def _check_name(name: str, whose: str) -> None:
+    if not isinstance(name, str) or not name or name != name.strip():
+        raise WiringError(f"the name of {whose} must be a word, not {name!r}")

@@ -1,0 +1,281 @@
+"""The life of a gate: forward, backward, update, and evaluation in between.
+
+Invariant: a gate's weights change only in `_update`, in the actor's own turn, after everything that can go wrong with
+a batch has gone right. A batch that cannot be computed is refused, and leaves no trace.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from akkordeon.actor import Actor, Context
+from akkordeon.data import all_finite
+from akkordeon.errors import BatchRefused
+from akkordeon.gate import Gate, own_copy
+from akkordeon.messages import (
+    NON_FINITE,
+    NOTHING_TO_LEARN,
+    Backward,
+    BatchId,
+    Connect,
+    Forget,
+    Forward,
+    GateStatus,
+    Refused,
+    Route,
+    StateOf,
+    StatusOf,
+    Validate,
+    Wire,
+)
+from akkordeon.replica import Gradients, Graph, RandomState, Replica, Trained
+from akkordeon.staleness import Arrival
+from akkordeon.tree import Tree, describe
+from akkordeon.versions import Buffers, Snapshot, Weights
+
+T = TypeVar("T")
+
+__all__ = ["GateActor"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """What is kept of a batch whose forward will be run again."""
+
+    x: Tree
+    buffers: Buffers
+    drew_from: RandomState | None
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What a gate keeps of a batch between its forward and its gradient."""
+
+    version: int
+    in_flight: int
+    saved: Graph | _Input | None = None
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Staleness of the updates so far, and gradients that were not applied, by reason."""
+
+    updates: int = 0
+    total: int = 0
+    largest: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def add(self, staleness: int) -> None:
+        self.updates += 1
+        self.total += staleness
+        self.largest = max(self.largest, staleness)
+
+
+class GateActor(Actor):
+    """A gate that lives: an actor around the weights, the optimizer and the batches in between."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._device = None if gate.device is None else torch.device(gate.device)
+        self._module = own_copy(gate.module).to(self._device)
+        self._weights = Weights(self._module)
+        self._optimizer = gate.make_optimizer(list(self._module.parameters()))
+        self._scheduler = gate.scheduler(self._optimizer) if self._optimizer and gate.scheduler else None
+        self._compensators = [each.start(self._weights.trainable) for each in gate.compensations]
+        self._wire = Wire(None, None)
+        self._idle: list[Replica] = []
+        self._table: dict[BatchId, _Entry] = {}
+        self._low: dict[tuple[str, int], int] = {}
+        self._tally = _Tally()
+
+    def receive(self, message: object, context: Context) -> object:
+        """Handle what neighbours, sentinels and the conductor send."""
+        match message:
+            case Forward():
+                self._forward(message, context)
+            case Backward():
+                self._backward(message, context)
+            case Validate():
+                self._validate(message, context)
+            case Connect():
+                self._connect(message, context)
+            case Forget():
+                context.in_order(partial(self._forget, message))
+            case StatusOf():
+                return self._status()
+            case StateOf():
+                return self._weights.state()
+        return None
+
+    def _connect(self, message: Connect, context: Context) -> None:
+        self._wire = message.wire
+        if not self._idle:
+            modules = [self._module, *(own_copy(self._module) for _ in range(self._gate.computations - 1))]
+            records = self._gate.activations == "recomputed"
+            self._idle = [
+                Replica(module, context.random_lock, device=self._device, records=records) for module in modules
+            ]
+
+    # Forward
+
+    def _forward(self, message: Forward, context: Context) -> None:
+        self._forget_below(message.route)
+        snapshot, buffers = self._weights.snapshot(), self._weights.buffers
+        entry = _Entry(snapshot.version, in_flight=len(self._table))
+        self._table[message.route.batch] = entry
+        replica = self._idle.pop()
+        wants_gradient = self._wire.upstream is not None
+        work = partial(replica.train, message.x, snapshot, buffers, wants_gradient=wants_gradient)
+        context.compute(partial(_caught, work), partial(self._forwarded, message, entry, replica, buffers))
+
+    def _forwarded(
+        self, message: Forward, entry: _Entry, replica: Replica, buffers: Buffers, result: Trained | Exception
+    ) -> None:
+        self._idle.append(replica)
+        if isinstance(result, Exception):
+            self._table.pop(message.route.batch, None)
+            self._refuse(message.route, describe(message.x), result)
+            return
+        if buffers:
+            self._weights.publish(buffers, result.buffers)
+        stashed = self._gate.activations == "stashed"
+        entry.saved = result.graph if stashed else _Input(message.x, buffers, result.drew_from)
+        self._send_on(Forward(message.route, result.output))
+
+    # Backward and update
+
+    def _backward(self, message: Backward, context: Context) -> None:
+        entry = self._table.pop(message.route.batch, None)
+        if entry is None or entry.saved is None:
+            self._tally.skipped["stray"] += 1
+        elif not message.gradients:
+            context.in_order(partial(self._send_back, message, (), NOTHING_TO_LEARN))
+        elif isinstance(entry.saved, Graph):
+            work = partial(entry.saved.gradients, message.gradients)
+            context.compute(partial(_caught, work), partial(self._backwarded, message, entry, None))
+        else:
+            replica = self._idle.pop()
+            work = partial(self._recompute, replica, entry.saved, self._weights.snapshot(), message.gradients)
+            context.compute(partial(_caught, work), partial(self._backwarded, message, entry, replica))
+
+    def _recompute(
+        self, replica: Replica, saved: _Input, snapshot: Snapshot, gradients: tuple[Tensor | None, ...]
+    ) -> Gradients:
+        """Run the forward again at other weights, and back through it. The buffers it leaves are thrown away."""
+        wants_gradient = self._wire.upstream is not None
+        again = replica.train(saved.x, snapshot, saved.buffers, wants_gradient=wants_gradient, replay=saved.drew_from)
+        return again.graph.gradients(gradients)
+
+    def _backwarded(
+        self, message: Backward, entry: _Entry, replica: Replica | None, result: Gradients | Exception
+    ) -> None:
+        if replica is not None:
+            self._idle.append(replica)
+        if isinstance(result, Exception):
+            self._refuse(message.route, "its gradient", result)
+            return
+        outcome = self._update(result, entry, message.route)
+        self._send_back(message, result.of_inputs, outcome)
+
+    def _update(self, result: Gradients, entry: _Entry, route: Route) -> int | str:
+        """Apply a gradient to the weights; return its staleness, or why it was not applied."""
+        if self._optimizer is None or all(gradient is None for gradient in result.of_weights):
+            return NOTHING_TO_LEARN
+        staleness = self._weights.version - entry.version
+        gradients = self._compensated(result.of_weights, entry, staleness, route)
+        if not result.finite or (self._compensators and not all_finite(gradients)):
+            self._tally.skipped[NON_FINITE] += 1
+            return NON_FINITE
+        self._weights.update(gradients, self._optimizer, self._scheduler)
+        self._tally.add(staleness)
+        return staleness
+
+    def _compensated(
+        self, gradients: list[Tensor | None], entry: _Entry, staleness: int, route: Route
+    ) -> list[Tensor | None]:
+        if not self._compensators:
+            return gradients
+        arrival = Arrival(
+            staleness=staleness,
+            now=self._weights.trainable,
+            then=entry.saved.snapshot.trainable if isinstance(entry.saved, Graph) else (),
+            version_forward=entry.version,
+            version_now=self._weights.version,
+            in_flight=entry.in_flight,
+            sentinel=route.batch.sentinel,
+            batch_size=route.size,
+        )
+        for compensator in self._compensators:
+            gradients = compensator.correct(gradients, arrival)
+        return gradients
+
+    # Evaluation
+
+    def _validate(self, message: Validate, context: Context) -> None:
+        replica = self._idle.pop()
+        work = partial(replica.evaluate, message.x, self._weights.snapshot(), self._weights.buffers)
+        context.compute(partial(_caught, work), partial(self._validated, message, replica))
+
+    def _validated(self, message: Validate, replica: Replica, result: Tree | Exception) -> None:
+        self._idle.append(replica)
+        if isinstance(result, Exception):
+            self._refuse(message.route, describe(message.x), result)
+        else:
+            self._send_on(Validate(message.route, result))
+
+    # Neighbours, and what is kept of sentinels
+
+    def _send_on(self, message: Forward | Validate) -> None:
+        (self._wire.downstream or message.route.home).tell(message)
+
+    def _send_back(self, message: Backward, gradients: tuple[Tensor | None, ...], outcome: int | str) -> None:
+        upstream = self._wire.upstream
+        trail = (*message.trail, outcome)
+        if upstream is None:
+            message.route.home.tell(Backward(message.route, (), trail))
+        else:
+            upstream.tell(Backward(message.route, gradients, trail))
+
+    def _refuse(self, route: Route, what: str, error: Exception) -> None:
+        upstream = self._wire.upstream
+        origin = "what the loader yields" if upstream is None else f"the output of {upstream.name}, which comes before"
+        refusal = BatchRefused(
+            f"gate {self._gate.name!r} cannot compute batch {route.batch}, {what}: {type(error).__name__}: {error}. "
+            f"Its weights are untouched. Check {origin}"
+        )
+        refusal.__cause__ = error
+        route.home.tell(Refused(route, refusal))
+
+    def _forget_below(self, route: Route) -> None:
+        batch = route.batch
+        whose = (batch.sentinel, batch.incarnation)
+        if route.low > self._low.get(whose, 0):
+            self._low[whose] = route.low
+            old = [b for b in self._table if (b.sentinel, b.incarnation) == whose and b.seq < route.low]
+            for each in old:
+                del self._table[each]
+
+    def _forget(self, message: Forget) -> None:
+        whose = (message.sentinel, message.incarnation)
+        self._low.pop(whose, None)
+        for batch in [b for b in self._table if (b.sentinel, b.incarnation) == whose]:
+            del self._table[batch]
+
+    def _status(self) -> GateStatus:
+        tally = self._tally
+        mean = tally.total / tally.updates if tally.updates else 0.0
+        skipped = dict(tally.skipped)
+        return GateStatus(self._gate.name, self._weights.version, len(self._table), mean, tally.largest, skipped)
+
+
+def _caught(work: Callable[[], T]) -> T | Exception:
+    """Run what may fail on a batch, and return the error as a value: the batch is refused, the gate lives on."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - a module may raise anything
+        return error

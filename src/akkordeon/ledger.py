@@ -1,0 +1,106 @@
+"""What a sentinel knows of its epochs: which batches came back, what they gave, and when an epoch is complete."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from akkordeon.events import Kind, Report
+from akkordeon.messages import NOTHING_TO_LEARN
+from akkordeon.metrics import Mean
+from akkordeon.tree import Tree
+
+__all__ = ["Epoch", "Ledger"]
+
+
+@dataclass(slots=True)
+class Epoch:
+    """One pass through the data, as far as it has come.
+
+    Args:
+        number: from 1.
+        began: when its first batch was sent, in seconds.
+        batches: how many it has; None as long as the loader has not ended.
+        done: how many came back.
+    """
+
+    number: int
+    began: float
+    batches: int | None = None
+    done: int = 0
+    samples: int = 0
+    figures: defaultdict[str, Mean] = field(default_factory=lambda: defaultdict(Mean))
+    staleness: defaultdict[str, Mean] = field(default_factory=lambda: defaultdict(Mean))
+    skipped: Counter[str] = field(default_factory=Counter)
+    outputs: dict[int, Tree] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its batches came back."""
+        return self.done == self.batches
+
+    def count(self, figures: Mapping[str, float], samples: int) -> None:
+        """Take in loss and metrics of a batch."""
+        self.samples += samples
+        for name, value in figures.items():
+            self.figures[name].add(value, samples)
+
+
+class Ledger:
+    """The epochs of one sentinel that are under way; several may overlap.
+
+    Args:
+        sentinel: its name.
+        kind: what it does.
+        metrics: names of the figures to report besides the loss.
+        gates: names, in the order of the chain.
+    """
+
+    def __init__(self, sentinel: str, kind: Kind, metrics: Sequence[str], gates: Sequence[str]) -> None:
+        self.done = 0
+        self.latest = 0
+        self._sentinel = sentinel
+        self._kind = kind
+        self._metrics = tuple(metrics)
+        self._gates = tuple(gates)
+        self._epochs: dict[int, Epoch] = {}
+
+    def epoch(self, number: int, now: float) -> Epoch:
+        """Return an epoch; the first call begins it."""
+        self.latest = max(self.latest, number)
+        return self._epochs.setdefault(number, Epoch(number, now))
+
+    def came_back(self, epoch: Epoch, trail: Sequence[int | str]) -> None:
+        """Note that a batch came back.
+
+        Args:
+            epoch: of the batch.
+            trail: what each gate did with it, from the last gate on.
+        """
+        self.done += 1
+        epoch.done += 1
+        for gate, outcome in zip(reversed(self._gates), trail, strict=False):
+            if isinstance(outcome, int):
+                epoch.staleness[gate].add(outcome)
+            elif outcome != NOTHING_TO_LEARN:
+                epoch.skipped[f"{outcome} at {gate}"] += 1
+
+    def close(self, epoch: Epoch, now: float) -> Report:
+        """Forget an epoch and report on it."""
+        del self._epochs[epoch.number]
+        return Report(
+            sentinel=self._sentinel,
+            kind=self._kind,
+            epoch=epoch.number,
+            samples=epoch.samples,
+            loss=epoch.figures["loss"].value,
+            metrics={name: epoch.figures[name].value for name in self._metrics},
+            seconds=now - epoch.began,
+            staleness={gate: epoch.staleness[gate].value for gate in self._gates if gate in epoch.staleness},
+            skipped=dict(epoch.skipped),
+            complete=epoch.complete,
+            outputs=tuple(output for _, output in sorted(epoch.outputs.items())),
+        )
+
+    def unfinished(self) -> list[Epoch]:
+        """Return the epochs under way, oldest first."""
+        return sorted(self._epochs.values(), key=lambda epoch: epoch.number)

@@ -1,0 +1,274 @@
+"""Messages about batches, with sender, receiver and payload.
+
+The life of a batch:
+
+    provider ──Drawn──▶ sentinel ──Forward──▶ gate 1 ──Forward──▶ … ──▶ gate n ──Forward──▶ sentinel   loss
+                        sentinel ◀─Backward── gate 1 ◀─Backward── … ◀── gate n ◀─Backward── sentinel   gradient
+    validation:         sentinel ──Validate─▶ gate 1 ──Validate─▶ … ──▶ gate n ──Validate─▶ sentinel
+
+A batch is one token: it is at one place at any time. Targets stay with the sentinel. What leaves the last gate goes to
+the batch's `home`, and so does what leaves gate 1 on the way back: the batch is done. A gate that cannot compute a
+batch sends its home a `Refused`.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+from torch import Tensor
+
+from akkordeon.actor import Parcel, Ref
+from akkordeon.tree import Tree, flatten, rebuild
+
+__all__ = [
+    "NON_FINITE",
+    "NOTHING_TO_LEARN",
+    "Abort",
+    "Backward",
+    "BatchId",
+    "Chain",
+    "Connect",
+    "Drain",
+    "Draw",
+    "DrawFailed",
+    "Drawn",
+    "Exhausted",
+    "Forget",
+    "Forward",
+    "GateStatus",
+    "Left",
+    "Refused",
+    "Route",
+    "Start",
+    "StateOf",
+    "StatusOf",
+    "Validate",
+    "Wire",
+]
+
+
+NOTHING_TO_LEARN = "nothing to learn"
+"""In a trail: the gate has no trainable weights, or no gradient reached them. Not a fault, so not counted."""
+
+NON_FINITE = "non-finite"
+"""In a trail: the gradient held a NaN or an infinity, so it was not applied."""
+
+
+class BatchId(NamedTuple):
+    """Which batch: unique in a network for ever, since a sentinel that comes back has a new incarnation."""
+
+    network: str
+    sentinel: str
+    incarnation: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.seq} of sentinel {self.sentinel!r}"
+
+
+class Route(NamedTuple):
+    """What every data message says of its batch.
+
+    Args:
+        batch: which batch.
+        attempt: how often the sentinel has sent it, from 1.
+        low: the sentinel's oldest open batch; gates forget what they keep for older ones.
+        home: the sentinel.
+        size: number of samples.
+    """
+
+    batch: BatchId
+    attempt: int
+    low: int
+    home: Ref
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Onward(Parcel):
+    route: Route
+    x: Tree
+
+    def pack(self) -> tuple[tuple[object, ...], list[Tensor]]:
+        """See `Parcel.pack`."""
+        leaves, structure = flatten(self.x)
+        return (self.route, structure), leaves
+
+    @classmethod
+    def unpack(cls, header: tuple[object, ...], tensors: list[Tensor]) -> Self:
+        """See `Parcel.unpack`."""
+        route, structure = header
+        assert isinstance(route, Route)
+        return cls(route, rebuild(structure, tensors))
+
+
+@dataclass(frozen=True, slots=True)
+class Forward(_Onward):
+    """From the sentinel or a gate, downstream, in training: the input of the next gate, or the network's output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validate(_Onward):
+    """As `Forward`, in validation and test: nothing is kept, no gradient comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backward(Parcel):
+    """From the sentinel or a gate, upstream: a gradient for each tensor that the receiver had sent forward.
+
+    Args:
+        route: which batch.
+        gradients: one per tensor of the receiver's output, None where there is none (integers, unused outputs). Empty
+            when there is nothing to learn from: the receiver forgets the batch without an update. Empty also on the
+            way home from gate 1: nobody needs the gradient of the data.
+        trail: what the gates did so far, from the last one on: the staleness of the update, or why there was none.
+    """
+
+    route: Route
+    gradients: tuple[Tensor | None, ...]
+    trail: tuple[int | str, ...] = ()
+
+    def pack(self) -> tuple[tuple[object, ...], list[Tensor]]:
+        """See `Parcel.pack`."""
+        present = tuple(gradient is not None for gradient in self.gradients)
+        return (self.route, present, self.trail), [gradient for gradient in self.gradients if gradient is not None]
+
+    @classmethod
+    def unpack(cls, header: tuple[object, ...], tensors: list[Tensor]) -> Self:
+        """See `Parcel.unpack`."""
+        route, present, trail = header
+        assert isinstance(route, Route)
+        assert isinstance(present, tuple)
+        assert isinstance(trail, tuple)
+        rest = iter(tensors)
+        return cls(route, tuple(next(rest) if there else None for there in present), trail)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """From a gate, straight to the sentinel: the batch could not be computed, and the gate's weights are untouched."""
+
+    route: Route
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Who is up- and downstream of a gate; None is the sentinel that the batch came from."""
+
+    upstream: Ref | None
+    downstream: Ref | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What a sentinel knows of the gates: where batches enter on the way there and back, and all their names."""
+
+    first: Ref
+    last: Ref
+    gates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """From the conductor, to a gate: its neighbours."""
+
+    wire: Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """From the conductor, to a gate: a sentinel has left; keep nothing of it."""
+
+    sentinel: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateOf:
+    """From outside, an ask to a gate: its weights and buffers, by name, as copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusOf:
+    """From outside, an ask to a gate or a sentinel: how it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateStatus:
+    """How a gate stands.
+
+    Args:
+        name: of the gate.
+        version: updates applied so far.
+        open: batches that were forwarded and whose gradient has not come back.
+        staleness_mean: over all updates; 0 before the first.
+        staleness_max: over all updates.
+        skipped: gradients that were not applied, by reason.
+    """
+
+    name: str
+    version: int
+    open: int
+    staleness_mean: float
+    staleness_max: int
+    skipped: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """From a sentinel, to its provider: prepare that many batches."""
+
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """From a provider, to its sentinel: a batch of an epoch (from 1), as the loader yielded it."""
+
+    epoch: int
+    item: object
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """From a provider, to its sentinel: all batches of an epoch have been drawn, `batches` of them."""
+
+    epoch: int
+    batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrawFailed:
+    """From a provider, to its sentinel: the loader raised."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """From the conductor, to a sentinel: begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """From the conductor, to a sentinel: send nothing new, wait for what is in flight, then leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """From the conductor, to a sentinel: the network has failed; leave at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """From a sentinel, to the conductor: it has nothing in flight any more, and will send nothing.
+
+    Args:
+        sentinel: its name.
+        incarnation: which of that name.
+        error: why it failed; None if it did not.
+    """
+
+    sentinel: str
+    incarnation: int
+    error: Exception | None

@@ -1,0 +1,1 @@
+"""What the command line runs by name: gates, batches, loss and metrics in one module each."""

@@ -1,0 +1,249 @@
+"""Forward and backward of a gate's module as pure functions of frozen weights.
+
+A replica is a module object that computes with whatever weights it is given: the tensors of a snapshot are put into
+its parameter slots, and clones of the buffers into its buffer slots. A gate has one replica per computation that it
+may run at once, since slots are not thread-safe. Nothing here changes the gate.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from akkordeon.data import all_finite
+from akkordeon.tree import Structure, Tree, flatten, rebuild
+from akkordeon.versions import Buffers, Snapshot
+
+__all__ = ["Gradients", "Graph", "RandomState", "Replica", "Trained"]
+
+Slots = list[tuple[dict[str, Tensor | None], str, int]]
+"""Where tensors go: the dictionary of a submodule, the name in it, and which of the module's tensors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What a backward needs of a forward.
+
+    Args:
+        inputs: the tensors of the input, detached; those that a gradient is wanted of require one.
+        outputs: the tensors of the output, with their graph.
+        snapshot: the weights the forward used.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    snapshot: Snapshot
+
+    def gradients(self, of_outputs: Sequence[Tensor | None]) -> "Gradients":
+        """Return the gradients of the trainable weights and of the inputs.
+
+        Nothing is accumulated in a `.grad`, so backwards of several batches cannot mix.
+
+        Args:
+            of_outputs: one per output, None where there is none.
+        """
+        pairs = [(y, g) for y, g in zip(self.outputs, of_outputs, strict=True) if g is not None and y.requires_grad]
+        wanted = [x for x in self.inputs if x.requires_grad]
+        weights = self.snapshot.trainable
+        if not pairs or not (wanted or weights):
+            return Gradients([None] * len(weights), (), finite=True)
+        found = torch.autograd.grad(
+            [y for y, _ in pairs], [*weights, *wanted], [g for _, g in pairs], allow_unused=True
+        )
+        of_weights: list[Tensor | None] = list(found[: len(weights)])
+        rest = iter(found[len(weights) :])
+        of_inputs = tuple(next(rest) if x.requires_grad else None for x in self.inputs)
+        nothing = all(gradient is None for gradient in of_inputs)
+        return Gradients(of_weights, () if nothing else of_inputs, finite=all_finite(of_weights))
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """What a backward yields.
+
+    Args:
+        of_weights: one per trainable weight, None where there is none.
+        of_inputs: one per tensor of the input, None where there is none; empty if there is none at all.
+        finite: whether all those of the weights are.
+    """
+
+    of_weights: list[Tensor | None]
+    of_inputs: tuple[Tensor | None, ...]
+    finite: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training forward yields: the detached output, its graph, the buffers it left, and how to draw again."""
+
+    output: Tree
+    graph: Graph
+    buffers: Buffers
+    drew_from: "RandomState | None"
+
+
+class RandomState:
+    """A state of torch's process-wide generators: the CPU's, and the device's where there is one."""
+
+    def __init__(self, device: torch.device | None) -> None:
+        self._device = device if device is not None and device.type != "cpu" else None
+        self._cpu = torch.get_rng_state()
+        self._other: Tensor | None = None
+        if self._device is not None:
+            self._other = torch.get_device_module(self._device).get_rng_state(self._device)
+
+    def restore(self) -> None:
+        """Let the generators go on from here."""
+        torch.set_rng_state(self._cpu)
+        if self._device is not None:
+            torch.get_device_module(self._device).set_rng_state(self._other, self._device)
+
+    def same_as(self, other: "RandomState") -> bool:
+        """Whether nothing was drawn between the two."""
+        if not torch.equal(self._cpu, other._cpu):
+            return False
+        return self._other is None or other._other is None or torch.equal(self._other, other._other)
+
+
+class Replica:
+    """A module object that computes with the weights it is given, one computation at a time.
+
+    Args:
+        module: is changed; give each replica an object of its own.
+        random_lock: held over a forward that draws random numbers, since torch's generator is process-wide.
+        device: where the module is, None where it has not been moved.
+        records: whether forwards will be run again, so that the random numbers they draw must be known.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        random_lock: AbstractContextManager[object],
+        *,
+        device: torch.device | None = None,
+        records: bool = False,
+    ) -> None:
+        self._module = module
+        self._random_lock = random_lock
+        self._device = device
+        self._records = records
+        self._mode: bool | None = None
+        # What the first forward in each mode shows: whether it draws random numbers, and writes into its input.
+        self._draws: dict[bool, bool] = {}
+        self._writes_input: dict[bool, bool] = {}
+        self._parameter_slots = _slots(module, "_parameters", list(module.parameters()))
+        self._buffer_slots = _slots(module, "_buffers", list(module.buffers()))
+        self._buffer_names = [name for name, _ in module.named_buffers()]
+
+    def train(
+        self, x: Tree, snapshot: Snapshot, buffers: Buffers, *, wants_gradient: bool, replay: RandomState | None = None
+    ) -> Trained:
+        """Run the module forward in training mode.
+
+        Args:
+            x: the input, as it was received; is not written.
+            snapshot: the weights to use.
+            buffers: as they are to be found; are not written.
+            wants_gradient: whether the gradient of the input will be asked for.
+            replay: draw the same random numbers as the forward that drew from there.
+        """
+        leaves, structure = flatten(x)
+        inputs = tuple(self._fresh(leaf, wants_gradient=wants_gradient) for leaf in leaves)
+
+        def run() -> Tree:
+            return self._run(inputs, structure, snapshot, buffers, training=True)
+
+        output, drew_from = self._drawing(run, replay, training=True)
+        outputs, shape = flatten(output)
+        detached = rebuild(shape, [y.detach() for y in outputs])
+        return Trained(detached, Graph(inputs, tuple(outputs), snapshot), self._buffers_left(), drew_from)
+
+    @torch.no_grad()
+    def evaluate(self, x: Tree, snapshot: Snapshot, buffers: Buffers) -> Tree:
+        """Run the module forward in evaluation mode; nothing is kept, and buffers that it writes are thrown away."""
+        leaves, structure = flatten(x)
+        inputs = tuple(self._fresh(leaf, wants_gradient=False) for leaf in leaves)
+
+        def run() -> Tree:
+            return self._run(inputs, structure, snapshot, buffers, training=False)
+
+        return self._drawing(run, None, training=False)[0]
+
+    def _fresh(self, leaf: Tensor, *, wants_gradient: bool) -> Tensor:
+        fresh = leaf.detach().to(self._device)
+        return fresh.requires_grad_(wants_gradient and (fresh.is_floating_point() or fresh.is_complex()))
+
+    def _run(
+        self, inputs: Sequence[Tensor], structure: Structure, snapshot: Snapshot, buffers: Buffers, *, training: bool
+    ) -> Tree:
+        self._fill(snapshot, buffers)
+        if self._mode is not training:
+            self._module.train(training)
+            self._mode = training
+        known = self._writes_input.get(training)
+        given = inputs if known is False else [leaf.clone() for leaf in inputs]
+        before = [leaf._version for leaf in given]
+        output = self._module(rebuild(structure, given))
+        wrote = before != [leaf._version for leaf in given]
+        if known is False and wrote:
+            raise RuntimeError(
+                "the module wrote into its input, which it did not do at its first batch; clone it there"
+            )
+        self._writes_input[training] = wrote if known is None else known
+        return output
+
+    def _fill(self, snapshot: Snapshot, buffers: Buffers) -> None:
+        for slots, name, index in self._parameter_slots:
+            slots[name] = snapshot.tensors[index]
+        if self._buffer_slots:
+            clones = [buffers[name].clone() for name in self._buffer_names]
+            for slots, name, index in self._buffer_slots:
+                slots[name] = clones[index]
+
+    def _buffers_left(self) -> Buffers:
+        left = {self._buffer_names[index]: slots[name] for slots, name, index in self._buffer_slots}
+        return {name: buffer.detach() for name, buffer in left.items() if buffer is not None}
+
+    def _drawing(
+        self, run: Callable[[], Tree], replay: RandomState | None, *, training: bool
+    ) -> tuple[Tree, RandomState | None]:
+        """Run a forward, and return with it the random state it drew from, where that is asked for."""
+        if replay is not None:
+            with self._random_lock:
+                return self._replayed(run, replay), replay
+        known = self._draws.get(training)
+        if known is False and not self._records:
+            return run(), None
+        if known:
+            with self._random_lock:
+                before = RandomState(self._device) if self._records else None
+                return run(), before
+        with self._random_lock if known is None else nullcontext():
+            before = RandomState(self._device)
+            output = run()
+            drew = not RandomState(self._device).same_as(before)
+        self._draws[training] = drew
+        if drew and known is False:  # without the lock, so others may have drawn in between: once more, with it
+            return self._drawing(run, None, training=training)
+        return output, before if drew else None
+
+    def _replayed(self, run: Callable[[], Tree], replay: RandomState) -> Tree:
+        now = RandomState(self._device)
+        replay.restore()
+        try:
+            return run()
+        finally:
+            now.restore()
+
+
+def _slots(module: nn.Module, kind: str, tensors: Sequence[Tensor]) -> Slots:
+    """Find every place in a module that holds one of these tensors; one may be held in several."""
+    index = {id(tensor): number for number, tensor in enumerate(tensors)}
+    return [
+        (getattr(part, kind), name, index[id(tensor)])
+        for part in module.modules()
+        for name, tensor in getattr(part, kind).items()
+        if tensor is not None
+    ]

@@ -1,0 +1,309 @@
+"""The life of a sentinel: draw, send, take the output, count, report, leave.
+
+A batch is open from the moment it is sent until it is back. At most `in_flight` are; that window is the only
+back-pressure in a network. Every batch ends: it comes back, is refused, or is lost after the time limit.
+"""
+
+import zlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from akkordeon.actor import Actor, Context, Ended, Ref
+from akkordeon.data import as_pair, num_samples
+from akkordeon.errors import BatchLost, SentinelFailed
+from akkordeon.events import Report, SentinelStatus
+from akkordeon.judge import Judge
+from akkordeon.ledger import Epoch, Ledger
+from akkordeon.messages import (
+    Abort,
+    Backward,
+    BatchId,
+    Chain,
+    Drain,
+    Draw,
+    DrawFailed,
+    Drawn,
+    Exhausted,
+    Forward,
+    Left,
+    Refused,
+    Route,
+    Start,
+    StatusOf,
+    Validate,
+)
+from akkordeon.provider import Provider, Shelf
+from akkordeon.sentinel import Sentinel
+from akkordeon.tree import Tree
+
+__all__ = ["OpenBatch", "SentinelActor"]
+
+
+@dataclass(slots=True)
+class OpenBatch:
+    """A batch that is out; its figures are known once its output came."""
+
+    route: Route
+    epoch: Epoch
+    x: Tree
+    target: Tree
+    sent: float
+    figures: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    """To itself, periodically: look at the time limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Enough:
+    """To itself: the seconds that it should go on for are over."""
+
+
+class SentinelActor(Actor):
+    """What all sentinels do; how they begin, and what they do with an output, is up to each kind.
+
+    Args:
+        sentinel: describes it.
+        chain: where batches go.
+        conductor: who gets reports.
+        network: name of the network, for the ids of batches.
+        incarnation: tells sentinels of one name apart.
+    """
+
+    def __init__(self, sentinel: Sentinel, chain: Chain, conductor: Ref, network: str, incarnation: int) -> None:
+        self.sentinel = sentinel
+        self.chain = chain
+        self.judge = Judge(sentinel.loss, sentinel.metrics)
+        self.ledger = Ledger(sentinel.name, sentinel.kind, tuple(sentinel.metrics), chain.gates)
+        self.open: dict[int, OpenBatch] = {}
+        self.leaving = False
+        self.error: Exception | None = None
+        self.exhausted = 0
+        self._conductor = conductor
+        self._network = network
+        self._incarnation = incarnation
+        self._shelf = Shelf(max(4, 2 * sentinel.in_flight))
+        self._seq = 0
+        self._left = False
+        self._provider: Ref | None = None
+
+    # What each kind does in its own way
+
+    @abstractmethod
+    def begin(self, context: Context) -> None:
+        """Set timers, or begin a pass."""
+
+    @abstractmethod
+    def may_send(self, epoch: int) -> bool:
+        """Whether batches of an epoch may be sent now."""
+
+    @abstractmethod
+    def may_draw(self) -> bool:
+        """Whether more batches should be prepared."""
+
+    @abstractmethod
+    def send(self, batch: OpenBatch) -> None:
+        """Send a batch to the first gate."""
+
+    @abstractmethod
+    def take_output(self, batch: OpenBatch, output: Tree, context: Context) -> None:
+        """Do something with what the last gate yields."""
+
+    @abstractmethod
+    def take_back(self, batch: OpenBatch, trail: tuple[int | str, ...], context: Context) -> None:
+        """Do something with a batch that is through."""
+
+    def handle_own(self, message: object, context: Context) -> None:
+        """Handle messages that only this kind knows."""
+
+    # What all do
+
+    def receive(self, message: object, context: Context) -> object:
+        """Handle what provider, gates and conductor send."""
+        match message:
+            case Forward(route, x) | Validate(route, x):
+                if (batch := self.open.get(route.batch.seq)) is not None:
+                    self.take_output(batch, x, context)
+            case Backward(route, _, trail):
+                if (batch := self.open.get(route.batch.seq)) is not None:
+                    self.take_back(batch, trail, context)
+            case Drawn() | Exhausted() | DrawFailed():
+                self._take_answer(message, context)
+            case StatusOf():
+                return self._status()
+            case _:
+                self._handle_control(message, context)
+        self._go_on(context)
+        return None
+
+    def _handle_control(self, message: object, context: Context) -> None:
+        match message:
+            case Start():
+                self._start(context)
+            case _Tick():
+                self._check_time_limits(context)
+            case Drain() | _Enough():
+                self.leaving = True
+            case Refused():
+                self.open.pop(message.route.batch.seq, None)
+                self.fail(message.error)
+            case Abort():
+                self._leave(context)
+            case Ended():
+                self.fail(self.failure("its provider ended", message.reason))
+            case _:
+                self.handle_own(message, context)
+
+    def failure(self, what: str, cause: BaseException | None) -> SentinelFailed:
+        """Say what went wrong at this sentinel."""
+        text = f"sentinel {self.sentinel.name!r}: {what}"
+        if cause is not None:
+            text += f": {type(cause).__name__}: {cause}"
+        error = SentinelFailed(text)
+        error.__cause__ = cause
+        return error
+
+    def fail(self, error: Exception) -> None:
+        """Remember the first error, and leave as soon as nothing is in flight."""
+        self.error = self.error or error
+        self.leaving = True
+
+    def done(self, batch: OpenBatch, trail: tuple[int | str, ...], context: Context) -> None:
+        """Count a batch that came back, and report on its epoch if that is complete."""
+        del self.open[batch.route.batch.seq]
+        self.ledger.came_back(batch.epoch, trail)
+        if batch.epoch.complete:
+            self._close(batch.epoch, context)
+
+    def _start(self, context: Context) -> None:
+        sentinel = self.sentinel
+        seed = sentinel.seed
+        if seed is None:  # as far apart as names are, and the same in each run after torch.manual_seed
+            seed = (torch.initial_seed() + zlib.crc32(sentinel.name.encode())) % 2**63
+        make = partial(Provider, sentinel.data, context.me, sentinel.last_epoch, seed)
+        self._provider = context.spawn(f"provider {sentinel.name}", make, blocking=True)
+        context.watch(self._provider, context.me)
+        if sentinel.seconds is not None:
+            context.tell_later(sentinel.seconds, _Enough())
+        context.tell_later(self._tick, _Tick())
+        self.begin(context)
+
+    def _take_answer(self, answer: Drawn | Exhausted | DrawFailed, context: Context) -> None:
+        self._shelf.answered(context.now())
+        match answer:
+            case Drawn():
+                self._shelf.ready.append(answer)
+            case DrawFailed(error):
+                self.fail(self.failure(f"its loader raised after batch {self._seq + len(self._shelf.ready)}", error))
+            case Exhausted(epoch, 0):
+                remedy = "it must yield at least one batch, each time it is iterated"
+                self.fail(self.failure(f"its loader yielded no batch in epoch {epoch}; {remedy}", None))
+            case Exhausted():
+                self.exhausted += 1
+                ended = self.ledger.epoch(answer.epoch, context.now())
+                ended.batches = answer.batches
+                if ended.complete:
+                    self._close(ended, context)
+
+    def _go_on(self, context: Context) -> None:
+        """Send what may be sent, ask for more, and leave when there is nothing left to do."""
+        ready = self._shelf.ready
+        while ready and len(self.open) < self.sentinel.in_flight and self._sends(ready[0].epoch):
+            self._send(ready.popleft(), context)
+        draws = self._provider is not None and not self.leaving and self.may_draw()
+        if draws and (amount := self._shelf.order(context.now())):
+            assert self._provider is not None
+            self._provider.tell(Draw(amount))
+        if self.leaving and not self.open:
+            self._leave(context)
+
+    def _sends(self, epoch: int) -> bool:
+        return not self.leaving and self.may_send(epoch)
+
+    def _send(self, drawn: Drawn, context: Context) -> None:
+        seq, self._seq = self._seq, self._seq + 1
+        try:
+            x, target = as_pair(drawn.item, with_target=self.sentinel.kind != "test")
+            samples = num_samples(x, target)
+        except TypeError as error:
+            self.fail(self.failure(f"batch {seq} cannot be used", error))
+            return
+        low = next(iter(self.open), seq)
+        batch_id = BatchId(self._network, self.sentinel.name, self._incarnation, seq)
+        route = Route(batch_id, 1, low, context.me, samples)
+        epoch = self.ledger.epoch(drawn.epoch, context.now())
+        batch = self.open[seq] = OpenBatch(route, epoch, x, target, context.now())
+        self.send(batch)
+
+    def _close(self, epoch: Epoch, context: Context) -> None:
+        """Report on an epoch, and see whether it was the last."""
+        report = self.ledger.close(epoch, context.now())
+        if epoch.complete and epoch.samples == 0 and self.sentinel.kind == "train":
+            self.fail(self.failure(f"no batch of epoch {epoch.number} had a finite loss; check data and lr", None))
+        self._conductor.tell(report)
+        if self._is_last(report):
+            self.leaving = True
+
+    def _is_last(self, report: Report) -> bool:
+        if report.epoch == self.sentinel.last_epoch:
+            return True
+        try:
+            return self.sentinel.until is not None and bool(self.sentinel.until(report))
+        except Exception as error:  # noqa: BLE001 - the user's function may raise anything
+            self.fail(self.failure("its `until` raised", error))
+            return True
+
+    def _leave(self, context: Context) -> None:
+        if self._left:
+            return
+        self._left = self.leaving = True
+        if self.sentinel.kind == "train":
+            for epoch in self.ledger.unfinished():
+                if epoch.samples:
+                    self._conductor.tell(self.ledger.close(epoch, context.now()))
+        if self._provider is not None:
+            context.stop(self._provider)
+        self._conductor.tell(Left(self.sentinel.name, self._incarnation, self.error))
+
+    # Time limits
+
+    @property
+    def _tick(self) -> float:
+        return min(1.0, self.sentinel.time_limit / 4)
+
+    def _check_time_limits(self, context: Context) -> None:
+        if self._left:
+            return
+        context.tell_later(self._tick, _Tick())
+        now, limit = context.now(), self.sentinel.time_limit
+        oldest = next(iter(self.open.values()), None)
+        if oldest is not None and now - oldest.sent > limit:
+            self._lose(oldest, now - oldest.sent)
+            self._leave(context)
+        elif self._shelf.waiting and not self.open and not self.leaving and now - self._shelf.waiting_since > limit:
+            remedy = "raise time_limit if it needs longer"
+            self.fail(self.failure(f"its loader has yielded nothing for {limit:g} s; {remedy}", None))
+
+    def _lose(self, batch: OpenBatch, age: float) -> None:
+        self.fail(
+            BatchLost(
+                f"batch {batch.route.batch} has not come back after {age:.1f} s (time_limit is "
+                f"{self.sentinel.time_limit:g} s): a gate is slow or has lost it. Raise time_limit if gates need longer"
+            )
+        )
+
+    def _status(self) -> SentinelStatus:
+        return SentinelStatus(
+            name=self.sentinel.name,
+            kind=self.sentinel.kind,
+            epoch=self.ledger.latest,
+            in_flight=len(self.open),
+            done=self.ledger.done,
+            draining=self.leaving,
+        )

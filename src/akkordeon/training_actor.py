@@ -1,0 +1,87 @@
+"""A training sentinel that lives: outputs become gradients."""
+
+import logging
+import math
+
+from torch import Tensor
+
+from akkordeon.actor import Context
+from akkordeon.data import all_finite
+from akkordeon.messages import NON_FINITE, Backward, Forward
+from akkordeon.sentinel_actor import OpenBatch, SentinelActor
+from akkordeon.tree import Tree, flatten
+
+__all__ = ["TrainingActor"]
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 10
+"""Batches in a row with a non-finite loss or gradient, after which the sentinel fails."""
+
+
+class TrainingActor(SentinelActor):
+    """Sends without a pause between epochs, and a gradient back for each output."""
+
+    _bad_in_a_row = 0
+
+    def begin(self, context: Context) -> None:
+        """Wait for nothing."""
+
+    def may_send(self, epoch: int) -> bool:  # noqa: ARG002
+        """Make no pause between epochs."""
+        return True
+
+    def may_draw(self) -> bool:
+        """Draw on; the provider knows the last epoch."""
+        return True
+
+    def send(self, batch: OpenBatch) -> None:
+        """Send it forward."""
+        self.chain.first.tell(Forward(batch.route, batch.x))
+
+    def take_output(self, batch: OpenBatch, output: Tree, context: Context) -> None:  # noqa: ARG002
+        """Send the gradient of the loss back, or nothing where there is none to learn from."""
+        self.chain.last.tell(Backward(batch.route, self._gradients(batch, output)))
+
+    def take_back(self, batch: OpenBatch, trail: tuple[int | str, ...], context: Context) -> None:
+        """Count it."""
+        if batch.figures is not None:
+            batch.epoch.count(batch.figures, batch.route.size)
+        if self.error is None:
+            self._watch_non_finite(batch, trail)
+        self.done(batch, trail, context)
+
+    def _gradients(self, batch: OpenBatch, output: Tree) -> tuple[Tensor | None, ...]:
+        if self.error is not None:
+            return ()
+        try:
+            figures, gradients = self.judge.learn(output, batch.target)
+        except Exception as error:  # noqa: BLE001 - loss and metrics may raise anything
+            self.fail(self.failure(f"no loss for batch {batch.route.batch.seq}", error))
+            return ()
+        if not math.isfinite(figures["loss"]):
+            logger.warning("%s; the batch is skipped", self._diagnosis(batch, figures["loss"]))
+            batch.epoch.skipped["non-finite loss"] += 1
+            return ()
+        batch.figures = figures
+        return gradients
+
+    def _watch_non_finite(self, batch: OpenBatch, trail: tuple[int | str, ...]) -> None:
+        if batch.figures is not None and NON_FINITE not in trail:
+            self._bad_in_a_row = 0
+            return
+        self._bad_in_a_row += 1
+        if self._bad_in_a_row == PATIENCE:
+            last = "its gradient is not finite" if batch.figures else self._diagnosis(batch, math.nan)
+            self.fail(
+                self.failure(f"{PATIENCE} batches in a row could not be learned from; the last one: {last}", None)
+            )
+
+    def _diagnosis(self, batch: OpenBatch, loss: float) -> str:
+        finite = all_finite(leaf for leaf in flatten(batch.x)[0] if leaf.is_floating_point())
+        cause = (
+            "its input is finite, so the network has diverged: lower the learning rate, or clip the gradients"
+            if finite
+            else "its input holds NaN or infinity: check what the loader yields"
+        )
+        return f"batch {batch.route.batch} has a loss of {loss}; {cause}"
