@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 __all__ = ["Actor", "Context", "Ended", "Engine", "Inbox", "Parcel", "Ref"]
 
@@ -35,12 +35,10 @@ class Actor(ABC):
         """Handle one message, in the actor's own turn. What it returns answers an `ask`; what it raises ends it."""
 
 
-class Parcel(ABC):
+@runtime_checkable
+class Parcel(Protocol):
     """A message that carries tensors, and can be taken apart for a wire."""
 
-    __slots__ = ()
-
-    @abstractmethod
     def pack(self) -> tuple[tuple[object, ...], list[Any]]:
         """Return a plain header (scalars, strings, tuples, refs) and a flat list of detached tensors.
 
@@ -48,7 +46,6 @@ class Parcel(ABC):
         """
 
     @classmethod
-    @abstractmethod
     def unpack(cls, header: tuple[object, ...], tensors: list[Any]) -> Self:
         """Put together again what `pack` took apart."""
 

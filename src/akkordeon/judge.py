@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from akkordeon.data import to_device
+from akkordeon.differentiate import differentiate
 from akkordeon.metrics import Metrics
 from akkordeon.tree import Tree, describe, flatten, rebuild
 
@@ -39,7 +40,7 @@ class Judge:
                 "compute it from the output with differentiable operations"
             )
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
-        found = iter(torch.autograd.grad(value, wanted, allow_unused=True))
+        found = iter(differentiate([value], wanted, [torch.ones_like(value)]))
         gradients = tuple(next(found) if leaf.requires_grad else None for leaf in leaves)
         return {"loss": float(value.detach())} | self._others(output, target), gradients
 

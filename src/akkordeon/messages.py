@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 
 from torch import Tensor
 
-from akkordeon.actor import Parcel, Ref
+from akkordeon.actor import Ref
 from akkordeon.tree import Tree, flatten, rebuild
 
 __all__ = [
@@ -84,7 +84,7 @@ class Route(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Onward(Parcel):
+class _Onward:
     route: Route
     x: Tree
 
@@ -112,7 +112,7 @@ class Validate(_Onward):
 
 
 @dataclass(frozen=True, slots=True)
-class Backward(Parcel):
+class Backward:
     """From the sentinel or a gate, upstream: a gradient for each tensor that the receiver had sent forward.
 
     Args:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from akkordeon.data import all_finite
+from akkordeon.differentiate import differentiate
 from akkordeon.tree import Structure, Tree, flatten, rebuild
 from akkordeon.versions import Buffers, Snapshot
 
@@ -49,9 +50,7 @@ class Graph:
         weights = self.snapshot.trainable
         if not pairs or not (wanted or weights):
             return Gradients([None] * len(weights), (), finite=True)
-        found = torch.autograd.grad(
-            [y for y, _ in pairs], [*weights, *wanted], [g for _, g in pairs], allow_unused=True
-        )
+        found = differentiate([y for y, _ in pairs], [*weights, *wanted], [g for _, g in pairs])
         of_weights: list[Tensor | None] = list(found[: len(weights)])
         rest = iter(found[len(weights) :])
         of_inputs = tuple(next(rest) if x.requires_grad else None for x in self.inputs)
@@ -172,7 +171,9 @@ class Replica:
         return self._drawing(run, None, training=False)[0]
 
     def _fresh(self, leaf: Tensor, *, wants_gradient: bool) -> Tensor:
-        fresh = leaf.detach().to(self._device)
+        fresh = leaf.detach()
+        if self._device is not None:
+            fresh = fresh.to(self._device)
         return fresh.requires_grad_(wants_gradient and (fresh.is_floating_point() or fresh.is_complex()))
 
     def _run(

@@ -142,12 +142,16 @@ def _check(sentinel: Sentinel) -> None:
         raise WiringError(f"{who}: loss must be a callable of output and target, not {sentinel.loss!r}")
     if isinstance(sentinel.loss, nn.Module) and any(p.requires_grad for p in sentinel.loss.parameters()):
         raise WiringError(f"{who}: its loss has trainable parameters, which nobody would train; put them into a gate")
-    if sentinel.last_epoch == 1 and sentinel.epochs not in (None, 1):
-        raise WiringError(f"{who} makes one pass, so epochs={sentinel.epochs} cannot be; a validation needs `every`")
-    for name, metric in sentinel.metrics.items():
-        if not callable(metric):
-            raise WiringError(f"{who}: metric {name!r} must be a callable of output and target, not {metric!r}")
+    _check_metrics(who, sentinel.metrics)
     for setting in ("in_flight", "epochs", "seconds", "time_limit", "every"):
         value = getattr(sentinel, setting, None)
         if value is not None and not value > 0:
             raise WiringError(f"{who}: {setting} must be more than 0, not {value}")
+    if sentinel.last_epoch == 1 and sentinel.epochs not in (None, 1):
+        raise WiringError(f"{who} makes one pass, so epochs={sentinel.epochs} cannot be; a validation needs `every`")
+
+
+def _check_metrics(who: str, metrics: Metrics) -> None:
+    for name, metric in metrics.items():
+        if not callable(metric):
+            raise WiringError(f"{who}: metric {name!r} must be a callable of output and target, not {metric!r}")

@@ -52,17 +52,19 @@ class Weights:
         self.trainable = tuple(parameter for parameter in self.live if parameter.requires_grad)
         self.buffers: Buffers = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
         self.version = 0
+        self._all_trainable = len(self.trainable) == len(self.live)
         self._snapshot: Snapshot | None = None
 
     def snapshot(self) -> Snapshot:
         """Return the current version; the first call after an update clones the live weights."""
         if self._snapshot is None:
-            # A frozen parameter has no gradient, so no optimizer ever writes it: it needs no clone.
-            tensors = tuple(
-                parameter.detach().clone().requires_grad_() if parameter.requires_grad else parameter.detach()
-                for parameter in self.live
-            )
-            trainable = tuple(tensor for tensor in tensors if tensor.requires_grad)
+            with torch.no_grad():
+                # A frozen parameter has no gradient, so no optimizer ever writes it: it needs no clone.
+                tensors = tuple(
+                    parameter.clone().requires_grad_() if parameter.requires_grad else parameter.detach()
+                    for parameter in self.live
+                )
+            trainable = tensors if self._all_trainable else tuple(t for t in tensors if t.requires_grad)
             self._snapshot = Snapshot(self.version, tensors, trainable)
         return self._snapshot
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from akkordeon.actor import Actor, Context, Ended, Engine, Inbox, Parcel, Ref
+from akkordeon.actor import Actor, Context, Ended, Engine, Inbox, Ref
 from akkordeon.errors import ActorFailed, ActorNotFound, NameTaken, NoAnswer
 
 SOON = 10.0
@@ -35,7 +35,7 @@ class Flood:
     amount: int
 
 
-class Box(Parcel):
+class Box:
     def __init__(self, label: str, tensor: Tensor) -> None:
         self.label = label
         self.tensor = tensor
@@ -113,6 +113,7 @@ class Computer(Actor):
         else:
             self.outstanding += 1
             self.to.tell(("outstanding", self.outstanding))
+            assert isinstance(message, int)
             context.compute(partial(_square, message), self._done)
         self.in_turn = False
         return None

@@ -14,21 +14,21 @@ from akkordeon.errors import ActorFailed
 
 __all__ = ["Ask", "Cell", "Job", "Turn"]
 
-Turn = Callable[[], None]
-"""What an actor does in one go, alone with its state."""
+Turn = tuple[Callable[..., object], tuple[object, ...]]
+"""What an actor does in one go, alone with its state: a function and its arguments."""
 
 
 class Job:
     """A place in the order of an actor's results: a computation, or a mark that must not overtake one."""
 
-    __slots__ = ("_then", "_value", "_work", "cell", "done")
+    __slots__ = ("_work", "cell", "done", "result", "then")
 
     def __init__(self, cell: "Cell", work: Callable[[], Any] | None, then: Callable[..., None]) -> None:
         self.cell = cell
-        self._work = work
-        self._then = then
-        self._value: Any = None
+        self.then = then
+        self.result: tuple[Any, ...] = ()
         self.done = work is None
+        self._work = work
 
     @property
     def computes(self) -> bool:
@@ -38,14 +38,7 @@ class Job:
     def run(self) -> None:
         """Do the work, beside the actor."""
         assert self._work is not None
-        self._value = self._work()
-
-    def conclude(self) -> None:
-        """Hand the result to the actor, in its own turn."""
-        if self._work is None:
-            self._then()
-        else:
-            self._then(self._value)
+        self.result = (self._work(),)
 
 
 class Ask:
@@ -68,7 +61,6 @@ class Cell:
         self.mailbox: deque[object] = deque()
         self.asks: deque[Ask] = deque()
         self.watchers: list[Ref] = []
-        self.in_turn = False
         self.ended = False
         self.reason: BaseException | None = None
         self._make: Callable[[], Actor] | None = make
@@ -79,31 +71,25 @@ class Cell:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a turn to take."""
-        if self.in_turn or self.ended:
-            return False
-        if self._make is not None or self.asks or (self._jobs and self._jobs[0].done):
+        """Whether there is a turn to take, if the actor is in none."""
+        if self.mailbox and self._computing < self.computations:
             return True
-        return bool(self.mailbox) and self._computing < self.computations
+        return bool((self._jobs and self._jobs[0].done) or self.asks or self._make is not None)
 
     def take(self) -> Turn:
         """Begin the next turn: questions first, then results in the order of asking, then new messages."""
-        self.in_turn = True
-        if self._make is not None:
-            return self._start
-        if self.asks:
-            ask = self.asks.popleft()
-            return lambda: self._answer(ask)
+        if self.asks and self._make is None:
+            return self._answer, (self.asks.popleft(),)
         if self._jobs and self._jobs[0].done:
             job = self._jobs.popleft()
             self._computing -= job.computes
-            return job.conclude
-        message = self.mailbox.popleft()
-        return lambda: self._receive(message)
+            return job.then, job.result
+        if self._actor is None:
+            return self._start, ()
+        return self._actor.receive, (self.mailbox.popleft(), self.context)
 
     def finish(self) -> Job | None:
         """End the turn; return the computation that it asked for, to be run by whoever has time."""
-        self.in_turn = False
         job, self._asked = self._asked, None
         return job
 
@@ -141,10 +127,6 @@ class Cell:
         assert self._make is not None
         make, self._make = self._make, None
         self._actor = make()
-
-    def _receive(self, message: object) -> None:
-        if (actor := self._actor) is not None:  # else it was stopped between taking the message and now
-            actor.receive(message, self.context)
 
     def _answer(self, ask: Ask) -> None:
         if (actor := self._actor) is None:

@@ -2,20 +2,25 @@
 
 import torch
 
-__all__ = ["OneThread"]
+__all__ = ["OneThread", "use_one_thread"]
 
 
 class OneThread:
-    """Sets torch to one intra-op thread until closed, then puts the caller's setting back.
-
-    torch keeps the number per thread and hands its latest value to threads it has not met yet, so a worker that
-    starts while this is open computes on one thread without saying so.
-    """
+    """Sets torch to one intra-op thread, for this thread and those it has not met yet, until closed."""
 
     def __init__(self) -> None:
         self._before = torch.get_num_threads()
-        torch.set_num_threads(1)
+        use_one_thread()
 
     def close(self) -> None:
-        """Put the setting back."""
+        """Put the setting of this thread, and the default, back."""
         torch.set_num_threads(self._before)
+
+
+def use_one_thread() -> None:
+    """Let this thread compute on one intra-op thread.
+
+    Each thread must say so for itself: torch takes over the default only when it first splits work up, and a matrix
+    product goes straight to a library that would use all cores.
+    """
+    torch.set_num_threads(1)

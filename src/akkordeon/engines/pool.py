@@ -10,6 +10,7 @@ from typing import Protocol
 
 from akkordeon.actor import Actor, Ref
 from akkordeon.engines.cell import Cell, Job, Turn
+from akkordeon.engines.intraop import use_one_thread
 
 __all__ = ["Clock", "Lane", "Seat", "Worker"]
 
@@ -18,12 +19,12 @@ FAIRNESS = 16
 
 
 class Seat(Cell):
-    """A cell with its place in line: the lane it waits in, and whether it waits there now."""
+    """A cell with its place in line: the lane it waits in, and whether it waits there or is in a turn."""
 
     def __init__(self, name: str, make: Callable[[], Actor], computations: int, lane: "Lane") -> None:
         super().__init__(name, make, computations)
         self.lane = lane
-        self.queued = False
+        self.scheduled = False
 
 
 class Lane:
@@ -58,7 +59,7 @@ class Dispatcher(Protocol):
     """What a worker needs of its engine."""
 
     def begin_turn(self, seat: Seat) -> Turn | None:
-        """Take the next turn of an actor, if it still has one."""
+        """Take the next turn of an actor, unless it has ended."""
 
     def finish_turn(self, seat: Seat) -> Job | None:
         """End it; return the computation that it asked for."""
@@ -86,16 +87,28 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         """Take turns until the lane is closed."""
+        use_one_thread()
         while (seat := self._pick()) is not None:
             self.doing = seat.name
-            turn = self._engine.begin_turn(seat)
-            if turn is not None and self._guarded(turn, seat):
-                job = self._engine.finish_turn(seat)
-                if job is not None:
-                    self._leave_next()
-                    if self._guarded(job.run, seat):
-                        self._engine.finish_job(seat, job)
+            try:
+                self._one_turn(seat)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the watchers must learn of it
+                self._engine.end(seat, error)
             self.doing = "nothing"
+
+    def _one_turn(self, seat: Seat) -> None:
+        turn = self._engine.begin_turn(seat)
+        if turn is None:
+            return
+        function, arguments = turn
+        function(*arguments)
+        job = self._engine.finish_turn(seat)
+        if job is not None:
+            if self.next is not None:  # the computation comes first: somebody else should go on with that one
+                kept, self.next = self.next, None
+                self._engine.hand_over(kept)
+            job.run()
+            self._engine.finish_job(seat, job)
 
     def _pick(self) -> Seat | None:
         seat, self.next = self.next, None
@@ -106,20 +119,6 @@ class Worker(threading.Thread):
         if seat is not None:
             self._engine.hand_over(seat)
         return self.lane.get()
-
-    def _leave_next(self) -> None:
-        """A computation comes first, so somebody else should go on with the actor that was kept."""
-        seat, self.next = self.next, None
-        if seat is not None:
-            self._engine.hand_over(seat)
-
-    def _guarded(self, step: Callable[[], None], seat: Seat) -> bool:
-        try:
-            step()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the watchers must learn of it
-            self._engine.end(seat, error)
-            return False
-        return True
 
 
 class Clock:

@@ -179,8 +179,8 @@ class Stepped:
 
     def _turn(self, cell: Cell) -> None:
         self._note("turn", cell, None)
-        turn = cell.take()
-        if self._guarded(turn, cell) and (job := cell.finish()) is not None:
+        function, arguments = cell.take()
+        if self._guarded(lambda: function(*arguments), cell) and (job := cell.finish()) is not None:
             self._jobs.append(job)
 
     def _compute(self, job: Job) -> None:
@@ -189,7 +189,7 @@ class Stepped:
         if not job.cell.ended and self._guarded(job.run, job.cell):
             job.done = True
 
-    def _guarded(self, step: Callable[[], None], cell: Cell) -> bool:
+    def _guarded(self, step: Callable[[], object], cell: Cell) -> bool:
         before, self._current = self._current, cell.name
         try:
             step()

@@ -130,7 +130,7 @@ class Threads:
                     seat.asks.append(item)
                 else:
                     seat.mailbox.append(item)
-                if not seat.queued and seat.ready:
+                if not seat.scheduled and seat.ready:
                     self._schedule(seat)
                 return
             self.dead_letters += 1
@@ -144,24 +144,25 @@ class Threads:
     # What workers call.
 
     def begin_turn(self, seat: Seat) -> Turn | None:
-        """Take the next turn of an actor, if it still has one."""
+        """Take the next turn of an actor, unless it has ended."""
         with self._lock:
-            seat.queued = False
-            return seat.take() if seat.ready else None
+            return None if seat.ended else seat.take()
 
     def finish_turn(self, seat: Seat) -> Job | None:
         """End the turn of an actor; return the computation it asked for."""
         with self._lock:
             job = seat.finish()
-            if seat.ready:
+            if seat.ready and not seat.ended:
                 self._schedule(seat)
+            else:
+                seat.scheduled = False
         return job
 
     def finish_job(self, seat: Seat, job: Job) -> None:
         """Note that a computation is done."""
         with self._lock:
             job.done = True
-            if not seat.queued and seat.ready:
+            if not seat.scheduled and seat.ready and not seat.ended:
                 self._schedule(seat)
 
     def hand_over(self, seat: Seat) -> None:
@@ -185,7 +186,7 @@ class Threads:
             watcher.tell(Ended(seat.context.me, reason))
 
     def _schedule(self, seat: Seat) -> None:
-        seat.queued = True
+        seat.scheduled = True
         worker = threading.current_thread()
         if isinstance(worker, Worker) and worker.lane is seat.lane and worker.next is None:
             worker.next = seat
