@@ -152,10 +152,9 @@ class Threads:
         """End the turn of an actor; return the computation it asked for."""
         with self._lock:
             job = seat.finish()
-            if seat.ready and not seat.ended:
-                self._schedule(seat)
-            else:
-                seat.scheduled = False
+            seat.scheduled = seat.ready and not seat.ended
+            if seat.scheduled:
+                self._go_on_with(seat)
         return job
 
     def finish_job(self, seat: Seat, job: Job) -> None:
@@ -185,6 +184,11 @@ class Threads:
         for watcher in watchers:
             watcher.tell(Ended(seat.context.me, reason))
 
+    def busy(self) -> str:
+        """Say what the workers of the pool are busy with."""
+        doing = [worker.doing for worker in self._workers if worker.lane is self._pool]
+        return f"the {len(doing)} workers are busy with: {', '.join(doing)}"
+
     def _schedule(self, seat: Seat) -> None:
         seat.scheduled = True
         worker = threading.current_thread()
@@ -192,6 +196,14 @@ class Threads:
             worker.next = seat
         else:
             seat.lane.put(seat)
+
+    def _go_on_with(self, seat: Seat) -> None:
+        """Stay with an actor whose data this core has at hand; whatever else was kept is for others."""
+        worker = threading.current_thread()
+        assert isinstance(worker, Worker)
+        if worker.next is not None:
+            seat.lane.put(worker.next)
+        worker.next = seat
 
     def _start_worker(self, lane: Lane, name: str) -> None:
         worker = Worker(self, lane, name)
@@ -231,7 +243,9 @@ class _Ref:
         try:
             return ask.answer.result(timeout)
         except AnswerTimeout:
-            raise NoAnswer(f"{self.name} did not answer {type(message).__name__} within {timeout:g} s") from None
+            raise NoAnswer(
+                f"{self.name} did not answer {type(message).__name__} within {timeout:g} s; {self._engine.busy()}"
+            ) from None
 
 
 class _Context:
