@@ -175,8 +175,9 @@ class Conductor(Actor):
         name = attached.sentinel.name
         del self._attached[name]
         context.stop(attached.ref)
+        oldest = min((other.incarnation for other in self._attached.values()), default=self._incarnations + 1)
         for gate in self._refs:
-            gate.tell(Forget(name, attached.incarnation))
+            gate.tell(Forget(attached.incarnation, oldest))
         if error is not None:
             self._publish(Failure(error))
         self._publish(Departure(name, had_end=attached.sentinel.ends))

@@ -54,11 +54,11 @@ class EvaluationActor(SentinelActor):
         """Begin a pass that is due, unless one is still running."""
         if isinstance(message, _Due) and self._every is not None and not self.leaving:
             context.tell_later(self._every, _Due())
-            if running := self.ledger.unfinished():
+            if running := self.ledger.under_way():
                 running[0].skipped["due too early"] += 1
             else:
                 self._passes += 1
-                self.ledger.epoch(self._passes, context.now())
+                self.ledger.begin(self._passes, context.now())
 
     @property
     def _every(self) -> float | None:

@@ -90,7 +90,9 @@ class GateActor(Actor):
         self._wire = Wire(None, None)
         self._idle: list[Replica] = []
         self._table: dict[BatchId, _Entry] = {}
-        self._low: dict[tuple[str, int], int] = {}
+        self._low: dict[int, int] = {}  # by incarnation of the sentinel, like the next two
+        self._gone: set[int] = set()
+        self._oldest = 0
         self._tally = _Tally()
 
     def receive(self, message: object, context: Context) -> object:
@@ -124,6 +126,10 @@ class GateActor(Actor):
     # Forward
 
     def _forward(self, message: Forward, context: Context) -> None:
+        incarnation = message.route.batch.incarnation
+        if incarnation < self._oldest or incarnation in self._gone:
+            self._tally.skipped["stray"] += 1
+            return
         self._forget_below(message.route)
         snapshot, buffers = self._weights.snapshot(), self._weights.buffers
         entry = _Entry(snapshot.version, in_flight=len(self._table))
@@ -252,18 +258,18 @@ class GateActor(Actor):
         route.home.tell(Refused(route, refusal))
 
     def _forget_below(self, route: Route) -> None:
-        batch = route.batch
-        whose = (batch.sentinel, batch.incarnation)
-        if route.low > self._low.get(whose, 0):
-            self._low[whose] = route.low
-            old = [b for b in self._table if (b.sentinel, b.incarnation) == whose and b.seq < route.low]
-            for each in old:
-                del self._table[each]
+        """Drop what is kept for batches that their sentinel does not wait for any more."""
+        incarnation = route.batch.incarnation
+        if route.low > self._low.get(incarnation, 0):
+            self._low[incarnation] = route.low
+            for batch in [b for b in self._table if b.incarnation == incarnation and b.seq < route.low]:
+                del self._table[batch]
 
     def _forget(self, message: Forget) -> None:
-        whose = (message.sentinel, message.incarnation)
-        self._low.pop(whose, None)
-        for batch in [b for b in self._table if (b.sentinel, b.incarnation) == whose]:
+        self._gone = {each for each in (*self._gone, message.incarnation) if each >= message.oldest}
+        self._oldest = message.oldest
+        self._low.pop(message.incarnation, None)
+        for batch in [b for b in self._table if b.incarnation == message.incarnation]:
             del self._table[batch]
 
     def _status(self) -> GateStatus:

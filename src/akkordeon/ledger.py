@@ -18,13 +18,13 @@ class Epoch:
 
     Args:
         number: from 1.
-        began: when its first batch was sent, in seconds.
+        began: when its pass was due or its first batch sent, in seconds; None before.
         batches: how many it has; None as long as the loader has not ended.
         done: how many came back.
     """
 
     number: int
-    began: float
+    began: float | None = None
     batches: int | None = None
     done: int = 0
     samples: int = 0
@@ -64,10 +64,17 @@ class Ledger:
         self._gates = tuple(gates)
         self._epochs: dict[int, Epoch] = {}
 
-    def epoch(self, number: int, now: float) -> Epoch:
+    def epoch(self, number: int) -> Epoch:
+        """Return an epoch that has not been closed yet."""
+        return self._epochs.setdefault(number, Epoch(number))
+
+    def begin(self, number: int, now: float) -> Epoch:
         """Return an epoch; the first call begins it."""
-        self.latest = max(self.latest, number)
-        return self._epochs.setdefault(number, Epoch(number, now))
+        epoch = self.epoch(number)
+        if epoch.began is None:
+            epoch.began = now
+            self.latest = max(self.latest, number)
+        return epoch
 
     def came_back(self, epoch: Epoch, trail: Sequence[int | str]) -> None:
         """Note that a batch came back.
@@ -94,13 +101,14 @@ class Ledger:
             samples=epoch.samples,
             loss=epoch.figures["loss"].value,
             metrics={name: epoch.figures[name].value for name in self._metrics},
-            seconds=now - epoch.began,
+            seconds=0.0 if epoch.began is None else now - epoch.began,
             staleness={gate: epoch.staleness[gate].value for gate in self._gates if gate in epoch.staleness},
             skipped=dict(epoch.skipped),
             complete=epoch.complete,
             outputs=tuple(output for _, output in sorted(epoch.outputs.items())),
         )
 
-    def unfinished(self) -> list[Epoch]:
-        """Return the epochs under way, oldest first."""
-        return sorted(self._epochs.values(), key=lambda epoch: epoch.number)
+    def under_way(self) -> list[Epoch]:
+        """Return the epochs that have begun and are not closed, oldest first."""
+        begun = [epoch for epoch in self._epochs.values() if epoch.began is not None]
+        return sorted(begun, key=lambda epoch: epoch.number)

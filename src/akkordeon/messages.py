@@ -177,10 +177,15 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """From the conductor, to a gate: a sentinel has left; keep nothing of it."""
+    """From the conductor, to a gate: a sentinel has left; keep nothing of it, and ignore what still comes from it.
 
-    sentinel: str
+    Args:
+        incarnation: of the sentinel; no two sentinels of a network have the same.
+        oldest: the oldest incarnation still attached; nothing older will ever come.
+    """
+
     incarnation: int
+    oldest: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch.utils.data import DataLoader, RandomSampler
 
-from akkordeon.actor import Actor, Context, Ref
+from akkordeon.actor import Actor, Context, Ended, Ref
 from akkordeon.messages import Draw, DrawFailed, Drawn, Exhausted
 
 __all__ = ["Provider", "Shelf"]
@@ -36,8 +36,10 @@ class Provider(Actor):
         self._epoch = 0
         self._batches = 0
 
-    def receive(self, message: object, context: Context) -> object:  # noqa: ARG002
-        """Draw as many batches as asked for."""
+    def receive(self, message: object, context: Context) -> object:
+        """Draw as many batches as asked for; end with the sentinel."""
+        if isinstance(message, Ended):
+            context.stop(context.me)
         if isinstance(message, Draw):
             for _ in range(message.amount):
                 if self._iterator is None and self._epoch == self._epochs:

@@ -57,7 +57,7 @@ class OpenBatch:
 
 @dataclass(frozen=True, slots=True)
 class _Tick:
-    """To itself, periodically: look at the time limits."""
+    """To itself, periodically while there is something to wait for: look at the time limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,7 @@ class SentinelActor(Actor):
         self._shelf = Shelf(max(4, 2 * sentinel.in_flight))
         self._seq = 0
         self._left = False
+        self._ticking = False
         self._provider: Ref | None = None
 
     # What each kind does in its own way
@@ -189,9 +190,9 @@ class SentinelActor(Actor):
         make = partial(Provider, sentinel.data, context.me, sentinel.last_epoch, seed)
         self._provider = context.spawn(f"provider {sentinel.name}", make, blocking=True)
         context.watch(self._provider, context.me)
+        context.watch(context.me, self._provider)
         if sentinel.seconds is not None:
             context.tell_later(sentinel.seconds, _Enough())
-        context.tell_later(self._tick, _Tick())
         self.begin(context)
 
     def _take_answer(self, answer: Drawn | Exhausted | DrawFailed, context: Context) -> None:
@@ -206,7 +207,7 @@ class SentinelActor(Actor):
                 self.fail(self.failure(f"its loader yielded no batch in epoch {epoch}; {remedy}", None))
             case Exhausted():
                 self.exhausted += 1
-                ended = self.ledger.epoch(answer.epoch, context.now())
+                ended = self.ledger.epoch(answer.epoch)
                 ended.batches = answer.batches
                 if ended.complete:
                     self._close(ended, context)
@@ -222,6 +223,9 @@ class SentinelActor(Actor):
             self._provider.tell(Draw(amount))
         if self.leaving and not self.open:
             self._leave(context)
+        elif not self._ticking and (self.open or self._shelf.waiting):
+            self._ticking = True
+            context.tell_later(self._tick, _Tick())
 
     def _sends(self, epoch: int) -> bool:
         return not self.leaving and self.may_send(epoch)
@@ -237,7 +241,7 @@ class SentinelActor(Actor):
         low = next(iter(self.open), seq)
         batch_id = BatchId(self._network, self.sentinel.name, self._incarnation, seq)
         route = Route(batch_id, 1, low, context.me, samples)
-        epoch = self.ledger.epoch(drawn.epoch, context.now())
+        epoch = self.ledger.begin(drawn.epoch, context.now())
         batch = self.open[seq] = OpenBatch(route, epoch, x, target, context.now())
         self.send(batch)
 
@@ -264,7 +268,7 @@ class SentinelActor(Actor):
             return
         self._left = self.leaving = True
         if self.sentinel.kind == "train":
-            for epoch in self.ledger.unfinished():
+            for epoch in self.ledger.under_way():
                 if epoch.samples:
                     self._conductor.tell(self.ledger.close(epoch, context.now()))
         if self._provider is not None:
@@ -278,9 +282,9 @@ class SentinelActor(Actor):
         return min(1.0, self.sentinel.time_limit / 4)
 
     def _check_time_limits(self, context: Context) -> None:
+        self._ticking = False
         if self._left:
             return
-        context.tell_later(self._tick, _Tick())
         now, limit = context.now(), self.sentinel.time_limit
         oldest = next(iter(self.open.values()), None)
         if oldest is not None and now - oldest.sent > limit:

@@ -160,6 +160,18 @@ def test_an_exception_in_the_loss_names_the_sentinel_and_batch(network: ak.Netwo
     nothing_left(network)
 
 
+def test_an_exit_in_the_loss_ends_only_the_sentinel_which_may_come_back(network: ak.Network) -> None:
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        raise SystemExit(3)
+
+    for _ in range(2):
+        network.attach(ak.TrainingSentinel("another", good_batches, loss, in_flight=3, epochs=1))
+        with pytest.raises(ak.ActorFailed, match=r"sentinel another failed: SystemExit\(3\)"):
+            list(network.watch())
+    trains_on(network)
+    nothing_left(network)
+
+
 def test_an_exception_in_a_metric_names_the_metric(network: ak.Network) -> None:
     def worst(output: Tensor, target: Tensor) -> Tensor:
         raise ZeroDivisionError("nothing to divide")

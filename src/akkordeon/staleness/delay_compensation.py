@@ -77,12 +77,12 @@ class _Constant(Compensator):
 
     @torch.no_grad()
     def correct(self, gradients: Sequence[Tensor | None], arrival: Arrival) -> list[Tensor | None]:
-        if arrival.staleness == 0:
+        present = [index for index, gradient in enumerate(gradients) if gradient is not None]
+        if arrival.staleness == 0 or not present:
             return list(gradients)
-        return [
-            None if g is None else g + self._strength * g * g * (now - then)
-            for g, now, then in zip(gradients, arrival.now, arrival.then, strict=True)
-        ]
+        g = _pick(gradients, present)
+        terms = _terms(torch._foreach_mul(g, g), arrival, present)
+        return _put_back(gradients, present, torch._foreach_add(g, terms, alpha=self._strength))
 
 
 class _Adaptive(Compensator):
@@ -94,13 +94,40 @@ class _Adaptive(Compensator):
 
     @torch.no_grad()
     def correct(self, gradients: Sequence[Tensor | None], arrival: Arrival) -> list[Tensor | None]:
-        corrected: list[Tensor | None] = []
-        for g, square, now, then in zip(gradients, self._squares, arrival.now, arrival.then, strict=True):
-            if g is not None:
-                square.mul_(self._decay).addcmul_(g, g, value=1 - self._decay)
-            if g is None or arrival.staleness == 0:
-                corrected.append(g)
-            else:
-                rate = self._strength / torch.sqrt(square + self._epsilon)
-                corrected.append(g + rate * g * g * (now - then))
-        return corrected
+        present = [index for index, gradient in enumerate(gradients) if gradient is not None]
+        if not present:
+            return list(gradients)
+        g, mean_squares = _pick(gradients, present), _pick(self._squares, present)
+        squares = torch._foreach_mul(g, g)
+        torch._foreach_mul_(mean_squares, self._decay)
+        torch._foreach_add_(mean_squares, squares, alpha=1 - self._decay)
+        if arrival.staleness == 0:
+            return list(gradients)
+        terms = _terms(squares, arrival, present)
+        roots = torch._foreach_add(mean_squares, self._epsilon)
+        torch._foreach_sqrt_(roots)
+        torch._foreach_div_(terms, roots)
+        return _put_back(gradients, present, torch._foreach_add(g, terms, alpha=self._strength))
+
+
+# The `_foreach` functions do for all parameters in one call what a loop would do for each: 9 calls instead of 54 for
+# three gates of two parameters each, and a small gate spends more time on calls than on numbers.
+
+
+def _terms(squares: tuple[Tensor, ...], arrival: Arrival, present: Sequence[int]) -> list[Tensor]:
+    """Return g ⊙ g ⊙ (w - u)."""
+    moved = torch._foreach_sub(_pick(arrival.now, present), _pick(arrival.then, present))
+    return list(torch._foreach_mul(squares, moved))
+
+
+def _pick(tensors: Sequence[Tensor | None], present: Sequence[int]) -> list[Tensor]:
+    return [tensor for index in present if (tensor := tensors[index]) is not None]
+
+
+def _put_back(
+    gradients: Sequence[Tensor | None], present: Sequence[int], corrected: Sequence[Tensor]
+) -> list[Tensor | None]:
+    result = list(gradients)
+    for index, gradient in zip(present, corrected, strict=True):
+        result[index] = gradient
+    return result
