@@ -49,4 +49,4 @@ def all_finite(tensors: Iterable[Tensor | None]) -> bool:
 def _is_finite(tensor: Tensor) -> bool:
     # A NaN or an infinity always shows in the sum, which is 25 times faster than looking at each element; a sum that
     # is not finite may also have overflowed, which only the elements tell.
-    return math.isfinite(tensor.detach().sum().item()) or bool(tensor.isfinite().all())
+    return math.isfinite(abs(tensor.detach().sum().item())) or bool(tensor.isfinite().all())

@@ -68,6 +68,12 @@ class Gate:
                 f"gate {self.name!r}: {lazy[0]!r} has no shape yet; run one batch through the module before, "
                 "so that its lazy parameters take shape"
             )
+        for name, parameter in self.module.named_parameters():
+            if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+                raise WiringError(
+                    f"gate {self.name!r}: parameter {name!r} has a gradient hook, which would never be called; "
+                    "change gradients in a compensation instead"
+                )
         self.make_optimizer(list(self.module.parameters()))
 
     @property

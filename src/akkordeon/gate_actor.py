@@ -33,7 +33,7 @@ from akkordeon.messages import (
     Validate,
     Wire,
 )
-from akkordeon.replica import Gradients, Graph, RandomState, Replica, Trained
+from akkordeon.replica import Drawn, Gradients, Graph, Replica, Trained
 from akkordeon.staleness import Arrival
 from akkordeon.tree import Tree, describe
 from akkordeon.versions import Buffers, Snapshot, Weights
@@ -49,7 +49,7 @@ class _Input:
 
     x: Tree
     buffers: Buffers
-    drew_from: RandomState | None
+    drew: Drawn | None
 
 
 @dataclass(slots=True)
@@ -150,7 +150,7 @@ class GateActor(Actor):
         if buffers:
             self._weights.publish(buffers, result.buffers)
         stashed = self._gate.activations == "stashed"
-        entry.saved = result.graph if stashed else _Input(message.x, buffers, result.drew_from)
+        entry.saved = result.graph if stashed else _Input(message.x, buffers, result.drew)
         self._send_on(Forward(message.route, result.output))
 
     # Backward and update
@@ -174,7 +174,7 @@ class GateActor(Actor):
     ) -> Gradients:
         """Run the forward again at other weights, and back through it. The buffers it leaves are thrown away."""
         wants_gradient = self._wire.upstream is not None
-        again = replica.train(saved.x, snapshot, saved.buffers, wants_gradient=wants_gradient, replay=saved.drew_from)
+        again = replica.train(saved.x, snapshot, saved.buffers, wants_gradient=wants_gradient, replay=saved.drew)
         return again.graph.gradients(gradients)
 
     def _backwarded(
@@ -201,6 +201,7 @@ class GateActor(Actor):
         self._tally.add(staleness)
         return staleness
 
+    @torch.no_grad()
     def _compensated(
         self, gradients: list[Tensor | None], entry: _Entry, staleness: int, route: Route
     ) -> list[Tensor | None]:

@@ -17,18 +17,21 @@ class DropConnect(nn.Module):
     DropConnect", ICML 2013, equations 4-5; in evaluation the mean weights are used in place of the paper's sampling.
 
     Args:
-        module: any module with that parameter, such as `nn.Linear(784, 50)`.
+        module: any module with that parameter, such as `nn.Linear(784, 50)`; none of torch's RNNs, which read their
+            weights an unknown number of times per forward, and would draw a mask each time.
         p: probability of dropping a weight, in [0, 1).
         name: which of the module's parameters.
 
     Raises:
-        ValueError: p is out of range, or the module has no parameter of that name.
+        ValueError: p is out of range, the module has no parameter of that name, or is an RNN.
     """
 
     def __init__(self, module: nn.Module, p: float = 0.5, *, name: str = "weight") -> None:
         super().__init__()
         if not 0 <= p < 1:
             raise ValueError(f"p must be at least 0 and less than 1, not {p}")
+        if isinstance(module, nn.RNNBase):
+            raise ValueError(f"DropConnect cannot mask the weights of {type(module).__name__}; wrap its input instead")
         if name not in module._parameters:
             there = ", ".join(own for own, _ in module.named_parameters(recurse=False)) or "none"
             raise ValueError(f"{type(module).__name__} has no parameter {name!r}; it has: {there}")

@@ -5,9 +5,10 @@ its parameter slots, and clones of the buffers into its buffer slots. A gate has
 may run at once, since slots are not thread-safe. Nothing here changes the gate.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,10 @@ from akkordeon.differentiate import differentiate
 from akkordeon.tree import Structure, Tree, flatten, rebuild
 from akkordeon.versions import Buffers, Snapshot
 
-__all__ = ["Gradients", "Graph", "RandomState", "Replica", "Trained"]
+__all__ = ["Drawn", "Gradients", "Graph", "Replica", "Trained"]
+
+REPLAYS = 3
+"""How often a recomputed forward is tried when others draw random numbers meanwhile."""
 
 Slots = list[tuple[dict[str, Tensor | None], str, int]]
 """Where tensors go: the dictionary of a submodule, the name in it, and which of the module's tensors."""
@@ -54,6 +58,7 @@ class Graph:
         of_weights: list[Tensor | None] = list(found[: len(weights)])
         rest = iter(found[len(weights) :])
         of_inputs = tuple(next(rest) if x.requires_grad else None for x in self.inputs)
+        of_weights = _unshared(of_weights, (*of_outputs, *of_inputs))
         nothing = all(gradient is None for gradient in of_inputs)
         return Gradients(of_weights, () if nothing else of_inputs, finite=all_finite(of_weights))
 
@@ -75,12 +80,27 @@ class Gradients:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training forward yields: the detached output, its graph, the buffers it left, and how to draw again."""
+    """What a training forward yields: the detached output, its graph, the buffers it left, and what it drew."""
 
     output: Tree
     graph: Graph
     buffers: Buffers
-    drew_from: "RandomState | None"
+    drew: "Drawn | None"
+
+
+def _unshared(gradients: list[Tensor | None], others: Iterable[Tensor | None]) -> list[Tensor | None]:
+    """Return gradients that an optimizer may write into: none shares memory with another tensor, or within itself."""
+    taken = {other.untyped_storage().data_ptr() for other in others if other is not None and not other.is_sparse}
+    result: list[Tensor | None] = []
+    for gradient in gradients:
+        own = gradient
+        if own is not None and not own.is_sparse:
+            expanded = any(stride == 0 and size > 1 for stride, size in zip(own.stride(), own.shape, strict=True))
+            if expanded or own.untyped_storage().data_ptr() in taken:
+                own = own.clone(memory_format=torch.contiguous_format)
+            taken.add(own.untyped_storage().data_ptr())
+        result.append(own)
+    return result
 
 
 class RandomState:
@@ -104,6 +124,13 @@ class RandomState:
         if not torch.equal(self._cpu, other._cpu):
             return False
         return self._other is None or other._other is None or torch.equal(self._other, other._other)
+
+
+class Drawn(NamedTuple):
+    """The random numbers that a forward drew: the state of the generators before, and after."""
+
+    before: RandomState
+    after: RandomState
 
 
 class Replica:
@@ -132,12 +159,13 @@ class Replica:
         # What the first forward in each mode shows: whether it draws random numbers, and writes into its input.
         self._draws: dict[bool, bool] = {}
         self._writes_input: dict[bool, bool] = {}
+        self._own = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self._parameter_slots = _slots(module, "_parameters", list(module.parameters()))
         self._buffer_slots = _slots(module, "_buffers", list(module.buffers()))
         self._buffer_names = [name for name, _ in module.named_buffers()]
 
     def train(
-        self, x: Tree, snapshot: Snapshot, buffers: Buffers, *, wants_gradient: bool, replay: RandomState | None = None
+        self, x: Tree, snapshot: Snapshot, buffers: Buffers, *, wants_gradient: bool, replay: Drawn | None = None
     ) -> Trained:
         """Run the module forward in training mode.
 
@@ -146,7 +174,7 @@ class Replica:
             snapshot: the weights to use.
             buffers: as they are to be found; are not written.
             wants_gradient: whether the gradient of the input will be asked for.
-            replay: draw the same random numbers as the forward that drew from there.
+            replay: draw these random numbers again.
         """
         leaves, structure = flatten(x)
         inputs = tuple(self._fresh(leaf, wants_gradient=wants_gradient) for leaf in leaves)
@@ -185,15 +213,41 @@ class Replica:
             self._mode = training
         known = self._writes_input.get(training)
         given = inputs if known is False else [leaf.clone() for leaf in inputs]
-        before = [leaf._version for leaf in given]
+        tensors = (*given, *snapshot.tensors)
+        versions = [tensor._version for tensor in tensors]
         output = self._module(rebuild(structure, given))
-        wrote = before != [leaf._version for leaf in given]
-        if known is False and wrote:
+        wrote = [tensor._version != version for tensor, version in zip(tensors, versions, strict=True)]
+        if any(wrote[len(given) :]):
+            raise RuntimeError(
+                "the module writes into its own weights in its forward, as Embedding(max_norm=...) does; "
+                "a gate's weights change through its optimizer alone"
+            )
+        if known is False and any(wrote):
             raise RuntimeError(
                 "the module wrote into its input, which it did not do at its first batch; clone it there"
             )
-        self._writes_input[training] = wrote if known is None else known
+        if known is None:
+            self._writes_input[training] = any(wrote)
+            if training:
+                self._check_slots(output)
         return output
+
+    def _check_slots(self, output: Tree) -> None:
+        """Refuse a module that reaches a parameter by another way than its slot: it would never be trained."""
+        own, self._own = {id(parameter) for parameter in self._own}, []
+        nodes = [leaf.grad_fn for leaf in flatten(output)[0] if leaf.grad_fn is not None]
+        seen = set(nodes)
+        while nodes:
+            node = nodes.pop()
+            parameter = getattr(node, "variable", None)  # what a leaf's node accumulates into
+            if id(parameter) in own:
+                raise RuntimeError(
+                    f"the module uses its parameter of shape {tuple(parameter.shape)} through a reference of its own "  # type: ignore[union-attr]
+                    "(in a list, say), so that it would not be trained; use it as an attribute"
+                )
+            fresh = {following for following, _ in node.next_functions if following is not None} - seen
+            seen |= fresh
+            nodes.extend(fresh)
 
     def _fill(self, snapshot: Snapshot, buffers: Buffers) -> None:
         for slots, name, index in self._parameter_slots:
@@ -207,36 +261,45 @@ class Replica:
         left = {self._buffer_names[index]: slots[name] for slots, name, index in self._buffer_slots}
         return {name: buffer.detach() for name, buffer in left.items() if buffer is not None}
 
-    def _drawing(
-        self, run: Callable[[], Tree], replay: RandomState | None, *, training: bool
-    ) -> tuple[Tree, RandomState | None]:
-        """Run a forward, and return with it the random state it drew from, where that is asked for."""
+    def _drawing(self, run: Callable[[], Tree], replay: Drawn | None, *, training: bool) -> tuple[Tree, Drawn | None]:
+        """Run a forward, and return with it what it drew, where that is asked for."""
         if replay is not None:
-            with self._random_lock:
-                return self._replayed(run, replay), replay
+            return self._replayed(run, replay), replay
         known = self._draws.get(training)
         if known is False and not self._records:
             return run(), None
-        if known:
+        if known and not self._records:
             with self._random_lock:
-                before = RandomState(self._device) if self._records else None
-                return run(), before
-        with self._random_lock if known is None else nullcontext():
+                return run(), None
+        with nullcontext() if known is False else self._random_lock:
             before = RandomState(self._device)
             output = run()
-            drew = not RandomState(self._device).same_as(before)
-        self._draws[training] = drew
-        if drew and known is False:  # without the lock, so others may have drawn in between: once more, with it
+            drew = Drawn(before, RandomState(self._device))
+        if drew.after.same_as(before):
+            self._draws.setdefault(training, False)
+            return output, None
+        self._draws[training] = True
+        if known is False:  # it drew without the lock, so others may have drawn in between: once more, with it
             return self._drawing(run, None, training=training)
-        return output, before if drew else None
+        return output, drew
 
-    def _replayed(self, run: Callable[[], Tree], replay: RandomState) -> Tree:
-        now = RandomState(self._device)
-        replay.restore()
-        try:
-            return run()
-        finally:
-            now.restore()
+    def _replayed(self, run: Callable[[], Tree], replay: Drawn) -> Tree:
+        for _ in range(REPLAYS):
+            with self._random_lock:
+                now = RandomState(self._device)
+                replay.before.restore()
+                try:
+                    output = run()
+                    faithful = RandomState(self._device).same_as(replay.after)
+                finally:
+                    now.restore()
+            if faithful:
+                return output
+        raise RuntimeError(
+            "the forward cannot be recomputed with the random numbers it drew, because something else in this process "
+            "draws from torch's generator at the same time: give loaders and losses a torch.Generator of their own, "
+            'or use activations="stashed"'
+        )
 
 
 def _slots(module: nn.Module, kind: str, tensors: Sequence[Tensor]) -> Slots:

@@ -88,8 +88,9 @@ class MaskedMix(nn.Module):
 
 class MaskedMean(nn.Module):
     def forward(self, tree: dict[str, Any]) -> Tensor:
-        mixed: Tensor = tree["x"][0] + tree["x"][1]
-        return mixed.sum(1) / tree["mask"].sum(1, keepdim=True).clamp(min=1)
+        mixed = tree["x"][0] + tree["x"][1]
+        mean: Tensor = mixed.sum(1) / tree["mask"].sum(1, keepdim=True).clamp(min=1)
+        return mean
 
 
 class TwoHeads(nn.Module):
@@ -300,8 +301,10 @@ def as_gates(
     ]
 
 
-@pytest.mark.parametrize(("activations", "computations"), [("stashed", 1), ("recomputed", 2)])
-@pytest.mark.parametrize("gates", ["one gate", "several gates"])
+@pytest.mark.parametrize(
+    ("gates", "activations", "computations"),
+    [("one gate", "recomputed", 1), ("several gates", "stashed", 1), ("several gates", "recomputed", 2)],
+)
 @pytest.mark.parametrize("name", CASES)
 def test_a_module_trains_and_evaluates_as_in_a_sequential(
     engine: Engine, name: str, gates: str, activations: Literal["stashed", "recomputed"], computations: int

@@ -80,7 +80,7 @@ class _Constant(Compensator):
         present = [index for index, gradient in enumerate(gradients) if gradient is not None]
         if arrival.staleness == 0 or not present:
             return list(gradients)
-        g = _pick(gradients, present)
+        g = _dense(gradients, present)
         terms = _terms(torch._foreach_mul(g, g), arrival, present)
         return _put_back(gradients, present, torch._foreach_add(g, terms, alpha=self._strength))
 
@@ -97,7 +97,7 @@ class _Adaptive(Compensator):
         present = [index for index, gradient in enumerate(gradients) if gradient is not None]
         if not present:
             return list(gradients)
-        g, mean_squares = _pick(gradients, present), _pick(self._squares, present)
+        g, mean_squares = _dense(gradients, present), _pick(self._squares, present)
         squares = torch._foreach_mul(g, g)
         torch._foreach_mul_(mean_squares, self._decay)
         torch._foreach_add_(mean_squares, squares, alpha=1 - self._decay)
@@ -122,6 +122,10 @@ def _terms(squares: tuple[Tensor, ...], arrival: Arrival, present: Sequence[int]
 
 def _pick(tensors: Sequence[Tensor | None], present: Sequence[int]) -> list[Tensor]:
     return [tensor for index in present if (tensor := tensors[index]) is not None]
+
+
+def _dense(gradients: Sequence[Tensor | None], present: Sequence[int]) -> list[Tensor]:
+    return [gradient.to_dense() if gradient.is_sparse else gradient for gradient in _pick(gradients, present)]
 
 
 def _put_back(
