@@ -15,6 +15,7 @@ from torch import Tensor
 
 from akkordeon.actor import Actor, Context
 from akkordeon.data import all_finite
+from akkordeon.differentiate import Gradients, Graph
 from akkordeon.errors import BatchRefused
 from akkordeon.gate import Gate, own_copy
 from akkordeon.messages import (
@@ -33,7 +34,8 @@ from akkordeon.messages import (
     Validate,
     Wire,
 )
-from akkordeon.replica import Drawn, Gradients, Graph, Replica, Trained
+from akkordeon.random_state import Drawn
+from akkordeon.replica import Replica, Trained
 from akkordeon.staleness import Arrival
 from akkordeon.tree import Tree, describe
 from akkordeon.versions import Buffers, Snapshot, Weights

@@ -1,81 +1,29 @@
-"""Forward and backward of a gate's module as pure functions of frozen weights.
+"""The forward of a gate's module as a pure function of frozen weights.
 
 A replica is a module object that computes with whatever weights it is given: the tensors of a snapshot are put into
 its parameter slots, and clones of the buffers into its buffer slots. A gate has one replica per computation that it
 may run at once, since slots are not thread-safe. Nothing here changes the gate.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from akkordeon.data import all_finite
-from akkordeon.differentiate import differentiate
+from akkordeon.differentiate import Graph
+from akkordeon.random_state import Drawn, RandomState
 from akkordeon.tree import Structure, Tree, flatten, rebuild
 from akkordeon.versions import Buffers, Snapshot
 
-__all__ = ["Drawn", "Gradients", "Graph", "Replica", "Trained"]
+__all__ = ["Replica", "Trained"]
 
 REPLAYS = 3
 """How often a recomputed forward is tried when others draw random numbers meanwhile."""
 
 Slots = list[tuple[dict[str, Tensor | None], str, int]]
 """Where tensors go: the dictionary of a submodule, the name in it, and which of the module's tensors."""
-
-
-@dataclass(frozen=True, slots=True)
-class Graph:
-    """What a backward needs of a forward.
-
-    Args:
-        inputs: the tensors of the input, detached; those that a gradient is wanted of require one.
-        outputs: the tensors of the output, with their graph.
-        snapshot: the weights the forward used.
-    """
-
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    snapshot: Snapshot
-
-    def gradients(self, of_outputs: Sequence[Tensor | None]) -> "Gradients":
-        """Return the gradients of the trainable weights and of the inputs.
-
-        Nothing is accumulated in a `.grad`, so backwards of several batches cannot mix.
-
-        Args:
-            of_outputs: one per output, None where there is none.
-        """
-        pairs = [(y, g) for y, g in zip(self.outputs, of_outputs, strict=True) if g is not None and y.requires_grad]
-        wanted = [x for x in self.inputs if x.requires_grad]
-        weights = self.snapshot.trainable
-        if not pairs or not (wanted or weights):
-            return Gradients([None] * len(weights), (), finite=True)
-        found = differentiate([y for y, _ in pairs], [*weights, *wanted], [g for _, g in pairs])
-        of_weights: list[Tensor | None] = list(found[: len(weights)])
-        rest = iter(found[len(weights) :])
-        of_inputs = tuple(next(rest) if x.requires_grad else None for x in self.inputs)
-        of_weights = _unshared(of_weights, (*of_outputs, *of_inputs))
-        nothing = all(gradient is None for gradient in of_inputs)
-        return Gradients(of_weights, () if nothing else of_inputs, finite=all_finite(of_weights))
-
-
-@dataclass(frozen=True, slots=True)
-class Gradients:
-    """What a backward yields.
-
-    Args:
-        of_weights: one per trainable weight, None where there is none.
-        of_inputs: one per tensor of the input, None where there is none; empty if there is none at all.
-        finite: whether all those of the weights are.
-    """
-
-    of_weights: list[Tensor | None]
-    of_inputs: tuple[Tensor | None, ...]
-    finite: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,51 +34,6 @@ class Trained:
     graph: Graph
     buffers: Buffers
     drew: "Drawn | None"
-
-
-def _unshared(gradients: list[Tensor | None], others: Iterable[Tensor | None]) -> list[Tensor | None]:
-    """Return gradients that an optimizer may write into: none shares memory with another tensor, or within itself."""
-    taken = {other.untyped_storage().data_ptr() for other in others if other is not None and not other.is_sparse}
-    result: list[Tensor | None] = []
-    for gradient in gradients:
-        own = gradient
-        if own is not None and not own.is_sparse:
-            expanded = any(stride == 0 and size > 1 for stride, size in zip(own.stride(), own.shape, strict=True))
-            if expanded or own.untyped_storage().data_ptr() in taken:
-                own = own.clone(memory_format=torch.contiguous_format)
-            taken.add(own.untyped_storage().data_ptr())
-        result.append(own)
-    return result
-
-
-class RandomState:
-    """A state of torch's process-wide generators: the CPU's, and the device's where there is one."""
-
-    def __init__(self, device: torch.device | None) -> None:
-        self._device = device if device is not None and device.type != "cpu" else None
-        self._cpu = torch.get_rng_state()
-        self._other: Tensor | None = None
-        if self._device is not None:
-            self._other = torch.get_device_module(self._device).get_rng_state(self._device)
-
-    def restore(self) -> None:
-        """Let the generators go on from here."""
-        torch.set_rng_state(self._cpu)
-        if self._device is not None:
-            torch.get_device_module(self._device).set_rng_state(self._other, self._device)
-
-    def same_as(self, other: "RandomState") -> bool:
-        """Whether nothing was drawn between the two."""
-        if not torch.equal(self._cpu, other._cpu):
-            return False
-        return self._other is None or other._other is None or torch.equal(self._other, other._other)
-
-
-class Drawn(NamedTuple):
-    """The random numbers that a forward drew: the state of the generators before, and after."""
-
-    before: RandomState
-    after: RandomState
 
 
 class Replica:

@@ -13,6 +13,9 @@ from akkordeon.engines import Stepped
 
 Pair = tuple[Tensor, Tensor]
 
+NINE = (5, 5, 5, 5, 5, 5, 5, 5, 3)
+"""Batches of a validation."""
+
 
 def stepped(seed: int = 1) -> Stepped:
     return Stepped(seed=seed, debug=True)
@@ -28,11 +31,10 @@ def gates(lr: float = 0.1, **settings: Any) -> list[Gate]:
 
 
 def pairs(sizes: Sequence[int] = (5, 5, 5, 5), seed: int = 0) -> list[Pair]:
-    """Batches of these sizes, the same for the same seed."""
+    """Batches of these sizes, the same for the same seed; a sample's class is the largest of its first features."""
     generator = torch.Generator().manual_seed(seed)
-    return [
-        (torch.randn(size, 4, generator=generator), torch.randint(3, (size,), generator=generator)) for size in sizes
-    ]
+    inputs = [torch.randn(size, 4, generator=generator) for size in sizes]
+    return [(x, x[:, :3].argmax(dim=1)) for x in inputs]
 
 
 def data(sizes: Sequence[int] = (5, 5, 5, 5), seed: int = 0) -> Callable[[], list[Pair]]:
@@ -43,9 +45,9 @@ def training(name: str = "train", *, sizes: Sequence[int] = (5, 5, 5, 5), **sett
     return TrainingSentinel(name, data(sizes), nn.functional.cross_entropy, {"accuracy": accuracy}, **settings)
 
 
-def validation(name: str = "validation", *, sizes: Sequence[int] = (5, 5, 3), **settings: Any) -> ValidationSentinel:
+def validation(name: str = "validation", *, sizes: Sequence[int] = NINE, **settings: Any) -> ValidationSentinel:
     return ValidationSentinel(name, data(sizes, 7), nn.functional.cross_entropy, {"accuracy": accuracy}, **settings)
 
 
-def testing(name: str = "test", *, sizes: Sequence[int] = (5, 5, 3), **settings: Any) -> TestSentinel:
+def examining(name: str = "test", *, sizes: Sequence[int] = (5, 5, 3), **settings: Any) -> TestSentinel:
     return TestSentinel(name, data(sizes, 7), nn.functional.cross_entropy, {"accuracy": accuracy}, **settings)

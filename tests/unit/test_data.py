@@ -55,7 +55,9 @@ def test_samples_are_counted_by_the_target_or_else_by_the_input(x: Any, target: 
 
 
 @pytest.mark.parametrize("bad", [INF, -INF, NAN])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64, torch.complex128]
+)
 def test_one_bad_number_among_many_is_found(bad: float, dtype: torch.dtype) -> None:
     tensor = torch.ones(7, 11, dtype=dtype)
     assert all_finite([tensor])
@@ -84,9 +86,11 @@ def test_where_there_is_nothing_to_be_infinite_all_is_finite(tensors: list[Tenso
 
 
 def test_a_sparse_gradient_is_looked_into() -> None:
-    where = torch.tensor([[0, 3, 3]])
-    assert all_finite([torch.sparse_coo_tensor(where, torch.ones(3, 2), (5, 2))])
-    assert not all_finite([torch.sparse_coo_tensor(where, torch.tensor([[1.0, 1], [1, NAN], [1, 1]]), (5, 2))])
+    def sparse(values: Tensor) -> Tensor:
+        return torch.sparse_coo_tensor(torch.tensor([[0, 3, 3]]), values, (5, 2), check_invariants=True)
+
+    assert all_finite([sparse(torch.ones(3, 2))])
+    assert not all_finite([sparse(torch.tensor([[1.0, 1], [1, NAN], [1, 1]]))])
 
 
 def test_looking_for_infinities_leaves_a_tensor_with_a_graph_alone() -> None:

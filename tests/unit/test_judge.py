@@ -82,7 +82,9 @@ def test_a_loss_of_one_element_counts_as_a_number() -> None:
 def test_a_loss_per_sample_is_refused_with_the_remedy() -> None:
     judge = Judge(lambda output, target: cross_entropy(output, target, reduction="none"), {})
     for act in (judge.learn, judge.measure):
-        with pytest.raises(TypeError, match=r"must be one number.* and is \(6,\) float32; reduce it, as with \.mean\(\)"):
+        with pytest.raises(
+            TypeError, match=r"must be one number.* and is \(6,\) float32; reduce it, as with \.mean\(\)"
+        ):
             act(torch.randn(6, 3), torch.randint(3, (6,)))
 
 

@@ -14,14 +14,24 @@ def ledger() -> Ledger:
 
 def test_an_epoch_begins_with_the_first_call() -> None:
     book = ledger()
-    epoch = book.epoch(1, 10.0)
-    assert book.epoch(1, 99.0) is epoch
+    epoch = book.begin(1, 10.0)
+    assert book.begin(1, 99.0) is epoch
     assert (epoch.number, epoch.began) == (1, 10.0)
+
+
+def test_an_epoch_that_is_only_known_of_is_not_under_way() -> None:
+    book = ledger()
+    early = book.epoch(2)
+    assert book.under_way() == []
+    assert book.latest == 0
+    assert book.begin(2, 7.0) is early
+    assert (early.began, book.latest) == (7.0, 2)
+    assert book.under_way() == [early]
 
 
 def test_an_epoch_is_complete_when_the_loader_ended_and_all_batches_are_back() -> None:
     book = ledger()
-    epoch = book.epoch(1, 0.0)
+    epoch = book.begin(1, 0.0)
     assert not epoch.complete
     for _ in range(3):
         book.came_back(epoch, (0, 0, 0))
@@ -32,7 +42,7 @@ def test_an_epoch_is_complete_when_the_loader_ended_and_all_batches_are_back() -
 
 def test_an_epoch_whose_loader_ended_first_is_complete_with_its_last_batch() -> None:
     book = ledger()
-    epoch = book.epoch(1, 0.0)
+    epoch = book.begin(1, 0.0)
     epoch.batches = 2
     book.came_back(epoch, ())
     assert not epoch.complete
@@ -42,7 +52,7 @@ def test_an_epoch_whose_loader_ended_first_is_complete_with_its_last_batch() -> 
 
 def test_figures_are_means_over_samples() -> None:
     book = ledger()
-    epoch = book.epoch(1, 2.0)
+    epoch = book.begin(1, 2.0)
     epoch.count({"loss": 1.0, "accuracy": 0.5}, 30)
     epoch.count({"loss": 4.0, "accuracy": 1.0}, 10)
     report = book.close(epoch, 5.5)
@@ -53,7 +63,7 @@ def test_figures_are_means_over_samples() -> None:
 
 def test_staleness_is_told_apart_by_gate_in_the_order_of_the_chain() -> None:
     book = ledger()
-    epoch = book.epoch(1, 0.0)
+    epoch = book.begin(1, 0.0)
     book.came_back(epoch, (0, 1, 3))  # a trail begins at the last gate
     book.came_back(epoch, (1, 2, 4))
     report = book.close(epoch, 1.0)
@@ -62,7 +72,7 @@ def test_staleness_is_told_apart_by_gate_in_the_order_of_the_chain() -> None:
 
 def test_a_gradient_that_was_not_applied_is_counted_by_reason_and_gate() -> None:
     book = ledger()
-    epoch = book.epoch(1, 0.0)
+    epoch = book.begin(1, 0.0)
     book.came_back(epoch, (0, NON_FINITE, 2))
     book.came_back(epoch, (0, NON_FINITE, NON_FINITE))
     report = book.close(epoch, 1.0)
@@ -72,7 +82,7 @@ def test_a_gradient_that_was_not_applied_is_counted_by_reason_and_gate() -> None
 
 def test_a_gate_that_has_nothing_to_learn_is_neither_stale_nor_skipped() -> None:
     book = ledger()
-    epoch = book.epoch(1, 0.0)
+    epoch = book.begin(1, 0.0)
     book.came_back(epoch, (0, NOTHING_TO_LEARN, 1))
     report = book.close(epoch, 1.0)
     assert report.skipped == {}
@@ -81,21 +91,21 @@ def test_a_gate_that_has_nothing_to_learn_is_neither_stale_nor_skipped() -> None
 
 def test_epochs_may_overlap_and_end_out_of_order() -> None:
     book = ledger()
-    first, second = book.epoch(1, 0.0), book.epoch(2, 1.0)
-    assert book.unfinished() == [first, second]
+    first, second = book.begin(1, 0.0), book.begin(2, 1.0)
+    assert book.under_way() == [first, second]
     first.count({"loss": 1.0}, 1)
     second.count({"loss": 2.0}, 1)
     assert book.close(second, 2.0).loss == 2.0
-    assert book.unfinished() == [first]
+    assert book.under_way() == [first]
     assert book.close(first, 2.0).loss == 1.0
-    assert book.unfinished() == []
+    assert book.under_way() == []
     assert book.latest == 2
 
 
 def test_batches_are_counted_over_all_epochs() -> None:
     book = ledger()
     for number in (1, 2):
-        epoch = book.epoch(number, 0.0)
+        epoch = book.begin(number, 0.0)
         book.came_back(epoch, ())
         book.came_back(epoch, ())
     assert book.done == 4
@@ -103,14 +113,14 @@ def test_batches_are_counted_over_all_epochs() -> None:
 
 def test_outputs_are_reported_in_the_order_of_the_data() -> None:
     book = ledger()
-    epoch = book.epoch(1, 0.0)
+    epoch = book.begin(1, 0.0)
     epoch.outputs.update({2: "third", 0: "first", 1: "second"})
     assert book.close(epoch, 1.0).outputs == ("first", "second", "third")
 
 
 def test_an_epoch_closed_before_its_end_is_reported_as_incomplete_and_without_figures_as_nan() -> None:
     book = ledger()
-    report = book.close(book.epoch(1, 0.0), 1.0)
+    report = book.close(book.begin(1, 0.0), 1.0)
     assert not report.complete
     assert math.isnan(report.loss)
     assert math.isnan(report.metrics["accuracy"])

@@ -68,7 +68,11 @@ def test_a_header_holds_only_plain_values_and_refs(route: Route) -> None:
             assert value is None or value == route.home or isinstance(value, bool | int | float | str), value
 
     tree = {"a": torch.ones(1), "b": [torch.ones(2), 1.5]}
-    for message in (Forward(route, tree), Validate(route, tree), Backward(route, (None, torch.ones(1)), (1, "skipped"))):
+    for message in (
+        Forward(route, tree),
+        Validate(route, tree),
+        Backward(route, (None, torch.ones(1)), (1, "skipped")),
+    ):
         assert isinstance(message, Parcel)
         check(message.pack()[0])
 

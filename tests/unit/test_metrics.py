@@ -9,17 +9,17 @@ from akkordeon.metrics import Mean, accuracy
 
 
 def test_accuracy_is_the_share_of_samples_whose_largest_output_is_the_targets() -> None:
-    scores_BC = torch.tensor([[0.1, 0.9, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 5.0], [3.0, 2.0, 1.0]])
-    assert accuracy(scores_BC, torch.tensor([1, 0, 2, 2])).item() == 0.75
+    scores = torch.tensor([[0.1, 0.9, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 5.0], [3.0, 2.0, 1.0]])
+    assert accuracy(scores, torch.tensor([1, 0, 2, 2])).item() == 0.75
 
 
 def test_accuracy_counts_every_position_of_a_text() -> None:
-    target_BT = torch.tensor([[0, 1, 2, 2], [2, 1, 0, 0]])
-    scores_BCT = torch.nn.functional.one_hot(target_BT, 3).movedim(-1, 1).float()
-    assert scores_BCT.shape == (2, 3, 4)
-    assert accuracy(scores_BCT, target_BT).item() == 1.0
-    target_BT[1, 3] = 1
-    assert accuracy(scores_BCT, target_BT).item() == 0.875
+    target = torch.tensor([[0, 1, 2, 2], [2, 1, 0, 0]])
+    scores = torch.nn.functional.one_hot(target, 3).movedim(-1, 1).float()
+    assert scores.shape == (2, 3, 4)
+    assert accuracy(scores, target).item() == 1.0
+    target[1, 3] = 1
+    assert accuracy(scores, target).item() == 0.875
 
 
 def test_a_mean_weighs_each_value() -> None:

@@ -58,7 +58,13 @@ def shuffled(samples: int = 12) -> DataLoader[tuple[torch.Tensor, ...]]:
 
 def test_nothing_is_drawn_before_it_is_asked_for() -> None:
     drawn: list[int] = []
-    bench = Bench(lambda: (drawn.append(number) for number in range(3)))
+
+    def watched() -> Iterator[int]:
+        for number in range(3):
+            drawn.append(number)
+            yield number
+
+    bench = Bench(watched)
     assert bench.is_silent()
     bench.draw(1)
     assert drawn == [0]

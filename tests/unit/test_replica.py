@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from akkordeon.replica import Graph, RandomState, Replica, Trained
+from akkordeon.differentiate import Graph
+from akkordeon.random_state import Drawn, RandomState
+from akkordeon.replica import Replica, Trained
 from akkordeon.versions import Weights
 
 
@@ -37,7 +39,7 @@ class Bench:
         self.weights = Weights(module)
         self.replica = Replica(module, self.lock, records=records)
 
-    def train(self, x: Any, *, wants_gradient: bool = True, replay: RandomState | None = None) -> Trained:
+    def train(self, x: Any, *, wants_gradient: bool = True, replay: Drawn | None = None) -> Trained:
         snapshot, buffers = self.weights.snapshot(), self.weights.buffers
         return self.replica.train(x, snapshot, buffers, wants_gradient=wants_gradient, replay=replay)
 
@@ -146,7 +148,7 @@ def test_gradients_are_those_of_autograd_and_accumulate_nowhere() -> None:
     graph = bench.train(x).graph
     found = graph.gradients([of_output])
     leaf = x.clone().requires_grad_()
-    slots = dict(zip(bench.weights.names, bench.weights.live, strict=True))
+    slots: dict[str, Tensor] = dict(zip(bench.weights.names, bench.weights.live, strict=True))
     output = torch.func.functional_call(bench.module, slots, (leaf,))
     *of_weights, of_input = torch.autograd.grad(output, [*bench.weights.live, leaf], of_output)
     assert all(map(torch.equal, found.of_weights, of_weights))  # type: ignore[arg-type]
@@ -194,6 +196,30 @@ def test_a_module_that_returns_its_input_passes_the_gradient_on() -> None:
         found = bench.train(torch.randn(4, 3)).graph.gradients([torch.full((4, 3), 5.0)])
         assert found.of_inputs[0] is not None
         assert torch.equal(found.of_inputs[0], torch.full((4, 3), 5.0))
+
+
+class Shift(nn.Module):
+    """Its weights' gradients are, in autograd, the very tensor that comes from downstream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Parameter(torch.zeros(3))
+        self.other = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.one + self.other
+
+
+def test_gradients_of_weights_may_be_written_into() -> None:
+    of_output = torch.arange(3.0)
+    found = Bench(Shift()).train(torch.zeros(3)).graph.gradients([of_output])
+    for gradient in found.of_weights:
+        assert gradient is not None
+        assert torch.equal(gradient, torch.arange(3.0))
+        gradient.add_(7)
+    assert found.of_inputs[0] is not None
+    assert torch.equal(found.of_inputs[0], torch.arange(3.0))
+    assert torch.equal(of_output, torch.arange(3.0))
 
 
 def test_gradients_that_are_not_finite_are_noticed() -> None:
@@ -320,9 +346,9 @@ def test_a_forward_run_again_draws_the_same_random_numbers(batch: int) -> None:
     x = torch.randn(4, 50)
     for _ in range(batch):
         trained = bench.train(x)
-    assert trained.drew_from is not None
+    assert trained.drew is not None
     torch.rand(7)
-    again = bench.train(x, replay=trained.drew_from)
+    again = bench.train(x, replay=trained.drew)
     assert torch.equal(again.output, trained.output)
     assert not torch.equal(bench.train(x).output, trained.output)
 
@@ -331,7 +357,7 @@ def test_running_a_forward_again_leaves_the_generator_where_it_was() -> None:
     bench = Bench(nn.Dropout(0.5), records=True)
     trained = bench.train(torch.ones(9))
     before = torch.get_rng_state()
-    bench.train(torch.ones(9), replay=trained.drew_from)
+    bench.train(torch.ones(9), replay=trained.drew)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -340,7 +366,26 @@ def test_a_forward_that_fails_when_run_again_leaves_the_generator_where_it_was()
     trained = bench.train(torch.ones(2, 3))
     before = torch.get_rng_state()
     with pytest.raises(RuntimeError):
-        bench.train(torch.ones(2, 4), replay=trained.drew_from)
+        bench.train(torch.ones(2, 4), replay=trained.drew)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Restless(nn.Module):
+    """Draws more random numbers each time."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x + torch.rand(self.calls)[0]
+
+
+def test_a_forward_that_draws_otherwise_when_run_again_is_an_error_with_the_remedy() -> None:
+    bench = Bench(Restless(), records=True)
+    trained = bench.train(torch.ones(2))
+    before = torch.get_rng_state()
+    with pytest.raises(RuntimeError, match=r"cannot be recomputed with the random numbers it drew.*use activations="):
+        bench.train(torch.ones(2), replay=trained.drew)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -348,7 +393,7 @@ def test_a_forward_that_fails_when_run_again_leaves_the_generator_where_it_was()
 def test_looking_for_random_numbers_draws_none(records: bool) -> None:
     bench = Bench(nn.Linear(3, 2), records=records)
     before = torch.get_rng_state()
-    assert [bench.train(torch.ones(1, 3)).drew_from for _ in range(3)] == [None, None, None]
+    assert [bench.train(torch.ones(1, 3)).drew for _ in range(3)] == [None, None, None]
     assert torch.equal(torch.get_rng_state(), before)
 
 

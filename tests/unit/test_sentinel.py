@@ -15,7 +15,8 @@ KINDS = [TrainingSentinel, ValidationSentinel, TestSentinel]
 
 
 def make(kind: type[Sentinel], **settings: Any) -> Sentinel:
-    return kind(**({"name": "one", "data": data(), "loss": cross_entropy} | settings))
+    values: dict[str, Any] = {"name": "one", "data": data(), "loss": cross_entropy}
+    return kind(**(values | settings))
 
 
 @pytest.mark.parametrize("kind", KINDS)

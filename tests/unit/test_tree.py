@@ -11,7 +11,7 @@ from torch import Tensor
 
 from akkordeon.tree import describe, flatten, map_leaves, rebuild
 
-Point = namedtuple("Point", ["x", "y"])  # noqa: PYI024 - a user's own, as untyped as they come
+Point = namedtuple("Point", ["x", "y"])
 
 tensors = st.builds(torch.zeros, st.lists(st.integers(0, 3), max_size=3))
 constants = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
@@ -103,7 +103,11 @@ def test_what_is_no_tree_is_refused_and_its_place_named(tree: Any, where: str, w
 
 
 def test_a_description_shows_shapes_and_types_and_no_values() -> None:
-    tree = (torch.zeros(2, 3), [torch.zeros(4, dtype=torch.int64), "secret"], {"mask": torch.zeros((), dtype=bool)})
+    tree = (
+        torch.zeros(2, 3),
+        [torch.zeros(4, dtype=torch.int64), "secret"],
+        {"mask": torch.zeros((), dtype=torch.bool)},
+    )
     assert describe(tree) == "((2, 3) float32, [(4,) int64, str], {mask: () bool})"
 
 
