@@ -4,28 +4,32 @@ A *gate* is a piece of the model with its own optimizer. A *sentinel* is data, l
 through the gates, and their gradients back. Nobody waits for anybody.
 """
 
-from akkordeon import engines
-from akkordeon.errors import (
-    ActorFailed,
-    ActorNotFound,
-    AkkordeonError,
-    BatchLost,
-    BatchRefused,
-    DataUnavailable,
-    NameTaken,
-    NoAnswer,
-    SentinelFailed,
-    SharedTensorWritten,
-    WiringError,
-)
-from akkordeon.events import Report, SentinelStatus, Status
-from akkordeon.gate import Gate
-from akkordeon.messages import GateStatus
-from akkordeon.metrics import accuracy
-from akkordeon.modules import DropConnect
-from akkordeon.network import Network, launch
-from akkordeon.sentinel import TestSentinel, TrainingSentinel, ValidationSentinel
-from akkordeon.staleness import Arrival, Compensation, Compensator, DelayCompensation
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from akkordeon import engines
+    from akkordeon.errors import (
+        ActorFailed,
+        ActorNotFound,
+        AkkordeonError,
+        BatchLost,
+        BatchRefused,
+        DataUnavailable,
+        NameTaken,
+        NoAnswer,
+        SentinelFailed,
+        SharedTensorWritten,
+        WiringError,
+    )
+    from akkordeon.events import Report, SentinelStatus, Status
+    from akkordeon.gate import Gate
+    from akkordeon.messages import GateStatus
+    from akkordeon.metrics import accuracy
+    from akkordeon.modules import DropConnect
+    from akkordeon.network import Network, launch
+    from akkordeon.sentinel import TestSentinel, TrainingSentinel, ValidationSentinel
+    from akkordeon.staleness import Arrival, Compensation, Compensator, DelayCompensation
 
 __all__ = [
     "ActorFailed",
@@ -57,3 +61,41 @@ __all__ = [
     "engines",
     "launch",
 ]
+
+_HOMES = {
+    "errors": (
+        "ActorFailed",
+        "ActorNotFound",
+        "AkkordeonError",
+        "BatchLost",
+        "BatchRefused",
+        "DataUnavailable",
+        "NameTaken",
+        "NoAnswer",
+        "SentinelFailed",
+        "SharedTensorWritten",
+        "WiringError",
+    ),
+    "events": ("Report", "SentinelStatus", "Status"),
+    "gate": ("Gate",),
+    "messages": ("GateStatus",),
+    "metrics": ("accuracy",),
+    "modules": ("DropConnect",),
+    "network": ("Network", "launch"),
+    "sentinel": ("TestSentinel", "TrainingSentinel", "ValidationSentinel"),
+    "staleness": ("Arrival", "Compensation", "Compensator", "DelayCompensation"),
+}
+"""Which module each public name comes from. They are imported when first used: torch takes seconds, and help none."""
+
+
+def __getattr__(name: str) -> object:
+    if name == "engines":
+        return import_module("akkordeon.engines")
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"akkordeon.{home}"), name)
+    raise AttributeError(f"module 'akkordeon' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

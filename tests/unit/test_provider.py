@@ -2,10 +2,19 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    Sampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from akkordeon.actor import Inbox, Ref
 from akkordeon.engines import Stepped
@@ -155,6 +164,26 @@ def test_shuffling_through_a_sampler_leaves_the_generator_of_the_process_alone()
     before = torch.get_rng_state()
     bench = Bench(lambda: DataLoader(samples, batch_size=4, sampler=RandomSampler(samples, replacement=True)))
     assert len(orders(bench, epochs=2, batches=3)[0]) == 12
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        RandomSampler(range(12)),
+        SubsetRandomSampler(range(12)),
+        WeightedRandomSampler([1.0] * 12, 12),
+        BatchSampler(RandomSampler(range(12)), 4, drop_last=False),
+    ],
+    ids=lambda sampler: type(sampler).__name__,
+)
+def test_no_sampler_touches_the_generator_of_the_process(sampler: Sampler[Any]) -> None:
+    samples = TensorDataset(torch.arange(12))
+    batched = isinstance(sampler, BatchSampler)
+    settings: dict[str, Any] = {"batch_sampler": sampler} if batched else {"sampler": sampler, "batch_size": 4}
+    before = torch.get_rng_state()
+    bench = Bench(lambda: DataLoader(samples, **settings))
+    assert len(orders(bench, epochs=1, batches=3)[0]) == 12
     assert torch.equal(torch.get_rng_state(), before)
 
 

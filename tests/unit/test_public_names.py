@@ -2,7 +2,8 @@
 
 import importlib
 import pkgutil
-from types import ModuleType
+import subprocess
+import sys
 
 import pytest
 
@@ -11,14 +12,20 @@ import akkordeon
 MODULES = sorted(info.name for info in pkgutil.walk_packages(akkordeon.__path__, "akkordeon."))
 
 
-def test_the_package_lists_exactly_the_names_it_offers() -> None:
-    offered = {
-        name
-        for name, value in vars(akkordeon).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
-    }
-    assert offered | {"engines"} == set(akkordeon.__all__)
-    assert len(akkordeon.__all__) == len(set(akkordeon.__all__))
+def test_the_package_offers_exactly_the_names_it_lists() -> None:
+    names = akkordeon.__all__
+    assert [name for name in names if not hasattr(akkordeon, name)] == []
+    assert dir(akkordeon) == sorted(set(names)) == sorted(names)
+    homes = {name for names_there in akkordeon._HOMES.values() for name in names_there}
+    assert homes | {"engines"} == set(names)
+    with pytest.raises(AttributeError, match="module 'akkordeon' has no attribute 'nothing'"):
+        akkordeon.nothing  # noqa: B018
+
+
+def test_help_and_errors_about_options_come_without_torch() -> None:
+    code = "import sys, akkordeon.cli.app; assert 'torch' not in sys.modules; print('light')"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert out.stdout.strip() == "light"
 
 
 def test_modules_are_found() -> None:
