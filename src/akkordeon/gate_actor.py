@@ -195,8 +195,11 @@ class GateActor(Actor):
         if self._optimizer is None or all(gradient is None for gradient in result.of_weights):
             return NOTHING_TO_LEARN
         staleness = self._weights.version - entry.version
-        gradients = self._compensated(result.of_weights, entry, staleness, route)
-        if not result.finite or (self._compensators and not all_finite(gradients)):
+        gradients, finite = result.of_weights, result.finite
+        if finite and self._compensators:
+            gradients = self._compensated(gradients, entry, staleness, route)
+            finite = all_finite(gradients)
+        if not finite:
             self._tally.skipped[NON_FINITE] += 1
             return NON_FINITE
         self._weights.update(gradients, self._optimizer, self._scheduler)
@@ -207,8 +210,6 @@ class GateActor(Actor):
     def _compensated(
         self, gradients: list[Tensor | None], entry: _Entry, staleness: int, route: Route
     ) -> list[Tensor | None]:
-        if not self._compensators:
-            return gradients
         arrival = Arrival(
             staleness=staleness,
             now=self._weights.trainable,

@@ -42,7 +42,8 @@ class Judge:
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
         found = iter(differentiate([value], wanted, [torch.ones_like(value)]))
         gradients = tuple(next(found) if leaf.requires_grad else None for leaf in leaves)
-        return {"loss": float(value.detach())} | self._others(output, target), gradients
+        figures = {"loss": float(value.detach())}
+        return (figures | self._others(output, target) if self._metrics else figures), gradients
 
     @torch.no_grad()
     def measure(self, output: Tree, target: Tree) -> Mapping[str, float]:

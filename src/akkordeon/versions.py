@@ -58,12 +58,11 @@ class Weights:
     def snapshot(self) -> Snapshot:
         """Return the current version; the first call after an update clones the live weights."""
         if self._snapshot is None:
-            with torch.no_grad():
-                # A frozen parameter has no gradient, so no optimizer ever writes it: it needs no clone.
-                tensors = tuple(
-                    parameter.clone().requires_grad_() if parameter.requires_grad else parameter.detach()
-                    for parameter in self.live
-                )
+            # A frozen parameter has no gradient, so no optimizer ever writes it: it needs no clone.
+            tensors = tuple(
+                parameter.detach().clone().requires_grad_() if parameter.requires_grad else parameter.detach()
+                for parameter in self.live
+            )
             trainable = tensors if self._all_trainable else tuple(t for t in tensors if t.requires_grad)
             self._snapshot = Snapshot(self.version, tensors, trainable)
         return self._snapshot
