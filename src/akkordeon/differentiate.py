@@ -104,7 +104,7 @@ def _unshared(gradients: list[Tensor | None], others: Iterable[Tensor | None]) -
     for gradient in gradients:
         own = gradient
         if own is not None and not own.is_sparse:
-            expanded = any(stride == 0 and size > 1 for stride, size in zip(own.stride(), own.shape, strict=True))
+            expanded = not own.is_contiguous() and 0 in own.stride()
             if expanded or own.untyped_storage().data_ptr() in taken:
                 own = own.clone(memory_format=torch.contiguous_format)
             taken.add(own.untyped_storage().data_ptr())

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import profiler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 __all__ = ["Buffers", "Snapshot", "Weights"]
 
@@ -77,7 +79,7 @@ class Weights:
         """
         for parameter, gradient in zip(self.trainable, gradients, strict=True):
             parameter.grad = gradient
-        optimizer.step()
+        _step(optimizer)
         if scheduler is not None:
             scheduler.step()
         for parameter in self.trainable:
@@ -99,6 +101,27 @@ class Weights:
         """Return copies of the live weights and the buffers, by name, as `nn.Module.state_dict` does."""
         state = {name: parameter.detach().clone() for name, parameter in zip(self.names, self.live, strict=True)}
         return state | {name: buffer.clone() for name, buffer in self.buffers.items()}
+
+
+def _step(optimizer: Optimizer) -> None:
+    """Let an optimizer take a step.
+
+    torch wraps `step` to label it for the profiler and to call hooks, which takes as long as the step of a small gate.
+    Where nobody profiles and there are no hooks, what it wraps does the same.
+    """
+    step = type(optimizer).step
+    listeners = (
+        vars(optimizer).get("step"),  # a scheduler puts one there, to see that steps are taken
+        optimizer._optimizer_step_pre_hooks,
+        optimizer._optimizer_step_post_hooks,
+        _global_optimizer_pre_hooks,
+        _global_optimizer_post_hooks,
+        profiler._is_profiler_enabled,
+    )
+    if getattr(step, "hooked", False) and not any(listeners):
+        step.__wrapped__(optimizer)  # type: ignore[attr-defined]
+    else:
+        optimizer.step()
 
 
 def _merge(current: Tensor, before: Tensor, after: Tensor) -> Tensor:

@@ -346,6 +346,20 @@ def test_a_gradient_that_is_not_finite_is_skipped_at_each_gate(network: ak.Netwo
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_gradient_that_is_not_finite_does_not_spoil_a_compensation_for_the_next_ones(engine: Engine) -> None:
+    gate = ak.Gate("only", nn.Linear(6, 3), partial(SGD, lr=0.1), ak.DelayCompensation())
+    calls = iter(range(8))
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return torch.sqrt((output * 0.0).abs()).sum() if next(calls) == 1 else cross_entropy(output, target)
+
+    with ak.launch([gate], engine=engine) as network:
+        network.attach(ak.TrainingSentinel("train", good_batches, loss, in_flight=3, epochs=1))
+        (report,) = list(network.watch())
+        assert dict(report.skipped) == {"non-finite at only": 1}
+        assert network.status().gates[0].version == 7
+
+
 def test_a_batch_that_is_no_pair_is_refused_with_what_it_is(network: ak.Network) -> None:
     network.attach(ak.TrainingSentinel("train", lambda: [torch.ones(4, 6)], cross_entropy, epochs=1))
     with pytest.raises(ak.SentinelFailed, match=r"batch 0 cannot be used.*a pair \(x, target\).*\(4, 6\) float32"):

@@ -182,3 +182,21 @@ def test_a_module_without_weights_has_versions_of_nothing(make: type[nn.Module])
     weights = Weights(make())
     assert weights.snapshot().tensors == weights.snapshot().trainable == ()
     assert weights.state() == {}
+
+
+def test_hooks_of_an_optimizer_are_called_and_a_step_without_any_is_the_same() -> None:
+    weights = [Weights(nn.Linear(2, 2, bias=False)) for _ in range(2)]
+    with torch.no_grad():
+        weights[1].live[0].copy_(weights[0].live[0])
+    calls: list[str] = []
+    optimizers = [SGD(list(each.live), lr=0.5, momentum=0.9) for each in weights]
+    optimizers[0].register_step_post_hook(lambda *_: calls.append("after"))
+    optimizers[0].register_step_pre_hook(lambda *_: calls.append("before"))
+    for _ in range(3):
+        for each, optimizer in zip(weights, optimizers, strict=True):
+            each.update([torch.ones(2, 2)], optimizer, None)
+    assert calls == ["before", "after"] * 3
+    assert torch.equal(weights[0].live[0], weights[1].live[0])
+    with torch.autograd.profiler.profile() as profile:
+        weights[1].update([torch.ones(2, 2)], optimizers[1], None)
+    assert any("Optimizer.step#SGD.step" in event.name for event in profile.function_events)

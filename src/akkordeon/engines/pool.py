@@ -64,8 +64,8 @@ class Dispatcher(Protocol):
     def finish_turn(self, seat: Seat) -> Job | None:
         """End it; return the computation that it asked for."""
 
-    def finish_job(self, seat: Seat, job: Job) -> None:
-        """Note that a computation is done."""
+    def finish_job(self, seat: Seat, job: Job) -> Turn | None:
+        """Note that a computation is done; return the actor's next turn, unless others have it in hand."""
 
     def hand_over(self, seat: Seat) -> None:
         """Leave an actor to any worker that has time."""
@@ -91,24 +91,24 @@ class Worker(threading.Thread):
         while (seat := self._pick()) is not None:
             self.doing = seat.name
             try:
-                self._one_turn(seat)
+                self._take_turns(seat)
             except BaseException as error:  # noqa: BLE001 - whatever it is, the watchers must learn of it
                 self._engine.end(seat, error)
             self.doing = "nothing"
 
-    def _one_turn(self, seat: Seat) -> None:
+    def _take_turns(self, seat: Seat) -> None:
         turn = self._engine.begin_turn(seat)
-        if turn is None:
-            return
-        function, arguments = turn
-        function(*arguments)
-        job = self._engine.finish_turn(seat)
-        if job is not None:
+        while turn is not None:
+            function, arguments = turn
+            function(*arguments)
+            job = self._engine.finish_turn(seat)
+            if job is None:
+                return
             if self.next is not None:  # the computation comes first: somebody else should go on with that one
                 kept, self.next = self.next, None
                 self._engine.hand_over(kept)
             job.run()
-            self._engine.finish_job(seat, job)
+            turn = self._engine.finish_job(seat, job)
 
     def _pick(self) -> Seat | None:
         seat, self.next = self.next, None

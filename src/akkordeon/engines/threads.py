@@ -157,12 +157,14 @@ class Threads:
                 self._go_on_with(seat)
         return job
 
-    def finish_job(self, seat: Seat, job: Job) -> None:
-        """Note that a computation is done."""
+    def finish_job(self, seat: Seat, job: Job) -> Turn | None:
+        """Note that a computation is done; return the actor's next turn, unless others have it in hand."""
         with self._lock:
             job.done = True
-            if not seat.scheduled and seat.ready and not seat.ended:
-                self._schedule(seat)
+            if seat.scheduled or seat.ended or not seat.ready:
+                return None
+            seat.scheduled = True
+            return seat.take()
 
     def hand_over(self, seat: Seat) -> None:
         """Leave an actor to any worker that has time."""
