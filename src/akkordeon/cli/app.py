@@ -23,7 +23,7 @@ def run(  # noqa: PLR0913 - each parameter is an option
     epochs: Annotated[int, typer.Option(min=1, help="Passes through the training data.")] = 10,
     validate_every: Annotated[float, typer.Option(min=0.1, help="Seconds between two validations.")] = 2.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples per training batch.")] = 64,
-    lr: Annotated[float, typer.Option(min=0.0, help="Learning rate of the first update; it falls linearly.")] = 0.1,
+    lr: Annotated[float, typer.Option(min=0.0, help="Learning rate of the first update; it falls linearly.")] = 0.05,
     take: Annotated[int | None, typer.Option(min=1, help="Use only the first so many training samples.")] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights and shuffling.")] = 0,
     data: Annotated[Path | None, typer.Option(help="Folder that holds the data set, if you have it.")] = None,
