@@ -5,6 +5,9 @@ AkkordeonError
 ├── ActorNotFound         no actor of that name; lists those that exist               (yours)
 ├── NameTaken             an actor of that name exists already                        (yours)
 ├── SharedTensorWritten   a tensor was written after it was sent, or once received    (yours)
+├── RecipeError           a recipe that cannot be used: what it lacks, or its options (yours)
+├── CheckpointMismatch    what was saved and the gates differ; lists every difference (yours)
+├── CheckpointDamaged     what was saved is missing, torn, or not what it was         (outside)
 ├── NoAnswer              nobody answered within a time limit                         (outside)
 ├── ActorFailed           an actor raised; `__cause__` is the original                (outside)
 ├── BatchRefused          a gate could not compute a batch; names gate and batch      (outside)
@@ -21,9 +24,12 @@ __all__ = [
     "AkkordeonError",
     "BatchLost",
     "BatchRefused",
+    "CheckpointDamaged",
+    "CheckpointMismatch",
     "DataUnavailable",
     "NameTaken",
     "NoAnswer",
+    "RecipeError",
     "SentinelFailed",
     "SharedTensorWritten",
     "WiringError",
@@ -48,6 +54,18 @@ class NameTaken(AkkordeonError, ValueError):
 
 class SharedTensorWritten(AkkordeonError):
     """Somebody wrote into a tensor that had been sent, or that had been received."""
+
+
+class RecipeError(AkkordeonError, ValueError):
+    """A recipe that cannot be used, or options that it does not have."""
+
+
+class CheckpointMismatch(AkkordeonError, ValueError):
+    """What was saved does not fit these gates; the message lists every difference."""
+
+
+class CheckpointDamaged(AkkordeonError, OSError):
+    """What was saved is missing, torn, or not what it was when it was written."""
 
 
 class NoAnswer(AkkordeonError, TimeoutError):

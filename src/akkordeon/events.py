@@ -113,6 +113,12 @@ class SentinelStatus:
         in_flight: batches it has out.
         done: batches that came back, over all epochs.
         draining: whether it is about to leave.
+        epochs: the epoch after which it ends; None if there is no such.
+        batches: of the latest epoch, that came back.
+        length: batches in an epoch; None where the loader does not tell.
+        samples: of the latest epoch, that came back.
+        seconds: since the latest epoch began.
+        loss: mean over these samples; NaN before the first.
     """
 
     name: str
@@ -121,6 +127,12 @@ class SentinelStatus:
     in_flight: int
     done: int
     draining: bool
+    epochs: int | None = None
+    batches: int = 0
+    length: int | None = None
+    samples: int = 0
+    seconds: float = 0.0
+    loss: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)

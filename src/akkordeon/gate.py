@@ -38,6 +38,13 @@ class Gate:
         activations: "stashed" keeps a batch's activations until its gradient comes, which is then exact, merely late.
             "recomputed" keeps its input only, and runs the forward again at the live weights.
         device: where the gate computes; None is where the module is.
+        max_norm: clip the gradient of each update to this norm, over all parameters of this gate, after compensation;
+            as `torch.nn.utils.clip_grad_norm_` does. A gate knows no norm but its own.
+        accumulate: update once per so many batches, by the mean of their gradients.
+        autocast: compute in this type where torch deems it safe (`torch.bfloat16`); weights, and what leaves the gate,
+            stay as they are.
+        prefix: what stands before the names of its parameters in the whole network's; None is the gate's name and a
+            dot, as in an `nn.Sequential` of the gates. `split` leaves the names as they were in the model it cut.
 
     Raises:
         WiringError: something about it cannot work; says what, and what to do.
@@ -51,34 +58,27 @@ class Gate:
     computations: int = 1
     activations: Literal["stashed", "recomputed"] = "stashed"
     device: torch.device | str | None = None
+    max_norm: float | None = None
+    accumulate: int = 1
+    autocast: torch.dtype | None = None
+    prefix: str | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.name, "a gate")
         if not isinstance(self.module, nn.Module):
             given = type(self.module).__name__
             raise WiringError(f"gate {self.name!r}: its module is a {given}; give it an nn.Module")
-        if self.computations < 1:
-            raise WiringError(f"gate {self.name!r}: computations must be at least 1, not {self.computations}")
-        if self.activations not in ("stashed", "recomputed"):
-            raise WiringError(
-                f"gate {self.name!r}: activations must be 'stashed' or 'recomputed', not {self.activations!r}"
-            )
+        self._check_settings()
+        self._check_module()
         self._check_compensations()
-        tensors = itertools.chain(self.module.named_parameters(), self.module.named_buffers())
-        if lazy := [name for name, tensor in tensors if is_lazy(tensor)]:
-            raise WiringError(
-                f"gate {self.name!r}: {lazy[0]!r} has no shape yet; run one batch through the module before, "
-                "so that its lazy parameters and buffers take shape"
-            )
-        for name, parameter in self.module.named_parameters():
-            if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
-                raise WiringError(
-                    f"gate {self.name!r}: parameter {name!r} has a gradient hook, which would never be called; "
-                    "change gradients in a compensation instead"
-                )
         optimizer = self.make_optimizer(list(self.module.parameters()))
         if optimizer is not None:
             self.make_scheduler(optimizer)
+
+    @property
+    def whole_prefix(self) -> str:
+        """What stands before the names of its parameters in the whole network's."""
+        return f"{self.name}." if self.prefix is None else self.prefix
 
     @property
     def compensations(self) -> tuple[Compensation, ...]:
@@ -129,6 +129,37 @@ class Gate:
                 "know; use a scheduler that counts steps, such as LinearLR or CosineAnnealingLR"
             )
         return scheduler
+
+    def _check_settings(self) -> None:
+        for setting in ("computations", "accumulate"):
+            value = getattr(self, setting)
+            if not isinstance(value, int) or value < 1:
+                raise WiringError(f"gate {self.name!r}: {setting} must be a whole number, at least 1, not {value!r}")
+        if self.max_norm is not None and not self.max_norm > 0:
+            raise WiringError(f"gate {self.name!r}: max_norm must be more than 0, not {self.max_norm}")
+        if self.autocast not in (None, torch.bfloat16):
+            raise WiringError(
+                f"gate {self.name!r}: autocast must be torch.bfloat16, not {self.autocast}; float16 would need its "
+                "gradients scaled, which gates that update by themselves cannot agree on"
+            )
+        if self.activations not in ("stashed", "recomputed"):
+            raise WiringError(
+                f"gate {self.name!r}: activations must be 'stashed' or 'recomputed', not {self.activations!r}"
+            )
+
+    def _check_module(self) -> None:
+        tensors = itertools.chain(self.module.named_parameters(), self.module.named_buffers())
+        if lazy := [name for name, tensor in tensors if is_lazy(tensor)]:
+            raise WiringError(
+                f"gate {self.name!r}: {lazy[0]!r} has no shape yet; run one batch through the module before, "
+                "so that its lazy parameters and buffers take shape"
+            )
+        for name, parameter in self.module.named_parameters():
+            if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+                raise WiringError(
+                    f"gate {self.name!r}: parameter {name!r} has a gradient hook, which would never be called; "
+                    "change gradients in a compensation instead"
+                )
 
     def _check_optimizer(self, optimizer: Any, trainable: list[Parameter]) -> None:
         kind = type(optimizer).__name__
