@@ -21,17 +21,19 @@ if TYPE_CHECKING:
         NameTaken,
         NoAnswer,
         RecipeError,
+        SaveFailed,
         SentinelFailed,
         SharedTensorWritten,
         WiringError,
     )
     from akkordeon.events import Report, SentinelStatus, Status
     from akkordeon.gate import Gate
-    from akkordeon.messages import GateStatus
-    from akkordeon.metrics import accuracy
+    from akkordeon.metrics import Gauge, Mean, Perplexity, TopK, accuracy
     from akkordeon.modules import DropConnect
     from akkordeon.network import Network, launch
+    from akkordeon.restore import load
     from akkordeon.sentinel import TestSentinel, TrainingSentinel, ValidationSentinel
+    from akkordeon.signals import GateStatus
     from akkordeon.staleness import Arrival, Compensation, Compensator, DelayCompensation
 
 __all__ = [
@@ -50,22 +52,28 @@ __all__ = [
     "DropConnect",
     "Gate",
     "GateStatus",
+    "Gauge",
+    "Mean",
     "NameTaken",
     "Network",
     "NoAnswer",
+    "Perplexity",
     "RecipeError",
     "Report",
+    "SaveFailed",
     "SentinelFailed",
     "SentinelStatus",
     "SharedTensorWritten",
     "Status",
     "TestSentinel",
+    "TopK",
     "TrainingSentinel",
     "ValidationSentinel",
     "WiringError",
     "accuracy",
     "engines",
     "launch",
+    "load",
 ]
 
 _HOMES = {
@@ -81,16 +89,18 @@ _HOMES = {
         "NameTaken",
         "NoAnswer",
         "RecipeError",
+        "SaveFailed",
         "SentinelFailed",
         "SharedTensorWritten",
         "WiringError",
     ),
     "events": ("Report", "SentinelStatus", "Status"),
     "gate": ("Gate",),
-    "messages": ("GateStatus",),
-    "metrics": ("accuracy",),
+    "signals": ("GateStatus",),
+    "metrics": ("Gauge", "Mean", "Perplexity", "TopK", "accuracy"),
     "modules": ("DropConnect",),
     "network": ("Network", "launch"),
+    "restore": ("load",),
     "sentinel": ("TestSentinel", "TrainingSentinel", "ValidationSentinel"),
     "staleness": ("Arrival", "Compensation", "Compensator", "DelayCompensation"),
 }

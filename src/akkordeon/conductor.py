@@ -4,81 +4,37 @@ It is not on the way of any batch. Everything that users get to see goes through
 a watcher that comes late misses nothing of the last `MEMORY` events.
 """
 
+import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from akkordeon.actor import Actor, Context, Ended, Ref
-from akkordeon.errors import ActorFailed, WiringError
+from akkordeon.control import Attach, Detach, Detached, Open, Pause, Paused, Resume, Roster, Subscribe, Unsubscribe, Who
+from akkordeon.errors import ActorFailed, AkkordeonError, WiringError
 from akkordeon.evaluation_actor import EvaluationActor
 from akkordeon.events import Departure, Event, Failure, Notice, Report
 from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
-from akkordeon.messages import Abort, Chain, Drain, Forget, Left, Start
 from akkordeon.sentinel import Sentinel, TrainingSentinel
+from akkordeon.signals import Abort, Chain, Drain, Forget, GateState, GoOn, Held, Hold, Left, Position, Start
 from akkordeon.training_actor import TrainingActor
 
-__all__ = ["Attach", "Conductor", "Detach", "Detached", "Open", "Roster", "Subscribe", "Unsubscribe", "Who"]
+__all__ = ["Conductor"]
 
 MEMORY = 10_000
 """Events kept for watchers that come late."""
 
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """From outside, an ask: start the gates. Answered with their refs."""
+PAUSE = 120.0
+"""Seconds after which training goes on, should whoever held it not say so."""
 
 
 @dataclass(frozen=True, slots=True)
-class Attach:
-    """From outside, an ask: let a sentinel join. Answered with None, or with a `WiringError`."""
+class _Over:
+    """To itself: a pause has lasted long enough."""
 
-    sentinel: Sentinel
-
-
-@dataclass(frozen=True, slots=True)
-class Detach:
-    """From outside: let a sentinel leave; `reply_to` is told `Detached` when it has."""
-
-    sentinel: str
-    reply_to: Ref
-
-
-@dataclass(frozen=True, slots=True)
-class Detached:
-    """From the conductor, to who asked for it: a sentinel has left, or was not there."""
-
-    sentinel: str
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribe:
-    """From outside: tell `watcher` every event after that number, as a `Notice`."""
-
-    watcher: Ref
-    after: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
-    """From outside: tell it nothing more."""
-
-    watcher: Ref
-
-
-@dataclass(frozen=True, slots=True)
-class Who:
-    """From outside, an ask: who is there? Answered with a `Roster`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Roster:
-    """Who is there, and whether the network has failed."""
-
-    cause: Exception | None
-    gates: tuple[Ref, ...]
-    sentinels: tuple[Ref, ...]
+    number: int
 
 
 @dataclass(slots=True)
@@ -92,9 +48,21 @@ class _Attached:
 class Conductor(Actor):
     """Starts gates, lets sentinels join and leave, and tells watchers what happens."""
 
-    def __init__(self, network: str, gates: Sequence[Gate]) -> None:
+    def __init__(
+        self,
+        network: str,
+        gates: Sequence[Gate],
+        states: Sequence[GateState] = (),
+        positions: Mapping[str, Position] | None = None,
+    ) -> None:
         self._network = network
         self._gates = tuple(gates)
+        self._states = tuple(states)
+        self._saved = dict(positions or {})  # where sentinels may take up again
+        self._stood: dict[str, Position] = {}  # where those that left or are held stand
+        self._pauses = 0
+        self._pauser: Ref | None = None
+        self._awaited: set[str] = set()
         self._refs: list[Ref] = []
         self._attached: dict[str, _Attached] = {}
         self._incarnations = 0
@@ -110,8 +78,20 @@ class Conductor(Actor):
                 self._publish(message)
             case Left():
                 self._left(message, context)
+            case Held():
+                self._held(message)
             case Ended():
                 self._ended(message, context)
+            case _Over(number):
+                if number == self._pauses:
+                    self._resume()
+            case _:
+                return self._answer(message, context)
+        return None
+
+    def _answer(self, message: object, context: Context) -> object:
+        """Handle what comes from outside."""
+        match message:
             case Open():
                 return self._open(context)
             case Attach():
@@ -122,14 +102,18 @@ class Conductor(Actor):
                 self._subscribe(message)
             case Unsubscribe():
                 self._watchers = [each for each in self._watchers if each != message.watcher]
+            case Pause():
+                self._pause(message, context)
+            case Resume():
+                return self._resume()
             case Who():
                 sentinels = tuple(each.ref for each in self._attached.values())
                 return Roster(self._cause, tuple(self._refs), sentinels)
         return None
 
     def _open(self, context: Context) -> tuple[Ref, ...]:
-        for gate in self._gates:
-            make = partial(GateActor, gate)
+        for gate, state in itertools.zip_longest(self._gates, self._states):
+            make = partial(GateActor, gate, state)
             ref = context.spawn(f"gate {gate.name}", make, computations=gate.computations)
             context.watch(ref, context.me)
             self._refs.append(ref)
@@ -147,11 +131,15 @@ class Conductor(Actor):
             )
         self._incarnations += 1
         chain = Chain(self._refs[0], self._refs[-1], tuple(gate.name for gate in self._gates))
-        kind = TrainingActor if isinstance(sentinel, TrainingSentinel) else EvaluationActor
-        make = partial(kind, sentinel, chain, context.me, self._network, self._incarnations)
+        trains = isinstance(sentinel, TrainingSentinel)
+        kind = TrainingActor if trains else EvaluationActor
+        position = self._saved.pop(sentinel.name, None) if trains else None
+        make = partial(kind, sentinel, chain, context.me, self._network, self._incarnations, position)
         ref = context.spawn(f"sentinel {sentinel.name}", make)
         context.watch(ref, context.me)
         self._attached[sentinel.name] = _Attached(sentinel, self._incarnations, ref, [])
+        if trains and self._pauser is not None:
+            ref.tell(Hold())
         ref.tell(Start())
         return None
 
@@ -166,6 +154,8 @@ class Conductor(Actor):
     def _left(self, message: Left, context: Context) -> None:
         attached = self._attached.get(message.sentinel)
         if attached is not None and attached.incarnation == message.incarnation:
+            if message.position is not None:
+                self._stood[message.sentinel] = message.position
             self._dismiss(attached, message.error, context)
 
     def _dismiss(self, attached: _Attached, error: Exception | None, context: Context) -> None:
@@ -180,6 +170,44 @@ class Conductor(Actor):
         self._publish(Departure(name, had_end=attached.sentinel.ends))
         for detacher in attached.detachers:
             detacher.tell(Detached(name))
+        self._awaited.discard(name)
+        self._tell_if_paused()
+
+    # A pause, for a save
+
+    def _pause(self, message: Pause, context: Context) -> None:
+        if self._pauser is not None:
+            message.reply_to.tell(Paused({}, AkkordeonError("somebody else is saving the network; try again")))
+            return
+        self._pauses += 1
+        self._pauser = message.reply_to
+        context.tell_later(PAUSE, _Over(self._pauses))
+        training = [each for each in self._attached.values() if isinstance(each.sentinel, TrainingSentinel)]
+        self._awaited = {each.sentinel.name for each in training}
+        for attached in training:
+            attached.ref.tell(Hold())
+        self._tell_if_paused()
+
+    def _held(self, message: Held) -> None:
+        attached = self._attached.get(message.sentinel)
+        if attached is None or attached.incarnation != message.incarnation or message.sentinel not in self._awaited:
+            return
+        if message.position is not None:
+            self._stood[message.sentinel] = message.position
+        self._awaited.discard(message.sentinel)
+        self._tell_if_paused()
+
+    def _tell_if_paused(self) -> None:
+        if self._pauser is not None and not self._awaited:
+            self._pauser.tell(Paused({**self._saved, **self._stood}))
+
+    def _resume(self) -> bool:
+        stood_still = self._pauser is not None and not self._awaited
+        self._pauser = None
+        self._awaited.clear()
+        for attached in self._attached.values():
+            attached.ref.tell(GoOn())
+        return stood_still
 
     # Failures
 

@@ -7,6 +7,7 @@ AkkordeonError
 ├── SharedTensorWritten   a tensor was written after it was sent, or once received    (yours)
 ├── RecipeError           a recipe that cannot be used: what it lacks, or its options (yours)
 ├── CheckpointMismatch    what was saved and the gates differ; lists every difference (yours)
+├── SaveFailed            a network could not be saved; earlier saves are untouched   (outside)
 ├── CheckpointDamaged     what was saved is missing, torn, or not what it was         (outside)
 ├── NoAnswer              nobody answered within a time limit                         (outside)
 ├── ActorFailed           an actor raised; `__cause__` is the original                (outside)
@@ -30,6 +31,7 @@ __all__ = [
     "NameTaken",
     "NoAnswer",
     "RecipeError",
+    "SaveFailed",
     "SentinelFailed",
     "SharedTensorWritten",
     "WiringError",
@@ -66,6 +68,10 @@ class CheckpointMismatch(AkkordeonError, ValueError):
 
 class CheckpointDamaged(AkkordeonError, OSError):
     """What was saved is missing, torn, or not what it was when it was written."""
+
+
+class SaveFailed(AkkordeonError, OSError):
+    """A network could not be saved; whatever was saved before is as it was."""
 
 
 class NoAnswer(AkkordeonError, TimeoutError):

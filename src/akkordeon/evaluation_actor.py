@@ -68,7 +68,7 @@ class EvaluationActor(SentinelActor):
         epoch, seq = batch.epoch, batch.route.batch.seq
         has_target = batch.target is not None or self.sentinel.kind == "validate"
         try:
-            figures = self.judge.measure(output, batch.target) if has_target else {}
+            figures = self.judge.measure(output, batch.target, epoch.gauges) if has_target else {}
         except Exception as error:  # noqa: BLE001 - loss and metrics may raise anything
             self.fail(self.failure(f"no figures for batch {seq}", error))
             return

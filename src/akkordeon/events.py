@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from akkordeon.messages import GateStatus
+from akkordeon.signals import GateStatus
 from akkordeon.tree import Tree
 
 __all__ = ["Departure", "Event", "Failure", "Kind", "Notice", "Report", "SentinelStatus", "Status"]

@@ -1,7 +1,7 @@
 """The life of a gate: forward, backward, update, and evaluation in between.
 
-Invariant: a gate's weights change only in `_update`, in the actor's own turn, after everything that can go wrong with
-a batch has gone right. A batch that cannot be computed is refused, and leaves no trace.
+A batch that cannot be computed is refused, and leaves no trace: weights change only in `Learner.learn`, in the actor's
+own turn, after everything that can go wrong with a batch has gone right.
 """
 
 from collections import Counter
@@ -10,35 +10,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from akkordeon.actor import Actor, Context
-from akkordeon.data import all_finite
 from akkordeon.differentiate import Gradients, Graph
 from akkordeon.errors import BatchRefused
 from akkordeon.gate import Gate, own_copy
-from akkordeon.messages import (
-    NON_FINITE,
-    NOTHING_TO_LEARN,
-    Backward,
-    BatchId,
-    Connect,
-    Forget,
-    Forward,
-    GateStatus,
-    Refused,
-    Route,
-    StateOf,
-    StatusOf,
-    Validate,
-    Wire,
-)
+from akkordeon.learner import Learner
+from akkordeon.messages import NOTHING_TO_LEARN, Backward, BatchId, Forward, Refused, Route, Validate
 from akkordeon.random_state import Drawn
 from akkordeon.replica import Replica, Trained
+from akkordeon.signals import Connect, Forget, GateState, GateStatus, StateOf, StatusOf, Wire
 from akkordeon.staleness import Arrival
 from akkordeon.tree import Tree, describe
-from akkordeon.versions import Buffers, Snapshot, Weights
+from akkordeon.versions import Buffers, Snapshot
 
 T = TypeVar("T")
 
@@ -81,14 +66,10 @@ class _Tally:
 class GateActor(Actor):
     """A gate that lives: an actor around the weights, the optimizer and the batches in between."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, state: GateState | None = None) -> None:
         self._gate = gate
-        self._device = None if gate.device is None else torch.device(gate.device)
-        self._module = own_copy(gate.module).to(self._device)
-        self._weights = Weights(self._module)
-        self._optimizer = gate.make_optimizer(list(self._module.parameters()))
-        self._scheduler = gate.make_scheduler(self._optimizer) if self._optimizer else None
-        self._compensators = [each.start(self._weights.trainable) for each in gate.compensations]
+        self._learner = Learner(gate, state)
+        self._weights = self._learner.weights
         self._wire = Wire(None, None)
         self._idle: list[Replica] = []
         self._table: dict[BatchId, _Entry] = {}
@@ -113,17 +94,22 @@ class GateActor(Actor):
             case StatusOf():
                 return self._status()
             case StateOf():
-                return self._weights.state()
+                return self._learner.state()
         return None
 
     def _connect(self, message: Connect, context: Context) -> None:
         self._wire = message.wire
         if not self._idle:
-            modules = [self._module, *(own_copy(self._module) for _ in range(self._gate.computations - 1))]
-            records = self._gate.activations == "recomputed"
-            self._idle = [
-                Replica(module, context.random_lock, device=self._device, records=records) for module in modules
-            ]
+            first = self._learner.module
+            modules = [first, *(own_copy(first) for _ in range(self._gate.computations - 1))]
+            make = partial(
+                Replica,
+                random_lock=context.random_lock,
+                device=self._learner.device,
+                records=self._gate.activations == "recomputed",
+                autocast=self._gate.autocast,
+            )
+            self._idle = [make(module) for module in modules]
 
     # Forward
 
@@ -192,25 +178,17 @@ class GateActor(Actor):
 
     def _update(self, result: Gradients, entry: _Entry, route: Route) -> int | str:
         """Apply a gradient to the weights; return its staleness, or why it was not applied."""
-        if self._optimizer is None or all(gradient is None for gradient in result.of_weights):
-            return NOTHING_TO_LEARN
         staleness = self._weights.version - entry.version
-        gradients, finite = result.of_weights, result.finite
-        if finite and self._compensators:
-            gradients = self._compensated(gradients, entry, staleness, route)
-            finite = all_finite(gradients)
-        if not finite:
-            self._tally.skipped[NON_FINITE] += 1
-            return NON_FINITE
-        self._weights.update(gradients, self._optimizer, self._scheduler)
-        self._tally.add(staleness)
-        return staleness
+        arrival = partial(self._arrival, staleness, entry, route)
+        outcome = self._learner.learn(result, staleness, arrival)
+        if isinstance(outcome, int):
+            self._tally.add(staleness)
+        elif outcome != NOTHING_TO_LEARN:
+            self._tally.skipped[outcome] += 1
+        return outcome
 
-    @torch.no_grad()
-    def _compensated(
-        self, gradients: list[Tensor | None], entry: _Entry, staleness: int, route: Route
-    ) -> list[Tensor | None]:
-        arrival = Arrival(
+    def _arrival(self, staleness: int, entry: _Entry, route: Route) -> Arrival:
+        return Arrival(
             staleness=staleness,
             now=self._weights.trainable,
             then=entry.saved.snapshot.trainable if isinstance(entry.saved, Graph) else (),
@@ -220,9 +198,6 @@ class GateActor(Actor):
             sentinel=route.batch.sentinel,
             batch_size=route.size,
         )
-        for compensator in self._compensators:
-            gradients = compensator.correct(gradients, arrival)
-        return gradients
 
     # Evaluation
 

@@ -1,13 +1,15 @@
 """Loss and metrics of one batch, and the gradient of the loss with respect to the network's output."""
 
+import copy
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from akkordeon.data import to_device
 from akkordeon.differentiate import differentiate
-from akkordeon.metrics import Metrics
+from akkordeon.metrics import Gauge, Gauges, Metrics
 from akkordeon.tree import Tree, describe, flatten, rebuild
 
 __all__ = ["Judge", "Loss"]
@@ -16,15 +18,36 @@ Loss = Callable[[Tree, Tree], Tensor]
 """Takes the network's output and the target of a batch; returns the mean over its samples, a scalar tensor."""
 
 
+Learned = tuple[dict[str, float], tuple[Tensor | None, ...]]
+"""Figures, and a gradient for each tensor of the output."""
+
+NO_GAUGES: Gauges = MappingProxyType({})
+
+
 class Judge:
     """Takes outputs and targets, returns figures: the loss under the name "loss", and the metrics under theirs."""
 
     def __init__(self, loss: Loss | None, metrics: Metrics) -> None:
         self._loss = loss
-        self._metrics = metrics
+        self._gauges = {name: metric for name, metric in metrics.items() if isinstance(metric, Gauge)}
+        self._means = {name: metric for name, metric in metrics.items() if name not in self._gauges}
 
-    def learn(self, output: Tree, target: Tree) -> tuple[dict[str, float], tuple[Tensor | None, ...]]:
+    def gauges(self) -> Gauges:
+        """Return fresh ones, for an epoch that begins."""
+        fresh = copy.deepcopy(self._gauges)
+        for gauge in fresh.values():
+            gauge.reset()
+        return fresh
+
+    def learn(
+        self, output: Tree, target: Tree, gauges: Gauges = NO_GAUGES
+    ) -> tuple[dict[str, float], tuple[Tensor | None, ...]]:
         """Return figures, and the gradient of the loss for each tensor of the output, None where there is none.
+
+        Args:
+            output: of the network.
+            target: that the sentinel kept.
+            gauges: of the batch's epoch; they take the batch in.
 
         Raises:
             TypeError: the loss is no scalar, or does not depend on the output.
@@ -43,14 +66,14 @@ class Judge:
         found = iter(differentiate([value], wanted, [torch.ones_like(value)]))
         gradients = tuple(next(found) if leaf.requires_grad else None for leaf in leaves)
         figures = {"loss": float(value.detach())}
-        return (figures | self._others(output, target) if self._metrics else figures), gradients
+        return figures | self._others(output, target, gauges), gradients
 
     @torch.no_grad()
-    def measure(self, output: Tree, target: Tree) -> Mapping[str, float]:
-        """Return figures alone; raises as `learn` does."""
+    def measure(self, output: Tree, target: Tree, gauges: Gauges = NO_GAUGES) -> Mapping[str, float]:
+        """Return figures alone; takes and raises what `learn` does."""
         target = _beside(flatten(output)[0], target)
         figures = {} if self._loss is None else {"loss": float(self._value(output, target))}
-        return figures | self._others(output, target)
+        return figures | self._others(output, target, gauges)
 
     def _value(self, output: Tree, target: Tree) -> Tensor:
         assert self._loss is not None
@@ -67,15 +90,25 @@ class Judge:
         return value.squeeze()
 
     @torch.no_grad()
-    def _others(self, output: Tree, target: Tree) -> dict[str, float]:
+    def _others(self, output: Tree, target: Tree, gauges: Gauges) -> dict[str, float]:
         figures = {}
-        for name, metric in self._metrics.items():
+        for name, metric in (*self._means.items(), *gauges.items()):
             try:
-                figures[name] = float(metric(output, target))
+                if isinstance(metric, Gauge):
+                    _take_in(metric, output, target)
+                else:
+                    figures[name] = float(metric(output, target))
             except Exception as error:
                 error.add_note(f"raised by the metric {name!r}")
                 raise
         return figures
+
+
+def _take_in(gauge: Gauge, output: Tree, target: Tree) -> None:
+    if isinstance(gauge, nn.Module):  # as those of torchmetrics are: they must be where the batch is
+        for leaf in flatten(output)[0][:1]:
+            gauge.to(leaf.device)
+    gauge.update(output, target)
 
 
 def _beside(leaves: list[Tensor], target: Tree) -> Tree:

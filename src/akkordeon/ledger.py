@@ -1,12 +1,14 @@
 """What a sentinel knows of its epochs: which batches came back, what they gave, and when an epoch is complete."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import nan
+from typing import Any
 
 from akkordeon.events import Kind, Report
 from akkordeon.messages import NOTHING_TO_LEARN
-from akkordeon.metrics import Mean
+from akkordeon.metrics import Gauges, Mean, read
 from akkordeon.tree import Tree
 
 __all__ = ["Epoch", "Ledger"]
@@ -21,9 +23,11 @@ class Epoch:
         began: when its pass was due or its first batch sent, in seconds; None before.
         batches: how many it has; None as long as the loader has not ended.
         done: how many came back.
+        gauges: metrics that are no means.
     """
 
     number: int
+    gauges: Gauges = field(default_factory=dict)
     began: float | None = None
     batches: int | None = None
     done: int = 0
@@ -37,6 +41,30 @@ class Epoch:
     def complete(self) -> bool:
         """Whether all its batches came back."""
         return self.done == self.batches
+
+    def state(self, now: float) -> dict[str, Any]:
+        """Return all that went into the figures so far, as plain values."""
+        return {
+            "done": self.done,
+            "samples": self.samples,
+            "seconds": 0.0 if self.began is None else now - self.began,
+            "figures": {name: [mean.sum, mean.weight] for name, mean in self.figures.items()},
+            "staleness": {name: [mean.sum, mean.weight] for name, mean in self.staleness.items()},
+            "skipped": dict(self.skipped),
+            "gauges": {name: g.state_dict() for name, g in self.gauges.items() if hasattr(g, "state_dict")},
+        }
+
+    def restore(self, state: Mapping[str, Any], now: float) -> None:
+        """Go on from there."""
+        self.began = now - state["seconds"]
+        self.done, self.samples = state["done"], state["samples"]
+        self.skipped.update(state["skipped"])
+        for means, saved in ((self.figures, state["figures"]), (self.staleness, state["staleness"])):
+            means.update({name: Mean(total, weight) for name, (total, weight) in saved.items()})
+        for name, saved in state["gauges"].items():
+            gauge: Any = self.gauges.get(name)
+            if hasattr(gauge, "load_state_dict"):
+                gauge.load_state_dict(saved)
 
     def count(self, figures: Mapping[str, float], samples: int) -> None:
         """Take in loss and metrics of a batch."""
@@ -53,20 +81,31 @@ class Ledger:
         kind: what it does.
         metrics: names of the figures to report besides the loss.
         gates: names, in the order of the chain.
+        gauges: makes the metrics of an epoch that are no means.
     """
 
-    def __init__(self, sentinel: str, kind: Kind, metrics: Sequence[str], gates: Sequence[str]) -> None:
+    def __init__(
+        self,
+        sentinel: str,
+        kind: Kind,
+        metrics: Sequence[str],
+        gates: Sequence[str],
+        gauges: Callable[[], Gauges] = dict,
+    ) -> None:
         self.done = 0
         self.latest = 0
         self._sentinel = sentinel
         self._kind = kind
         self._metrics = tuple(metrics)
         self._gates = tuple(gates)
+        self._gauges = gauges
         self._epochs: dict[int, Epoch] = {}
 
     def epoch(self, number: int) -> Epoch:
         """Return an epoch that has not been closed yet."""
-        return self._epochs.setdefault(number, Epoch(number))
+        if number not in self._epochs:
+            self._epochs[number] = Epoch(number, self._gauges())
+        return self._epochs[number]
 
     def begin(self, number: int, now: float) -> Epoch:
         """Return an epoch; the first call begins it."""
@@ -92,15 +131,21 @@ class Ledger:
                 epoch.skipped[f"{outcome} at {gate}"] += 1
 
     def close(self, epoch: Epoch, now: float) -> Report:
-        """Forget an epoch and report on it."""
+        """Forget an epoch and report on it.
+
+        Raises:
+            Exception: whatever a metric raises when it is read.
+        """
         del self._epochs[epoch.number]
+        figures = {name: mean.value for name, mean in epoch.figures.items()}
+        figures |= read(epoch.gauges) if epoch.samples else {}
         return Report(
             sentinel=self._sentinel,
             kind=self._kind,
             epoch=epoch.number,
             samples=epoch.samples,
-            loss=epoch.figures["loss"].value,
-            metrics={name: epoch.figures[name].value for name in self._metrics},
+            loss=figures.get("loss", nan),
+            metrics={name: figures.get(name, nan) for name in self._metrics},
             seconds=0.0 if epoch.began is None else now - epoch.began,
             staleness={gate: epoch.staleness[gate].value for gate in self._gates if gate in epoch.staleness},
             skipped=dict(epoch.skipped),

@@ -22,27 +22,12 @@ from akkordeon.tree import Tree, flatten, rebuild
 __all__ = [
     "NON_FINITE",
     "NOTHING_TO_LEARN",
-    "Abort",
     "Backward",
     "BatchId",
-    "Chain",
-    "Connect",
-    "Drain",
-    "Draw",
-    "DrawFailed",
-    "Drawn",
-    "Exhausted",
-    "Forget",
     "Forward",
-    "GateStatus",
-    "Left",
     "Refused",
     "Route",
-    "Start",
-    "StateOf",
-    "StatusOf",
     "Validate",
-    "Wire",
 ]
 
 
@@ -149,131 +134,3 @@ class Refused:
 
     route: Route
     error: Exception
-
-
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """Who is up- and downstream of a gate; None is the sentinel that the batch came from."""
-
-    upstream: Ref | None
-    downstream: Ref | None
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """What a sentinel knows of the gates: where batches enter on the way there and back, and all their names."""
-
-    first: Ref
-    last: Ref
-    gates: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """From outside, an ask to a gate before any batch: its neighbours."""
-
-    wire: Wire
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """From the conductor, to a gate: a sentinel has left; keep nothing of it, and ignore what still comes from it.
-
-    Args:
-        incarnation: of the sentinel; no two sentinels of a network have the same.
-        oldest: the oldest incarnation still attached; nothing older will ever come.
-    """
-
-    incarnation: int
-    oldest: int
-
-
-@dataclass(frozen=True, slots=True)
-class StateOf:
-    """From outside, an ask to a gate: its weights and buffers, by name, as copies."""
-
-
-@dataclass(frozen=True, slots=True)
-class StatusOf:
-    """From outside, an ask to a gate or a sentinel: how it stands."""
-
-
-@dataclass(frozen=True, slots=True)
-class GateStatus:
-    """How a gate stands.
-
-    Args:
-        name: of the gate.
-        version: updates applied so far.
-        open: batches that were forwarded and whose gradient has not come back.
-        staleness_mean: over all updates; 0 before the first.
-        staleness_max: over all updates.
-        skipped: gradients that were not applied, by reason.
-    """
-
-    name: str
-    version: int
-    open: int
-    staleness_mean: float
-    staleness_max: int
-    skipped: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """From a sentinel, to its provider: prepare that many batches."""
-
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """From a provider, to its sentinel: a batch of an epoch (from 1), as the loader yielded it."""
-
-    epoch: int
-    item: object
-
-
-@dataclass(frozen=True, slots=True)
-class Exhausted:
-    """From a provider, to its sentinel: all batches of an epoch have been drawn, `batches` of them."""
-
-    epoch: int
-    batches: int
-
-
-@dataclass(frozen=True, slots=True)
-class DrawFailed:
-    """From a provider, to its sentinel: the loader raised."""
-
-    error: Exception
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """From the conductor, to a sentinel: begin."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """From the conductor, to a sentinel: send nothing new, wait for what is in flight, then leave."""
-
-
-@dataclass(frozen=True, slots=True)
-class Abort:
-    """From the conductor, to a sentinel: the network has failed; leave at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """From a sentinel, to the conductor: it has nothing in flight any more, and will send nothing.
-
-    Args:
-        sentinel: its name.
-        incarnation: which of that name.
-        error: why it failed; None if it did not.
-    """
-
-    sentinel: str
-    incarnation: int
-    error: Exception | None

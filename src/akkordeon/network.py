@@ -2,21 +2,26 @@
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from akkordeon.actor import Ended, Engine, Inbox, Ref
-from akkordeon.conductor import Attach, Conductor, Detach, Detached, Open, Roster, Subscribe, Unsubscribe, Who
+from akkordeon.checkpoint import Saved, packages, write, write_weights
+from akkordeon.conductor import Conductor
+from akkordeon.control import Attach, Detach, Detached, Open, Pause, Paused, Resume, Roster, Subscribe, Unsubscribe, Who
 from akkordeon.engines import Threads
 from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, WiringError
 from akkordeon.events import Departure, Failure, Notice, Report, Status
 from akkordeon.gate import Gate, check_chain, own_copy
-from akkordeon.messages import Connect, StateOf, StatusOf, Wire
+from akkordeon.names import fill
+from akkordeon.restore import beginning, chained
 from akkordeon.sentinel import Sentinel
+from akkordeon.signals import Connect, GateState, StateOf, StatusOf, Wire
 
 __all__ = ["Network", "launch"]
 
@@ -27,22 +32,35 @@ LOOK = 5.0
 """Seconds without news after which a watcher looks whether the conductor still answers."""
 
 
-def launch(gates: Sequence[Gate], *, engine: Engine | None = None) -> "Network":
+def launch(
+    gates: Sequence[Gate],
+    *,
+    engine: Engine | None = None,
+    weights: Path | str | Mapping[str, Tensor] | None = None,
+    resume: Path | str | None = None,
+) -> "Network":
     """Start a network of gates, wired in the order given.
 
     Args:
         gates: descriptions; each gate trains a copy of its module.
         engine: where the actors run; the network closes it. Default: `Threads()`, in this process.
+        weights: begin with these: a safetensors file, a folder that `Network.save` wrote, or a state dict, by the names
+            in the whole network (`Gate.prefix`).
+        resume: go on where a network was saved in this folder, with its optimizers, schedulers and random numbers. A
+            training sentinel that joins under a name that was saved goes on at its place in the data.
 
     Raises:
         WiringError: the gates cannot be wired together; says why.
+        CheckpointDamaged: what was saved is not there, or damaged.
+        CheckpointMismatch: it does not fit the gates; lists every difference.
         ActorFailed: a gate could not be started.
     """
     check_chain(gates)
+    begin = beginning(gates, weights, resume)
     engine = engine or Threads()
     try:
         name = f"network-{os.urandom(4).hex()}"
-        conductor = engine.spawn("conductor", lambda: Conductor(name, gates))
+        conductor = engine.spawn("conductor", partial(Conductor, name, begin.gates, begin.states, begin.positions))
         refs: tuple[Ref, ...] = conductor.ask(Open(), timeout=ANSWER)
         neighbours = [None, *refs, None]
         for upstream, ref, downstream in zip(neighbours, refs, neighbours[2:], strict=False):
@@ -158,18 +176,66 @@ class Network:
         Raises:
             ActorFailed: a gate has failed.
         """
+        modules = [own_copy(gate.module) for gate in self._gates]
+        for module, state in zip(modules, self._states(), strict=True):
+            fill(module, {**state.weights, **state.rest["buffers"]})
+        return chained(self._gates, modules)
+
+    def save(self, folder: Path | str, *, timeout: float = 60.0) -> Path:
+        """Save all that it takes to go on from here: see `launch(resume=...)`, `load` and `export`.
+
+        Training pauses until the batches in flight are through and the gates are copied, so that all gates have learned
+        from the same batches; it goes on while the copies are written.
+
+        Args:
+            folder: gets a new version each time; the last three are kept.
+            timeout: seconds that the batches in flight have.
+
+        Returns:
+            Where the new version is.
+
+        Raises:
+            SaveFailed: it could not be written; earlier versions are as they were.
+            NoAnswer: the batches in flight did not get through in time.
+            ActorFailed: a gate has failed.
+        """
+        return write(self._paused(timeout), Path(folder))
+
+    def export(self, file: Path | str) -> None:
+        """Write the weights, by their names in the whole network, as one plain safetensors file.
+
+        Raises:
+            SaveFailed: it could not be written; what was there before is as it was.
+            ActorFailed: a gate has failed.
+        """
+        states = self._states()
+        write_weights({state.prefix + name: w for state in states for name, w in state.weights.items()}, Path(file))
+
+    def _states(self) -> tuple[GateState, ...]:
         roster: Roster = self._ask(self._conductor, Who())
         if roster.cause is not None:
             raise roster.cause
-        model = nn.Sequential()
-        for gate, ref in zip(self._gates, roster.gates, strict=True):
-            state = self._ask(ref, StateOf())
-            module = own_copy(gate.module)
-            with torch.no_grad():
-                for name, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
-                    tensor.copy_(state[name])
-            model.add_module(gate.name, module)
-        return model
+        return tuple(self._ask(ref, StateOf()) for ref in roster.gates)
+
+    def _paused(self, timeout: float) -> Saved:
+        """Return copies of the gates, taken while no training batch is in flight."""
+        inbox = self._inbox()
+        try:
+            self._conductor.tell(Pause(inbox.ref))
+            paused: Paused = inbox.take(timeout=timeout)
+            if paused.error is not None:
+                raise paused.error
+            states = self._states()
+        except NoAnswer as error:
+            raise NoAnswer(
+                f"the network could not be saved: batches are still in flight after {timeout:g} s"
+            ) from error
+        finally:
+            inbox.close()
+            stood_still = self._ask(self._conductor, Resume())
+        if not stood_still:
+            raise NoAnswer("could not save the network: its gates took too long to be copied")
+        return Saved(states, paused.positions, packages())
 
     def close(self) -> None:
         """End all sentinels and gates, and the engine. Batches in flight are dropped: detach first to let them through.

@@ -1,5 +1,6 @@
 """States of torch's process-wide random generators, to draw the same numbers again."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,26 +10,30 @@ __all__ = ["Drawn", "RandomState"]
 
 
 class RandomState:
-    """A state of torch's process-wide generators: the CPU's, and the device's where there is one."""
+    """A state of torch's process-wide generators: the CPU's, and the device's where there is one.
 
-    def __init__(self, device: torch.device | None) -> None:
+    Args:
+        device: whose, besides the CPU's.
+        tensors: a state known already; None takes the present one.
+    """
+
+    def __init__(self, device: torch.device | None, tensors: Sequence[Tensor] | None = None) -> None:
         self._device = device if device is not None and device.type != "cpu" else None
-        self._cpu = torch.get_rng_state()
-        self._other: Tensor | None = None
-        if self._device is not None:
-            self._other = torch.get_device_module(self._device).get_rng_state(self._device)
+        self.tensors = list(tensors or [])
+        if tensors is None:
+            self.tensors.append(torch.get_rng_state())
+            if self._device is not None:
+                self.tensors.append(torch.get_device_module(self._device).get_rng_state(self._device))
 
     def restore(self) -> None:
         """Let the generators go on from here."""
-        torch.set_rng_state(self._cpu)
-        if self._device is not None:
-            torch.get_device_module(self._device).set_rng_state(self._other, self._device)
+        torch.set_rng_state(self.tensors[0])
+        if self._device is not None and len(self.tensors) > 1:
+            torch.get_device_module(self._device).set_rng_state(self.tensors[1], self._device)
 
     def same_as(self, other: "RandomState") -> bool:
         """Whether nothing was drawn between the two."""
-        if not torch.equal(self._cpu, other._cpu):
-            return False
-        return self._other is None or other._other is None or torch.equal(self._other, other._other)
+        return all(map(torch.equal, self.tensors, other.tensors))
 
 
 class Drawn(NamedTuple):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from akkordeon.differentiate import Graph
 from akkordeon.random_state import Drawn, RandomState
-from akkordeon.tree import Structure, Tree, flatten, rebuild
+from akkordeon.tree import Structure, Tree, flatten, map_leaves, rebuild
 from akkordeon.versions import Buffers, Snapshot
 
 __all__ = ["Replica", "Trained"]
@@ -44,6 +44,7 @@ class Replica:
         random_lock: held over a forward that draws random numbers, since torch's generator is process-wide.
         device: where the module is, None where it has not been moved.
         records: whether forwards will be run again, so that the random numbers they draw must be known.
+        autocast: type to compute in where torch deems it safe; the output is of the usual type again.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class Replica:
         *,
         device: torch.device | None = None,
         records: bool = False,
+        autocast: torch.dtype | None = None,
     ) -> None:
         self._module = module
         self._random_lock = random_lock
         self._device = device
         self._records = records
+        self._autocast = autocast
         self._mode: bool | None = None
         # What the first forward in each mode shows: whether it draws random numbers, and writes into its input.
         self._draws: dict[bool, bool] = {}
@@ -118,7 +121,7 @@ class Replica:
         given = inputs if known is False else [leaf.clone() for leaf in inputs]
         tensors = (*given, *snapshot.tensors)
         versions = [tensor._version for tensor in tensors]
-        output = self._module(rebuild(structure, given))
+        output = self._compute(rebuild(structure, given))
         wrote = [tensor._version != version for tensor, version in zip(tensors, versions, strict=True)]
         if any(wrote[len(given) :]):
             raise RuntimeError(
@@ -134,6 +137,15 @@ class Replica:
             if training:
                 self._check_slots(output)
         return output
+
+    def _compute(self, x: Tree) -> Tree:
+        if self._autocast is None:
+            return self._module(x)
+        kind = next((parameter.device.type for parameter in self._module.parameters()), "cpu")
+        with torch.autocast(kind, self._autocast):
+            output = self._module(x)
+        # What travels is of the usual type: the next gate may not compute in this one. No digit is lost by that.
+        return map_leaves(lambda leaf: leaf.float() if leaf.dtype == self._autocast else leaf, output)
 
     def _check_slots(self, output: Tree) -> None:
         """Refuse a module that reaches a parameter by another way than its slot: it would never be trained."""

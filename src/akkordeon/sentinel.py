@@ -10,7 +10,7 @@ from torch import nn
 from akkordeon.errors import WiringError
 from akkordeon.events import Kind, Report
 from akkordeon.judge import Loss
-from akkordeon.metrics import Metrics
+from akkordeon.metrics import Gauge, Metrics
 
 __all__ = ["Data", "Sentinel", "TestSentinel", "TrainingSentinel", "ValidationSentinel"]
 
@@ -28,7 +28,8 @@ class Sentinel(ABC):
         name: unique in its network.
         data: makes the loader; called where the sentinel lives. Each batch must be made of new tensors.
         loss: mean loss of a batch, a scalar tensor.
-        metrics: other figures to report, by name; weighted by batch size, as the loss is.
+        metrics: other figures to report, by name: callables, whose means are weighted by batch size as the loss is, or
+            objects with `update`, `compute` and `reset`, such as `Perplexity()` and those of torchmetrics.
         in_flight: how many batches it has out at once.
         epochs: end after so many passes through the data.
         seconds: end after so long.
@@ -163,5 +164,8 @@ def _check_metrics(who: str, metrics: Metrics) -> None:
     if "loss" in metrics:
         raise WiringError(f"{who}: a metric cannot be named 'loss', which is the name of the loss; choose another name")
     for name, metric in metrics.items():
-        if not callable(metric):
-            raise WiringError(f"{who}: metric {name!r} must be a callable of output and target, not {metric!r}")
+        if isinstance(metric, type) or not (callable(metric) or isinstance(metric, Gauge)):
+            raise WiringError(
+                f"{who}: metric {name!r} must be a callable of output and target, or an object with update, compute "
+                f"and reset, such as Perplexity(), not {metric!r}"
+            )

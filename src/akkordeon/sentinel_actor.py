@@ -4,6 +4,7 @@ A batch is open from the moment it is sent until it is back. At most `in_flight`
 back-pressure in a network. Every batch ends: it comes back, is refused, or is lost after the time limit.
 """
 
+import logging
 import zlib
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -18,29 +19,30 @@ from akkordeon.errors import BatchLost, SentinelFailed
 from akkordeon.events import Report, SentinelStatus
 from akkordeon.judge import Judge
 from akkordeon.ledger import Epoch, Ledger
-from akkordeon.messages import (
+from akkordeon.messages import Backward, BatchId, Forward, Refused, Route, Validate
+from akkordeon.provider import Provider, Shelf
+from akkordeon.sentinel import Sentinel
+from akkordeon.signals import (
     Abort,
-    Backward,
-    BatchId,
     Chain,
     Drain,
     Draw,
     DrawFailed,
     Drawn,
     Exhausted,
-    Forward,
+    GoOn,
+    Held,
+    Hold,
     Left,
-    Refused,
-    Route,
+    Position,
     Start,
     StatusOf,
-    Validate,
 )
-from akkordeon.provider import Provider, Shelf
-from akkordeon.sentinel import Sentinel
 from akkordeon.tree import Tree
 
 __all__ = ["OpenBatch", "SentinelActor"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -74,13 +76,22 @@ class SentinelActor(Actor):
         conductor: who gets reports.
         network: name of the network, for the ids of batches.
         incarnation: tells sentinels of one name apart.
+        position: where to begin in the data; None is at the beginning.
     """
 
-    def __init__(self, sentinel: Sentinel, chain: Chain, conductor: Ref, network: str, incarnation: int) -> None:
+    def __init__(
+        self,
+        sentinel: Sentinel,
+        chain: Chain,
+        conductor: Ref,
+        network: str,
+        incarnation: int,
+        position: Position | None = None,
+    ) -> None:
         self.sentinel = sentinel
         self.chain = chain
         self.judge = Judge(sentinel.loss, sentinel.metrics)
-        self.ledger = Ledger(sentinel.name, sentinel.kind, tuple(sentinel.metrics), chain.gates)
+        self.ledger = Ledger(sentinel.name, sentinel.kind, tuple(sentinel.metrics), chain.gates, self.judge.gauges)
         self.open: dict[int, OpenBatch] = {}
         self.leaving = False
         self.error: Exception | None = None
@@ -93,6 +104,8 @@ class SentinelActor(Actor):
         self._left = False
         self._ticking = False
         self._provider: Ref | None = None
+        self._position = position  # until the first batch is sent
+        self._holding = self._told = False
 
     # What each kind does in its own way
 
@@ -137,7 +150,7 @@ class SentinelActor(Actor):
             case Drawn() | Exhausted() | DrawFailed():
                 self._take_answer(message, context)
             case StatusOf():
-                return self._status()
+                return self._status(context.now())
             case _:
                 self._handle_control(message, context)
         self._go_on(context)
@@ -151,6 +164,8 @@ class SentinelActor(Actor):
                 self._check_time_limits(context)
             case Drain() | _Enough():
                 self.leaving = True
+            case Hold() | GoOn():
+                self._holding, self._told = isinstance(message, Hold), False
             case Refused():
                 self.open.pop(message.route.batch.seq, None)
                 self.fail(message.error)
@@ -187,7 +202,9 @@ class SentinelActor(Actor):
         seed = sentinel.seed
         if seed is None:  # as far apart as names are, and the same in each run after torch.manual_seed
             seed = (torch.initial_seed() + zlib.crc32(sentinel.name.encode())) % 2**63
-        make = partial(Provider, sentinel.data, context.me, sentinel.last_epoch, seed)
+        if self._position is not None:
+            self._take_up(self._position, context)
+        make = partial(Provider, sentinel.data, context.me, sentinel.last_epoch, seed, self._position)
         self._provider = context.spawn(f"provider {sentinel.name}", make, blocking=True)
         context.watch(self._provider, context.me)
         context.watch(context.me, self._provider)
@@ -195,11 +212,30 @@ class SentinelActor(Actor):
             context.tell_later(sentinel.seconds, _Enough())
         self.begin(context)
 
+    def _take_up(self, position: Position, context: Context) -> None:
+        """Go on where a sentinel of this name stood when it was saved."""
+        last, name = self.sentinel.last_epoch, self.sentinel.name
+        if last is not None and position.epoch > last:
+            self.leaving = True
+        elif not position.mark.exact:
+            if position.index:
+                lost = f"begins epoch {position.epoch} again, of which it had trained {position.index} batches"
+                logger.warning("sentinel %r %s: its loader cannot tell where it stood", name, lost)
+        elif position.figures is not None:
+            self.ledger.begin(position.epoch, context.now()).restore(position.figures, context.now())
+
+    def _place(self, context: Context) -> Position | None:
+        """Return where it stands, with nothing in flight."""
+        place = self._shelf.place()
+        if place is None:
+            return self._position
+        epoch, index, mark = place
+        under_way = [each for each in self.ledger.under_way() if each.number == epoch]
+        return Position(epoch, index, mark, under_way[0].state(context.now()) if under_way else None)
+
     def _take_answer(self, answer: Drawn | Exhausted | DrawFailed, context: Context) -> None:
-        self._shelf.answered(context.now())
+        self._shelf.answered(answer, context.now())
         match answer:
-            case Drawn():
-                self._shelf.ready.append(answer)
             case DrawFailed(error):
                 self.fail(self.failure(f"its loader raised after batch {self._seq + len(self._shelf.ready)}", error))
             case Exhausted(epoch, 0):
@@ -221,6 +257,9 @@ class SentinelActor(Actor):
         if draws and (amount := self._shelf.order(context.now())):
             assert self._provider is not None
             self._provider.tell(Draw(amount))
+        if self._holding and not self.open and not self._told and not self._left:
+            self._told = True
+            self._conductor.tell(Held(self.sentinel.name, self._incarnation, self._place(context)))
         if self.leaving and not self.open:
             self._leave(context)
         elif not self._ticking and (self.open or self._shelf.waiting):
@@ -228,7 +267,7 @@ class SentinelActor(Actor):
             context.tell_later(self._tick, _Tick())
 
     def _sends(self, epoch: int) -> bool:
-        return not self.leaving and self.may_send(epoch)
+        return not self.leaving and not self._holding and self.may_send(epoch)
 
     def _send(self, drawn: Drawn, context: Context) -> None:
         seq, self._seq = self._seq, self._seq + 1
@@ -247,7 +286,11 @@ class SentinelActor(Actor):
 
     def _close(self, epoch: Epoch, context: Context) -> None:
         """Report on an epoch, and see whether it was the last."""
-        report = self.ledger.close(epoch, context.now())
+        try:
+            report = self.ledger.close(epoch, context.now())
+        except Exception as error:  # noqa: BLE001 - a metric may raise anything
+            self.fail(self.failure(f"no figures for epoch {epoch.number}", error))
+            return
         if epoch.complete and epoch.samples == 0 and self.sentinel.kind == "train":
             self.fail(self.failure(f"no batch of epoch {epoch.number} had a finite loss; check data and lr", None))
         self._conductor.tell(report)
@@ -267,13 +310,15 @@ class SentinelActor(Actor):
         if self._left:
             return
         self._left = self.leaving = True
+        position = None
         if self.sentinel.kind == "train":
+            position = self._place(context)
             for epoch in self.ledger.under_way():
                 if epoch.samples:
-                    self._conductor.tell(self.ledger.close(epoch, context.now()))
+                    self._close(epoch, context)
         if self._provider is not None:
             context.stop(self._provider)
-        self._conductor.tell(Left(self.sentinel.name, self._incarnation, self.error))
+        self._conductor.tell(Left(self.sentinel.name, self._incarnation, self.error, position))
 
     # Time limits
 
@@ -302,7 +347,9 @@ class SentinelActor(Actor):
             )
         )
 
-    def _status(self) -> SentinelStatus:
+    def _status(self, now: float) -> SentinelStatus:
+        epochs = self.ledger.under_way()
+        latest = epochs[-1] if epochs else Epoch(self.ledger.latest)
         return SentinelStatus(
             name=self.sentinel.name,
             kind=self.sentinel.kind,
@@ -310,4 +357,10 @@ class SentinelActor(Actor):
             in_flight=len(self.open),
             done=self.ledger.done,
             draining=self.leaving,
+            epochs=self.sentinel.last_epoch,
+            batches=latest.done,
+            length=self._shelf.length,
+            samples=latest.samples,
+            seconds=0.0 if latest.began is None else now - latest.began,
+            loss=latest.figures["loss"].value,
         )

@@ -55,7 +55,7 @@ class TrainingActor(SentinelActor):
         if self.error is not None:
             return ()
         try:
-            figures, gradients = self.judge.learn(output, batch.target)
+            figures, gradients = self.judge.learn(output, batch.target, batch.epoch.gauges)
         except Exception as error:  # noqa: BLE001 - loss and metrics may raise anything
             self.fail(self.failure(f"no loss for batch {batch.route.batch.seq}", error))
             return ()

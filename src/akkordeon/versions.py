@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.autograd import profiler
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
@@ -69,16 +70,25 @@ class Weights:
             self._snapshot = Snapshot(self.version, tensors, trainable)
         return self._snapshot
 
-    def update(self, gradients: Sequence[Tensor | None], optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
+    def update(
+        self,
+        gradients: Sequence[Tensor | None],
+        optimizer: Optimizer,
+        scheduler: LRScheduler | None,
+        max_norm: float | None = None,
+    ) -> None:
         """Let the optimizer, then the scheduler, take one step; a new version begins.
 
         Args:
             gradients: one per trainable parameter, None where there is none.
             optimizer: of the live parameters.
             scheduler: of the optimizer.
+            max_norm: clip the gradients to this norm, taken over all of them.
         """
         for parameter, gradient in zip(self.trainable, gradients, strict=True):
             parameter.grad = gradient
+        if max_norm is not None:
+            clip_grad_norm_(self.trainable, max_norm)
         _step(optimizer)
         if scheduler is not None:
             scheduler.step()

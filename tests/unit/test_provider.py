@@ -19,8 +19,8 @@ from torch.utils.data import (
 from akkordeon.actor import Inbox, Ref
 from akkordeon.engines import Stepped
 from akkordeon.errors import NoAnswer
-from akkordeon.messages import Draw, DrawFailed, Drawn, Exhausted
 from akkordeon.provider import Provider, Shelf
+from akkordeon.signals import Draw, DrawFailed, Drawn, Exhausted
 
 Make = Callable[[], Iterable[object]]
 
@@ -211,8 +211,7 @@ def test_a_generator_of_the_users_own_is_kept() -> None:
 
 def fill(shelf: Shelf, answers: int, now: float = 0.0) -> None:
     for number in range(answers):
-        shelf.answered(now)
-        shelf.ready.append(Drawn(1, number))
+        shelf.answered(Drawn(1, number), now)
 
 
 def test_an_empty_shelf_orders_all_it_has_room_for() -> None:
@@ -258,5 +257,5 @@ def test_the_end_of_an_epoch_is_an_answer_that_takes_no_room() -> None:
     shelf.order(0.0)
     fill(shelf, 1)
     for _ in range(3):
-        shelf.answered(0.0)
+        shelf.answered(Exhausted(1, 1), 0.0)
     assert shelf.order(0.0) == 3

@@ -8,7 +8,6 @@ Invariant: all state of cells and lanes is touched under the engine's one lock; 
 """
 
 import logging
-import os
 import threading
 import time
 import warnings
@@ -24,6 +23,7 @@ from akkordeon.engines.intraop import OneThread
 from akkordeon.engines.pool import Clock, Lane, Seat, Worker
 from akkordeon.engines.witness import Witness
 from akkordeon.errors import ActorNotFound, NameTaken, NoAnswer
+from akkordeon.posix import available_cores
 
 __all__ = ["Threads"]
 
@@ -54,7 +54,7 @@ class Threads:
         self._clock = Clock()
         self._closed = False
         self._pool = Lane(self._lock)
-        for number in range(workers or len(os.sched_getaffinity(0))):
+        for number in range(workers or available_cores()):
             self._start_worker(self._pool, f"akkordeon worker {number}")
 
     def spawn(self, name: str, make: Callable[[], Actor], *, computations: int = 1, blocking: bool = False) -> Ref:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -46,6 +46,13 @@ class Compensator(ABC):
             gradients: one per parameter that requires a gradient, None where there is none.
             arrival: how stale they are, and the weights then and now.
         """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it keeps from one gradient to the next: plain values and tensors. Nothing, by default."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - many keep nothing
+        """Go on from what `state_dict` returned."""
 
 
 class Compensation(ABC):

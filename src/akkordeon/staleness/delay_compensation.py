@@ -5,7 +5,7 @@ Zheng et al., "Asynchronous Stochastic Gradient Descent with Delay Compensation"
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -108,6 +108,13 @@ class _Adaptive(Compensator):
         torch._foreach_sqrt_(roots)
         torch._foreach_div_(terms, roots)
         return _put_back(gradients, present, torch._foreach_add(g, terms, alpha=self._strength))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"squares": self._squares}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for square, saved in zip(self._squares, state["squares"], strict=True):
+            square.copy_(saved)
 
 
 # The `_foreach` functions do for all parameters in one call what a loop would do for each: 9 calls instead of 54 for

@@ -1,0 +1,104 @@
+"""What the outside asks of the conductor, and what it answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from akkordeon.actor import Ref
+from akkordeon.errors import AkkordeonError
+from akkordeon.sentinel import Sentinel
+from akkordeon.signals import Position
+
+__all__ = [
+    "Attach",
+    "Detach",
+    "Detached",
+    "Open",
+    "Pause",
+    "Paused",
+    "Resume",
+    "Roster",
+    "Subscribe",
+    "Unsubscribe",
+    "Who",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """From outside, an ask: start the gates. Answered with their refs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """From outside, an ask: let a sentinel join. Answered with None, or with a `WiringError`."""
+
+    sentinel: Sentinel
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """From outside: let a sentinel leave; `reply_to` is told `Detached` when it has."""
+
+    sentinel: str
+    reply_to: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """From the conductor, to who asked for it: a sentinel has left, or was not there."""
+
+    sentinel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """From outside: tell `watcher` every event after that number, as a `Notice`."""
+
+    watcher: Ref
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """From outside: tell it nothing more."""
+
+    watcher: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """From outside, an ask: who is there? Answered with a `Roster`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Who is there, and whether the network has failed."""
+
+    cause: Exception | None
+    gates: tuple[Ref, ...]
+    sentinels: tuple[Ref, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """From outside: hold all training; `reply_to` is told `Paused` when no batch of it is in flight any more."""
+
+    reply_to: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """From the conductor, to who asked for it: gates stand still until `Resume`, or until `PAUSE` is over.
+
+    Args:
+        positions: where each training sentinel stands in its data, by name, those that have left among them.
+        error: why the pause cannot be had.
+    """
+
+    positions: Mapping[str, Position]
+    error: AkkordeonError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """From outside, an ask: let training go on. Answered with whether it stood still until now."""

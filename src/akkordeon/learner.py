@@ -1,0 +1,134 @@
+"""What a gate learns with: its live weights, and all that changes them.
+
+Invariant: the weights change only in `learn`, in the gate's own turn, after all that can go wrong with a batch has gone
+right.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from akkordeon.accumulation import Accumulation
+from akkordeon.data import all_finite, to_device
+from akkordeon.differentiate import Gradients
+from akkordeon.gate import Gate, own_copy
+from akkordeon.messages import NON_FINITE, NOTHING_TO_LEARN
+from akkordeon.names import fill, kept
+from akkordeon.random_state import RandomState
+from akkordeon.signals import GateState
+from akkordeon.staleness import Arrival
+from akkordeon.tree import map_leaves
+from akkordeon.versions import Weights
+
+__all__ = ["Learner", "kinds", "mismatches"]
+
+
+class Learner:
+    """The weights of a gate with optimizer, scheduler and compensations.
+
+    Args:
+        gate: describes them.
+        state: to go on from, which must fit the gate (`mismatches`); None to begin.
+    """
+
+    def __init__(self, gate: Gate, state: GateState | None = None) -> None:
+        self._gate = gate
+        self.device = None if gate.device is None else torch.device(gate.device)
+        self.module = own_copy(gate.module).to(self.device)
+        if state is not None:
+            fill(self.module, {**state.weights, **state.rest["buffers"]})
+        self.weights = Weights(self.module)
+        self._optimizer = gate.make_optimizer(list(self.module.parameters()))
+        self._scheduler = gate.make_scheduler(self._optimizer) if self._optimizer else None
+        self._compensators = [each.start(self.weights.trainable) for each in gate.compensations]
+        self._accumulation = Accumulation(gate.accumulate) if gate.accumulate > 1 else None
+        if state is not None:
+            self.weights.version = state.version
+            for name, part in self._parts():
+                # An optimizer knows itself which of its tensors belong on the device.
+                part.load_state_dict(to_device(state.rest[name], None if name == "optimizer" else self.device))
+            RandomState(self.device, state.rest["random"]).restore()
+
+    def learn(self, result: Gradients, staleness: int, arrival: Callable[[], Arrival]) -> int | str:
+        """Apply the gradient of a batch; return its staleness, or why it was not applied.
+
+        Args:
+            result: the gradient.
+            staleness: updates since the batch's forward.
+            arrival: tells more of it, where a compensation wants to know.
+        """
+        if self._optimizer is None or all(gradient is None for gradient in result.of_weights):
+            return NOTHING_TO_LEARN
+        gradients, finite = result.of_weights, result.finite
+        if finite and self._compensators:
+            gradients = self._compensated(gradients, arrival())
+            finite = all_finite(gradients)
+        if not finite:
+            return NON_FINITE
+        whole = gradients if self._accumulation is None else self._accumulation.add(gradients)
+        if whole is not None:
+            self.weights.update(whole, self._optimizer, self._scheduler, self._gate.max_norm)
+        return staleness
+
+    @torch.no_grad()
+    def _compensated(self, gradients: list[Tensor | None], arrival: Arrival) -> list[Tensor | None]:
+        for compensator in self._compensators:
+            gradients = compensator.correct(gradients, arrival)
+        return gradients
+
+    def state(self) -> GateState:
+        """Return all that a gate of this description needs to go on from here, as copies.
+
+        Raises:
+            TypeError: a part of it cannot be saved; says which.
+        """
+        weights = self.weights.state()
+        names = kept(self.module)
+        rest: dict[str, Any] = {
+            "buffers": {name: weights.pop(name) for name in list(weights) if name not in names},
+            "random": RandomState(self.device).tensors,
+        }
+        for name, part in self._parts():
+            try:
+                rest[name] = map_leaves(Tensor.clone, part.state_dict())
+            except TypeError as error:
+                error.add_note(f"in the state of the {name} of gate {self._gate.name!r}")
+                raise
+        return GateState(
+            self._gate.name, self._gate.whole_prefix, self.weights.version, weights, rest, kinds(self._gate)
+        )
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        """Yield what has a state besides the weights, and the name it is saved by."""
+        parts: dict[str, Any] = {
+            "optimizer": self._optimizer,
+            "scheduler": self._scheduler,
+            "accumulation": self._accumulation,
+        }
+        parts |= {f"compensation {number}": each for number, each in enumerate(self._compensators, 1)}
+        yield from ((name, part) for name, part in parts.items() if part is not None)
+
+
+def kinds(gate: Gate) -> dict[str, str]:
+    """Say what a gate learns with besides its weights, in words that tell states of different gates apart."""
+    found = {f"compensation {number}": type(each).__name__ for number, each in enumerate(gate.compensations, 1)}
+    found["accumulation"] = f"{gate.accumulate} batches per update"
+    optimizer = gate.make_optimizer(list(gate.module.parameters()))
+    if optimizer is not None:
+        groups = "+".join(str(len(group["params"])) for group in optimizer.param_groups)
+        found["optimizer"] = f"{type(optimizer).__name__} of {groups} parameters"
+        scheduler = gate.make_scheduler(optimizer)
+        if scheduler is not None:
+            found["scheduler"] = type(scheduler).__name__
+    return found
+
+
+def mismatches(gate: Gate, state: GateState) -> Iterator[str]:
+    """Yield how what was saved of a gate differs from what it learns with now; weights apart."""
+    now = kinds(gate)
+    for what in sorted({*now, *state.kinds}):
+        before, after = state.kinds.get(what, "none"), now.get(what, "none")
+        if before != after:
+            yield f"gate {gate.name!r}: its {what} was {before}, and is {after}"
