@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
-from akkordeon.events import Kind, Report
+from akkordeon.events import Kind, Report, SentinelStatus
 from akkordeon.messages import NOTHING_TO_LEARN
 from akkordeon.metrics import Gauges, Mean, read
+from akkordeon.signals import Mark, Position
 from akkordeon.tree import Tree
 
 __all__ = ["Epoch", "Ledger"]
@@ -151,6 +152,44 @@ class Ledger:
             skipped=dict(epoch.skipped),
             complete=epoch.complete,
             outputs=tuple(output for _, output in sorted(epoch.outputs.items())),
+        )
+
+    def take_up(self, position: Position, now: float) -> None:
+        """Go on where a sentinel stood."""
+        if position.figures is not None:
+            self.begin(position.epoch, now).restore(position.figures, now)
+
+    def position(self, epoch: int, index: int, mark: Mark, now: float) -> Position:
+        """Return where the sentinel stands before a batch, with nothing in flight."""
+        known = self._epochs.get(epoch)
+        return Position(epoch, index, mark, known.state(now) if known and known.began is not None else None)
+
+    def status(
+        self, epochs: int | None, length: int | None, in_flight: int, now: float, *, draining: bool
+    ) -> SentinelStatus:
+        """Return how the sentinel stands.
+
+        Args:
+            epochs: the last one it makes, if there is one.
+            length: batches in an epoch, if known.
+            in_flight: batches that are out.
+            now: seconds.
+            draining: whether it is about to leave.
+        """
+        latest = self._epochs.get(self.latest) or Epoch(self.latest)
+        return SentinelStatus(
+            name=self._sentinel,
+            kind=self._kind,
+            epoch=self.latest,
+            in_flight=in_flight,
+            done=self.done,
+            draining=draining,
+            epochs=epochs,
+            batches=latest.done,
+            length=length,
+            samples=latest.samples,
+            seconds=0.0 if latest.began is None else now - latest.began,
+            loss=latest.figures["loss"].value,
         )
 
     def under_way(self) -> list[Epoch]:

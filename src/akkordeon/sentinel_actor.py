@@ -16,7 +16,7 @@ import torch
 from akkordeon.actor import Actor, Context, Ended, Ref
 from akkordeon.data import as_pair, num_samples
 from akkordeon.errors import BatchLost, SentinelFailed
-from akkordeon.events import Report, SentinelStatus
+from akkordeon.events import Report
 from akkordeon.judge import Judge
 from akkordeon.ledger import Epoch, Ledger
 from akkordeon.messages import Backward, BatchId, Forward, Refused, Route, Validate
@@ -150,7 +150,10 @@ class SentinelActor(Actor):
             case Drawn() | Exhausted() | DrawFailed():
                 self._take_answer(message, context)
             case StatusOf():
-                return self._status(context.now())
+                sentinel, length = self.sentinel, self._shelf.length
+                return self.ledger.status(
+                    sentinel.last_epoch, length, len(self.open), context.now(), draining=self.leaving
+                )
             case _:
                 self._handle_control(message, context)
         self._go_on(context)
@@ -214,24 +217,19 @@ class SentinelActor(Actor):
 
     def _take_up(self, position: Position, context: Context) -> None:
         """Go on where a sentinel of this name stood when it was saved."""
-        last, name = self.sentinel.last_epoch, self.sentinel.name
+        last = self.sentinel.last_epoch
         if last is not None and position.epoch > last:
             self.leaving = True
-        elif not position.mark.exact:
-            if position.index:
-                lost = f"begins epoch {position.epoch} again, of which it had trained {position.index} batches"
-                logger.warning("sentinel %r %s: its loader cannot tell where it stood", name, lost)
-        elif position.figures is not None:
-            self.ledger.begin(position.epoch, context.now()).restore(position.figures, context.now())
+        elif position.mark.exact:
+            self.ledger.take_up(position, context.now())
+        elif position.index:
+            again = f"epoch {position.epoch} begins again, of which it had trained {position.index} batches"
+            logger.warning("sentinel %r: its loader cannot tell where it stood, so %s", self.sentinel.name, again)
 
     def _place(self, context: Context) -> Position | None:
         """Return where it stands, with nothing in flight."""
         place = self._shelf.place()
-        if place is None:
-            return self._position
-        epoch, index, mark = place
-        under_way = [each for each in self.ledger.under_way() if each.number == epoch]
-        return Position(epoch, index, mark, under_way[0].state(context.now()) if under_way else None)
+        return self._position if place is None else self.ledger.position(*place, context.now())
 
     def _take_answer(self, answer: Drawn | Exhausted | DrawFailed, context: Context) -> None:
         self._shelf.answered(answer, context.now())
@@ -345,22 +343,4 @@ class SentinelActor(Actor):
                 f"batch {batch.route.batch} has not come back after {age:.1f} s (time_limit is "
                 f"{self.sentinel.time_limit:g} s): a gate is slow or has lost it. Raise time_limit if gates need longer"
             )
-        )
-
-    def _status(self, now: float) -> SentinelStatus:
-        epochs = self.ledger.under_way()
-        latest = epochs[-1] if epochs else Epoch(self.ledger.latest)
-        return SentinelStatus(
-            name=self.sentinel.name,
-            kind=self.sentinel.kind,
-            epoch=self.ledger.latest,
-            in_flight=len(self.open),
-            done=self.ledger.done,
-            draining=self.leaving,
-            epochs=self.sentinel.last_epoch,
-            batches=latest.done,
-            length=self._shelf.length,
-            samples=latest.samples,
-            seconds=0.0 if latest.began is None else now - latest.began,
-            loss=latest.figures["loss"].value,
         )

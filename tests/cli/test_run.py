@@ -167,7 +167,7 @@ def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
     options = ["run", "mnist", "--data", str(folder), "--epochs", "1000000", "--validate-every", "0.2"]
     command = [sys.executable, "-c", DRIVER, *pairs, *options]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(  # noqa: S603 - our own interpreter and script
+    with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -59,7 +59,7 @@ def test_the_same_seed_gives_the_same_events_in_other_processes_and_under_anothe
         code = "from tests.engines.test_stepped import run; print(run(7))"
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
         command = [sys.executable, "-c", code]
-        out = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)  # noqa: S603
+        out = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
         assert out.stdout.strip() == here
 
 

@@ -24,7 +24,7 @@ def test_the_package_offers_exactly_the_names_it_lists() -> None:
 
 def test_help_and_errors_about_options_come_without_torch() -> None:
     code = "import sys, akkordeon.cli.app; assert 'torch' not in sys.modules; print('light')"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "light"
 
 
