@@ -13,7 +13,11 @@ Json = Any
 """None | bool | int | float | str | list[Json] | dict[str, Json]."""
 
 
-def encode(tree: Tree, tensors: dict[str, Tensor], place: str) -> Json:
+MARKERS = {"tensor", "float", "tuple", "dict"}
+"""The only key of an object in JSON that stands for what JSON has not."""
+
+
+def encode(tree: Tree, tensors: dict[str, Tensor], place: str) -> Json:  # noqa: PLR0911 - one per kind of value
     """Return a tree as JSON, and put its tensors into `tensors`, each under its place.
 
     Unlike JSON, a tree may hold tuples, keys that are no strings, and floats that are not finite.
@@ -34,7 +38,10 @@ def encode(tree: Tree, tensors: dict[str, Tensor], place: str) -> Json:
         case tuple():
             return {"tuple": [encode(branch, tensors, f"{place}.{index}") for index, branch in enumerate(tree)]}
         case dict():
-            return {"dict": [[encode(key, {}, place), encode(tree[key], tensors, f"{place}.{key}")] for key in tree]}
+            pairs = [(key, encode(branch, tensors, f"{place}.{key}")) for key, branch in tree.items()]
+            if all(isinstance(key, str) for key in tree) and not (len(tree) == 1 and tree.keys() & MARKERS):
+                return dict(pairs)
+            return {"dict": [[encode(key, {}, place), branch] for key, branch in pairs]}
         case _:
             raise TypeError(
                 f"{place} is a {type(tree).__name__}, which cannot be saved: only plain values, tensors, and lists, "
@@ -42,7 +49,7 @@ def encode(tree: Tree, tensors: dict[str, Tensor], place: str) -> Json:
             )
 
 
-def decode(value: Json, tensors: dict[str, Tensor]) -> Tree:
+def decode(value: Json, tensors: dict[str, Tensor]) -> Tree:  # noqa: PLR0911 - one per kind of value
     """Return the tree that was encoded.
 
     Raises:
@@ -52,6 +59,8 @@ def decode(value: Json, tensors: dict[str, Tensor]) -> Tree:
         return [decode(branch, tensors) for branch in value]
     if not isinstance(value, dict):
         return value
+    if len(value) != 1 or not value.keys() & MARKERS:
+        return {key: decode(branch, tensors) for key, branch in value.items()}
     ((kind, inside),) = value.items()
     match kind:
         case "tensor":
@@ -60,7 +69,5 @@ def decode(value: Json, tensors: dict[str, Tensor]) -> Tree:
             return float(inside)
         case "tuple":
             return tuple(decode(branch, tensors) for branch in inside)
-        case "dict":
-            return {decode(key, {}): decode(branch, tensors) for key, branch in inside}
         case _:
-            raise ValueError(f"{kind!r} is none of tensor, float, tuple and dict")
+            return {decode(key, {}): decode(branch, tensors) for key, branch in inside}
