@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := src tests benchmarks scripts
+SOURCES := src tests benchmarks scripts examples
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	$$($(PYTHON) scripts/cpu_index.py) --editable
 
