@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from akkordeon import datasets
 from akkordeon.cli import app
+from akkordeon.datasets import images
 from tests.unit import made_up_mnist
-from tests.unit.made_up_mnist import digests, write
+from tests.unit.made_up_mnist import file_set, write
 
 FILES = made_up_mnist.files()
 
@@ -27,10 +27,11 @@ LINE = re.compile(
 
 DRIVER = """
 import sys
-from akkordeon import datasets
 from akkordeon.cli import main
+from akkordeon.datasets import images
+from akkordeon.datasets.sources import FileSet
 
-datasets.MNIST = dict(zip(sys.argv[1:8:2], sys.argv[2:9:2]))
+images.MNIST = FileSet("mnist", "MNIST", dict(zip(sys.argv[1:8:2], sys.argv[2:9:2])), ())
 sys.argv[1:9] = []
 main()
 """
@@ -43,7 +44,7 @@ def call(*arguments: str) -> Result:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data set of the format of MNIST that passes for it."""
-    monkeypatch.setattr(datasets, "MNIST", digests(FILES))
+    monkeypatch.setattr(images, "MNIST", file_set())
     return write(tmp_path / "mnist", FILES)
 
 
@@ -163,7 +164,7 @@ def test_synchronous_runs_of_one_seed_say_the_same(folder: Path) -> None:
 @pytest.fixture
 def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A run that would go on for hours, in a session of its own; whatever is left of it is ended."""
-    pairs = [part for item in datasets.MNIST.items() for part in item]
+    pairs = [part for item in images.MNIST.digests.items() for part in item]
     options = ["run", "mnist", "--data", str(folder), "--epochs", "1000000", "--validate-every", "0.2"]
     command = [sys.executable, "-c", DRIVER, *pairs, *options]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from akkordeon.datasets.sources import FileSet, Source
+
 TRAIN, TEST = 300, 40
 """Samples."""
 
@@ -31,8 +33,13 @@ def files() -> dict[str, bytes]:
 
 
 def digests(content: dict[str, bytes]) -> dict[str, str]:
-    """What stands in for `akkordeon.datasets.MNIST`."""
+    """The SHA-256 of each file."""
     return {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+
+
+def file_set(*sources: Source) -> FileSet:
+    """What stands in for `akkordeon.datasets.images.MNIST`."""
+    return FileSet("mnist", "MNIST", digests(files()), sources)
 
 
 def write(folder: Path, content: dict[str, bytes]) -> Path:

@@ -1,6 +1,5 @@
 """`akkordeon run`: one process, one training and one validation sentinel, and a test at the end."""
 
-import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -47,8 +46,7 @@ def run_recipe(name: str, settings: Settings) -> int:
     torch.manual_seed(settings.seed)
     batches = partial(recipe.batches, batch_size=settings.batch_size, seed=settings.seed, folder=settings.folder)
     try:
-        samples = len(recipe.fetch("train", settings.take, folder=settings.folder))
-        updates = settings.epochs * math.ceil(samples / settings.batch_size)
+        updates = settings.epochs * len(batches("train", slice(settings.take)))
         with launch(recipe.gates(settings.lr, updates)) as network:
             return _train(network, settings, batches)
     except AkkordeonError as error:
@@ -60,7 +58,7 @@ def _train(network: Network, settings: Settings, batches: partial[Loader]) -> in
     loss, metrics = mnist.loss, mnist.metrics
     training = TrainingSentinel(
         "train",
-        partial(batches, "train", settings.take),
+        partial(batches, "train", slice(settings.take)),
         loss,
         metrics,
         in_flight=settings.in_flight,

@@ -55,7 +55,7 @@ def gates(lr: float = 0.05, updates: int = EPOCHS * 938) -> list[Gate]:
 
 
 def batches(
-    split: str, take: int | None = None, batch_size: int = 64, seed: int = 0, folder: Path | None = None
+    split: str, take: slice = slice(None), batch_size: int = 64, seed: int = 0, folder: Path | None = None
 ) -> Loader:
     """Pairs (x_BHW, target_B) of MNIST; the training split in a new order for each epoch."""
     size = batch_size if split == "train" else 1000

