@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from akkordeon import engines
+    from akkordeon.cutting import split, untie
     from akkordeon.errors import (
         ActorFailed,
         ActorNotFound,
@@ -66,9 +67,12 @@ __all__ = [
     "accuracy",
     "engines",
     "launch",
+    "split",
+    "untie",
 ]
 
 _HOMES = {
+    "cutting": ("split", "untie"),
     "errors": (
         "ActorFailed",
         "ActorNotFound",
