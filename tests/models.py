@@ -101,3 +101,19 @@ class Tied(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.head(torch.tanh(self.body(self.embed(x))))
+
+
+class Scaled(nn.Module):
+    """A number that each block is scaled with, and a weight that is used once more at the end. Three classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(64, 64)
+        self.two = nn.Linear(64, 64)
+        self.three = nn.Linear(64, 3)
+        self.scale = nn.Parameter(torch.ones(64))
+
+    def forward(self, x: Tensor) -> Any:
+        x = torch.tanh(self.one(x.flatten(1)) * self.scale)
+        x = torch.tanh(self.two(x) * self.scale)
+        return self.three(functional.linear(x, self.one.weight) * self.scale)

@@ -15,7 +15,7 @@ from akkordeon.errors import WiringError
 from akkordeon.following import follow
 from akkordeon.gate import Gate, MakeOptimizer, own_copy
 from akkordeon.pieces import HOLDERS, Piece, Program, call, partition, plain, tensors_of
-from akkordeon.places import begin_of, check_order, openable, resolve
+from akkordeon.places import begin_of, check_order, is_ambiguous, openable, resolve
 from akkordeon.tree import Tree, flatten, map_leaves
 
 __all__ = ["split", "untie"]
@@ -156,15 +156,10 @@ def _balanced(scratch: nn.Module, gates: int | None, sample: Tree | None) -> lis
     if not isinstance(gates, int) or gates < 1:
         raise WiringError(f"gates must be a whole number, at least 1, not {gates!r}")
     programs = follow(scratch, openable(scratch), sample)
-    called = [str(step.target) for step in programs[True].steps if step.kind == "call_module"]
-    separable = [
-        name
-        for name in dict.fromkeys(called[1:])
-        if name != called[0] and all(_separates(name, program, scratch) for program in programs.values())
-    ]
+    separable = _separable(programs, scratch)
     if gates > len(separable) + 1:
         raise WiringError(
-            f"{type(scratch).__name__} can be cut into {len(separable) + 1} gates at most, not {gates}; "
+            f"{type(scratch).__name__} has places for {len(separable) + 1} gates at most, not {gates}; "
             "for smaller ones name submodules in at="
         )
     cuts = {mode: [program.begins[name] for name in separable] for mode, program in programs.items()}
@@ -177,9 +172,19 @@ def _balanced(scratch: nn.Module, gates: int | None, sample: Tree | None) -> lis
     return at
 
 
+def _separable(programs: Mapping[bool, Program], scratch: nn.Module) -> list[str]:
+    """Return the names of the submodules that a further gate can begin with."""
+    called = [str(step.target) for step in programs[True].steps if step.kind == "call_module"]
+    return [
+        name
+        for name in dict.fromkeys(called[1:])
+        if name != called[0] and all(_separates(name, program, scratch) for program in programs.values())
+    ]
+
+
 def _separates(name: str, program: Program, scratch: nn.Module) -> bool:
     """Whether no parameter or buffer is needed both before and after this submodule is called."""
-    if (cut := program.begins.get(name)) is None:
+    if (cut := program.begins.get(name)) is None or is_ambiguous(name, program, scratch):
         return False
     spans = [[index for index, _ in uses] for uses in program.uses(scratch).values()]
     return not any(min(span) < cut <= max(span) for span in spans)
@@ -225,15 +230,15 @@ def _check_same(pieces: Iterable[Piece], scratch: nn.Module, sample: Tree, gate_
     scratch.eval()
     with torch.random.fork_rng(devices=[]):
         state = torch.get_rng_state()
-        expected, structure = flatten(plain(call(scratch, map_leaves(torch.clone, sample))))
-        torch.set_rng_state(state)
         x = map_leaves(torch.clone, sample)
         for name, piece in zip(gate_names, pieces, strict=True):
-            x = piece.eval()(x)
             try:
+                x = piece.eval()(x)
                 found, shape = flatten(x)
-            except TypeError as error:
-                raise WiringError(f"gate {name!r} would have to hand on what cannot travel: {error}") from error
+            except Exception as error:
+                raise WiringError(f"gate {name!r} cannot be cut out so, it failed for the sample: {error}") from error
+        torch.set_rng_state(state)
+        expected, structure = flatten(plain(call(scratch, map_leaves(torch.clone, sample))))
     if shape != structure or not all(map(torch.equal, found, expected)):
         raise WiringError(
             f"the gates {', '.join(gate_names)} do not compute for the sample what the {type(scratch).__name__} does, "

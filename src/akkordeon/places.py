@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from torch import nn
 
 from akkordeon.errors import WiringError
-from akkordeon.pieces import HOLDERS, Program
+from akkordeon.pieces import HOLDERS, Program, tensors_of
 
-__all__ = ["begin_of", "check_order", "openable", "resolve"]
+__all__ = ["begin_of", "check_order", "is_ambiguous", "openable", "resolve"]
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def resolve(model: nn.Module, at: Sequence[str]) -> list[str]:
-    """Return the names that submodules have in their model; one may be held in several places.
+    """Return the names of submodules, having checked that there are such.
 
     Raises:
         WiringError: there is none of a name, or one is named twice.
@@ -23,28 +23,37 @@ def resolve(model: nn.Module, at: Sequence[str]) -> list[str]:
     if isinstance(at, str):
         raise WiringError(f'at is a list of names of submodules, not a single one; write at=["{at}"]')
     there = dict(model.named_modules(remove_duplicate=False))
-    first = {id(module): name for name, module in model.named_modules()}
     for name in at:
         if not name or name not in there:
             raise WiringError(f"{type(model).__name__} has no submodule {name!r}{_hint(name, model)}")
-    names = [first[id(there[name])] for name in at]
-    if twice := [name for name in names if names.count(name) > 1]:
+    if twice := [name for name in at if list(at).count(name) > 1]:
         raise WiringError(f"{twice[0]!r} is named twice in at={list(at)}; a gate begins there only once")
-    return names
+    return list(at)
 
 
 def begin_of(name: str, program: Program, model: nn.Module) -> int:
     """Return the index of the step that a submodule begins with.
 
     Raises:
-        WiringError: it is never called.
+        WiringError: it is never called, or does not say which of several places is meant.
     """
+    first = next(there for there, module in model.named_modules() if module is model.get_submodule(name))
+    if name not in program.begins and first in program.begins:
+        raise WiringError(f"{name!r} is the same module as {first!r}, where no gate can begin twice; name another")
+    if is_ambiguous(name, program, model):
+        raise WiringError(f"{name!r} is called more than once, so it does not say where to cut; name another")
     if name not in program.begins:
         raise WiringError(
             f"{name!r} is not called in the forward of {type(model).__name__}, or only its weights are used, "
             f"so no gate can begin with it; those called are: {_some(list(program.begins))}"
         )
     return program.begins[name]
+
+
+def is_ambiguous(name: str, program: Program, model: nn.Module) -> bool:
+    """Whether a submodule is called in several places, and nothing that it holds keeps these in one gate."""
+    calls = sum(step.kind == "call_module" and step.target == name for step in program.steps)
+    return calls > 1 and not tensors_of(model, name)
 
 
 def check_order(at: Sequence[str], cuts: Sequence[int], program: Program) -> None:

@@ -1,14 +1,13 @@
-"""Write down what the forward of a model does: calls of its submodules, and the glue between them.
+"""Follow a forward with stand-ins for values, while `torch.fx` writes down what is done with them.
 
-`torch.fx` does the writing, with three additions. Submodules that are not cut open are called as they are, so what
-happens inside them need not be traced. So are the Python functions of the module's file that are called with a value
-(a mask maker, say), unless they are given a submodule to call. And with a sample each value is known while tracing, so
-that the forward may look at shapes and types.
+It does so with three additions. Submodules that are not looked into are called as they are, so what happens inside
+them need not be traced. So are the Python functions of the module's file that are called with a value (a mask maker,
+say), unless they are given a submodule to call. And with a sample each value is known while tracing, so that the
+forward may look at shapes and types.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from operator import getitem, setitem
 from types import FunctionType
 from typing import Any
@@ -18,10 +17,10 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from akkordeon.pieces import INPUT, UNKNOWN, Program, Ref, Step, beside_owners, call, execute, plain
+from akkordeon.pieces import UNKNOWN, execute
 from akkordeon.tree import Tree
 
-__all__ = ["trace"]
+__all__ = ["FACTORIES", "WHOLE", "Factories", "Tracer"]
 
 WHOLE = "model."
 """What stands before the names of submodules while tracing."""
@@ -30,52 +29,20 @@ WHOLE = "model."
 FACTORIES = ("empty", "finfo", "iinfo", "ones", "rand", "randn", "zeros")
 """Functions of torch that are called as they are, too."""
 
+METADATA = frozenset(("dim", "element_size", "getattr", "is_complex", "is_floating_point", "nelement", "numel", "size"))
+"""What tells of a tensor nothing that it holds."""
+
 PLAIN = (
-    *(type(None), bool, int, float, complex, str, type, FunctionType, torch.Size),
+    *(type(None), bool, int, float, complex, str, type, torch.Size),
     *(torch.dtype, torch.device, torch.layout, torch.memory_format),
 )
 """Types of arguments that are written down as they are."""
 
 
-def trace(model: nn.Module, inlined: frozenset[str], sample: Tree) -> Program:
-    """Write down the forward of a model, in the mode it is in.
-
-    Args:
-        model: is changed by running it, where there is a sample.
-        inlined: names of the submodules to look into.
-        sample: an input, or `UNKNOWN`.
-    """
-    tracer = _Tracer(model, inlined, sample)
-    forwards = [inspect.unwrap(type(model.get_submodule(name)).forward) for name in inlined]
-    files = {forward.__module__: forward.__globals__ for forward in forwards}
-    with ExitStack() as patches, torch.no_grad(), torch.random.fork_rng(devices=[]):
-        for namespace in files.values():
-            patches.enter_context(tracer.patched(namespace))
-        patches.enter_context(tracer.patched(vars(torch), FACTORIES))
-        patches.enter_context(_Factories(tracer))
-        graph = tracer.trace(_Whole(model, sample))
-    nodes = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
-    begins = {name: nodes[index].name for name, index in tracer.calls.items() if index < len(nodes)}
-    (output,) = (node for node in graph.nodes if node.op == "output")
-    steps = beside_owners([_as_step(node) for node in nodes], model)
-    index_of = {step.name: index for index, step in enumerate(steps)}
-    return Program(tuple(steps), _referring(output.args[0]), {name: index_of[node] for name, node in begins.items()})
-
-
-class _Whole(nn.Module):
-    def __init__(self, model: nn.Module, sample: Tree) -> None:
-        super().__init__()
-        self.model = model
-        self._sample = sample
-
-    def forward(self, x: Tree) -> Tree:
-        return plain(call(self.model, x, self._sample))
-
-
 class _Value(fx.Proxy):
     """Stands for a value while tracing."""
 
-    tracer: "_Tracer"
+    tracer: "Tracer"
 
     @property
     def value(self) -> Any:
@@ -127,7 +94,15 @@ class _Attribute(_Value):
         return self.tracer.create_proxy("call_method", self.attr, (self.root, *args), kwargs)
 
 
-class _Tracer(fx.Tracer):
+class Tracer(fx.Tracer):
+    """Writes down one forward of a model, in the mode it is in.
+
+    Args:
+        model: is changed by running it, where there is a sample.
+        inlined: names of the submodules to look into.
+        sample: an input, or `UNKNOWN`.
+    """
+
     proxy_buffer_attributes = True
 
     def __init__(self, model: nn.Module, inlined: frozenset[str], sample: Tree) -> None:
@@ -138,38 +113,47 @@ class _Tracer(fx.Tracer):
         self._held = {id(value): value for module in model.modules() for value in vars(module).values()}
         self.calls: dict[str, int] = {}  # at which node each submodule is called first
         self.values: dict[fx.Node, Any] = {}
+        self._of_data: set[fx.Node] = set()  # numbers and truths that were read out of tensors
+        self._stepping: dict[Any, Callable[..., Any]] = {}  # the functions that are patched, by what replaces them
         self.evaluating = False
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002 - as in the base
+        """Whether to call a submodule as it is."""
         return module_qualified_name not in self._inlined
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
+        """Note where a submodule begins, and look into it or not."""
         if self.evaluating:
             return forward(*args, **kwargs)
         if m not in (self.submodule_paths or {}) and not list(m.parameters()):
             return forward(*args, **kwargs)  # made in the forward, as nn.ReLU()(x) does
-        name = self.path_of_module(m).removeprefix(WHOLE)
+        name = self.path_of_module(m)[len(WHOLE) :]
         self.calls.setdefault(name, sum(node.op != "placeholder" for node in self.graph.nodes))
         return super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """Return what stands for a parameter or buffer; other attributes are as they are."""
         return attr_val if self.evaluating else super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
+        """Return what stands for the value of a node."""
         return _Value(node, self)
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **others: Any) -> Any:
+        """Write down a step, and take it if there is a sample; where nothing is there, nothing stands for it."""
         proxy = super().create_proxy(kind, target, args, kwargs, *more, **others)
         node = proxy.node
         if self._sample is UNKNOWN:
             return proxy
         self.values[node] = value = self._sample if kind == "placeholder" else self._evaluate(node)
+        self._trace_data(node, value)
         inside = isinstance(target, str) or target in (getattr, getitem)
         return None if value is None and kind != "call_module" and inside else proxy
 
     def create_arg(self, a: Any) -> Any:
+        """Return an argument as it is written down."""
         if isinstance(a, fx.Proxy):  # first: it pretends to be of another type
             return a.node
         if isinstance(a, nn.Parameter):
@@ -181,25 +165,24 @@ class _Tracer(fx.Tracer):
                 return {key: self.create_arg(branch) for key, branch in a.items()}
             case slice(start=start, stop=stop, step=step):
                 return slice(self.create_arg(start), self.create_arg(stop), self.create_arg(step))
-        if isinstance(a, PLAIN) or a is Ellipsis or id(a) in self._held:
-            return a
-        if isinstance(a, Tensor):
-            raise TypeError("it uses a tensor that no module held before; register it as a buffer, or return it")
-        raise TypeError(f"it makes a {type(a).__name__} and hands it on, which cannot travel between gates")
+        return self._constant(a)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
+        """Decide a branch by a value of the sample, if other batches will decide the same."""
         value = self._known(obj)
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) or obj.node in self._of_data:
             raise TypeError("it decides by the values in a tensor, which are others in each batch")
         return bool(value)
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """Iterate over a tuple, list or dict."""
         value = self._known(obj)
         if isinstance(value, Tensor):
             raise TypeError("it loops over a tensor, whose length may be another in each batch")
         return iter(value) if isinstance(value, dict) else (obj[index] for index in range(len(value)))  # type: ignore[index]
 
     def keys(self, obj: fx.Proxy) -> Any:
+        """Return the keys of a dict, as `**` asks for."""
         return self._known(obj).keys()
 
     @contextmanager
@@ -224,13 +207,32 @@ class _Tracer(fx.Tracer):
                 return function(*args, **kwargs)
             return self.create_proxy("call_function", function, args, kwargs, name=function.__name__)
 
+        self._stepping[stepping] = function
         return stepping
+
+    def _constant(self, a: Any) -> Any:
+        if isinstance(a, PLAIN) or a is Ellipsis or id(a) in self._held:
+            return a
+        if isinstance(a, FunctionType) and not any(isinstance(c.cell_contents, fx.Proxy) for c in a.__closure__ or ()):
+            return self._stepping.get(a, a)
+        if isinstance(a, Tensor):
+            raise TypeError("it uses a tensor that no module held before; register it as a buffer, or return it")
+        raise TypeError(f"it makes a {type(a).__name__} and hands it on, which cannot travel between gates")
 
     def _known(self, obj: fx.Proxy) -> Any:
         assert isinstance(obj, _Value)
         if obj.value is UNKNOWN:
             raise TypeError("it decides by a value that is not known without a sample")
         return obj.value
+
+    def _trace_data(self, node: fx.Node, value: Any) -> None:
+        """Remember that a value which is no tensor was read out of one, or computed of such a value."""
+        if isinstance(value, Tensor) or node.op == "placeholder":
+            return
+        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+        tensors = any(isinstance(self.values[arg], Tensor) for arg in node.all_input_nodes)
+        if (tensors and name not in METADATA) or any(arg in self._of_data for arg in node.all_input_nodes):
+            self._of_data.add(node)
 
     def _evaluate(self, node: fx.Node) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.values[n])
@@ -241,10 +243,14 @@ class _Tracer(fx.Tracer):
             self.evaluating = False
 
 
-class _Factories(TorchFunctionMode):
-    """Makes steps of functions that make a tensor of nothing, such as `torch.rand(3)`."""
+class Factories(TorchFunctionMode):
+    """Makes steps of functions that make a tensor of nothing, such as `torch.rand(3)`.
 
-    def __init__(self, tracer: _Tracer) -> None:
+    Args:
+        tracer: that writes them down.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
         super().__init__()
         self._tracer = tracer
 
@@ -264,26 +270,4 @@ class _Factories(TorchFunctionMode):
 
 
 def _is_of_torch(function: FunctionType) -> bool:
-    return function.__module__.partition(".")[0] == "torch"
-
-
-def _as_step(node: fx.Node) -> Step:
-    target = node.target.removeprefix(WHOLE) if node.op in ("call_module", "get_attr") else node.target  # type: ignore[union-attr]
-    return Step(node.name, node.op, target, _referring(node.args), _referring(dict(node.kwargs)))
-
-
-def _referring(given: Any) -> Any:
-    """Return arguments with references for nodes, and with plain lists and dicts, which fx makes immutable."""
-    match given:
-        case fx.Node():
-            return Ref(INPUT if given.op == "placeholder" else given.name)
-        case list():
-            return [_referring(branch) for branch in given]
-        case tuple() if type(given) is tuple:
-            return tuple(_referring(branch) for branch in given)
-        case dict():
-            return {key: _referring(branch) for key, branch in given.items()}
-        case slice(start=start, stop=stop, step=step):
-            return slice(_referring(start), _referring(stop), _referring(step))
-        case _:
-            return given
+    return (function.__module__ or "").partition(".")[0] == "torch"

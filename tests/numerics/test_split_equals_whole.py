@@ -11,7 +11,7 @@ from torch.optim import SGD, AdamW
 
 import akkordeon as ak
 from akkordeon.actor import Engine
-from tests.models import Masked, ResNet
+from tests.models import Masked, ResNet, Scaled
 from tests.numerics.loops import SEED, Batches, MakeOptimizer, assert_same_tensors, train_as_network, train_plainly
 
 EPOCHS = 4  # of seven batches
@@ -67,6 +67,7 @@ def cross_entropy(output: Tensor | Mapping[str, Tensor], target: Tensor) -> Tens
 CASES: dict[str, tuple[Callable[[], nn.Module], list[str], Callable[[], Batches]]] = {
     "sequential": (sequential, ["2.1"], pictures),
     "resnet": (ResNet, ["layer1.1", "layer2.0", "fc"], pictures),
+    "scaled": (Scaled, ["two", "three"], pictures),
     "masked": (Masked, ["blocks.1", "blocks.2", "head"], tokens),
     "keywords": (Masked, ["blocks.1", "blocks.2"], weighted_tokens),
 }

@@ -11,12 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import SGD
 
 import akkordeon as ak
 from akkordeon.balance import evenly
-from tests.models import Masked, ResNet, Tied
+from tests.models import Masked, ResNet, Scaled, Tied
 
 split = partial(ak.split, optimizer=partial(SGD, lr=0.1))
 
@@ -145,21 +144,11 @@ def test_what_no_step_uses_stays_in_the_first_gate(caplog: pytest.LogCaptureFixt
 
 
 def test_a_weight_that_glue_needs_twice_has_one_owner_and_travels() -> None:
-    class Scaled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.one, self.two = nn.Linear(3, 3), nn.Linear(3, 3)
-            self.scale = nn.Parameter(torch.rand(3))
-
-        def forward(self, x: Tensor) -> Any:
-            x = self.two(functional.relu(self.one(x) * self.scale)) * self.scale
-            return functional.linear(x, self.one.weight)
-
-    model = Scaled()
-    gates = split(model, at=["two"], sample=torch.randn(2, 3))
+    gates = split(Scaled(), at=["two", "three"], sample=torch.randn(2, 64))
     assert [sorted(gate.module.state_dict()) for gate in gates] == [
         ["one.bias", "one.weight", "scale"],
         ["two.bias", "two.weight"],
+        ["three.bias", "three.weight"],
     ]
 
 
@@ -205,9 +194,9 @@ def test_tied_parameters_may_be_in_one_gate() -> None:
 
 
 class Looping(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, *more: nn.Module) -> None:
         super().__init__()
-        self.block = nn.Sequential(nn.Linear(3, 3), nn.Tanh())
+        self.block = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), *more, *[nn.Linear(3, 3) for _ in more])
         self.head = nn.Linear(3, 2)
         self.never = nn.Linear(1, 1)
 
@@ -215,6 +204,20 @@ class Looping(nn.Module):
         for _ in range(3):
             x = self.block(x)
         return self.head(x)
+
+
+class Reusing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.act = nn.Linear(3, 3), nn.Linear(3, 3), nn.Tanh()
+        self.again = self.act
+
+    def forward(self, x: Tensor) -> Any:
+        return self.again(self.two(self.act(self.one(x))))
+
+
+def is_positive(x: Tensor) -> bool:
+    return bool(x.sum() > 0)
 
 
 class Deciding(nn.Module):
@@ -225,11 +228,20 @@ class Deciding(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         x = self.one(x)
-        if self.by == "values":
-            decision = bool(x.sum() > 0)
-        else:
-            decision = bool(x.shape[0] > 2) if self.by == "shape" else len(x) > 2
-        return self.two(x) if decision else -self.two(x)
+        return self.two(x) if self.decide(x) else -self.two(x)
+
+    def decide(self, x: Tensor) -> bool:
+        match self.by:
+            case "values":
+                return bool(x.sum() > 0)
+            case "item":
+                return bool(x.sum().item() > 0)
+            case "helper":
+                return is_positive(x)
+            case "shape":
+                return bool(x.shape[0] > 2)
+            case _:
+                return len(x) > 2
 
 
 @pytest.mark.parametrize(
@@ -239,7 +251,7 @@ class Deciding(nn.Module):
         (ResNet(), {"at": ["fc"], "gates": 2}, "one of the two"),
         (ResNet(), {"gates": 2}, "needs a sample"),
         (ResNet(), {"gates": 0, "sample": PICTURES}, "at least 1, not 0"),
-        (ResNet(), {"gates": 99, "sample": PICTURES}, "can be cut into 9 gates at most, not 99"),
+        (ResNet(), {"gates": 99, "sample": PICTURES}, "has places for 9 gates at most, not 99"),
         (ResNet(), {"at": "fc"}, 'write at=\\["fc"\\]'),
         (ResNet(), {"at": ["layer3"]}, "has no submodule 'layer3'; did you mean 'layer2'\\? There are: conv1, bn1"),
         (ResNet(), {"at": ["layer2.7"]}, "There are: layer2.0, layer2.1, layer2.2"),
@@ -251,10 +263,16 @@ class Deciding(nn.Module):
         (sequential(), {"at": ["0"]}, "'0' is the first submodule that is called"),
         (sequential(), {"at": ["3"], "names": ["one"]}, "there are 2 gates"),
         (sequential(), {"at": ["3"], "names": ["one", "one"]}, "two gates would have the same name"),
-        (Looping(), {"at": ["block.1"]}, "'block.0' is used more than once"),
+        (Looping(), {"at": ["block.0"]}, "'block.0' is the first submodule that is called"),
+        (Looping(), {"at": ["block.1"]}, "'block.1' is called more than once"),
+        (Looping(nn.Tanh()), {"at": ["block.3"]}, "'block.0' is used more than once, and gates .* in one gate"),
+        (Reusing(), {"at": ["act"]}, "'act' is called more than once"),
+        (Reusing(), {"at": ["again"]}, "'again' is the same module as 'act'"),
         (Looping(), {"at": ["never"]}, "'never' is not called in the forward of Looping"),
         (nn.TransformerEncoderLayer(4, 2), {"at": ["self_attn.out_proj"], "sample": torch.ones(1, 3, 4)}, "out_proj"),
         (Deciding("values"), {"at": ["two"], "sample": torch.ones(3, 3)}, "past line .* of test_split.py: it decides"),
+        (Deciding("item"), {"at": ["two"], "sample": torch.ones(3, 3)}, "it decides by the values in a tensor"),
+        (Deciding("helper"), {"at": ["two"], "sample": torch.ones(3, 3)}, "it decides by the values in a tensor"),
         (Deciding("length"), {"at": ["two"], "sample": torch.ones(3, 3)}, "use its shape\\[0\\]"),
         (Deciding("shape"), {"at": ["two"]}, "give a sample="),
     ],
@@ -267,6 +285,13 @@ def test_what_cannot_be_cut_is_refused_with_a_remedy(model: nn.Module, arguments
 def test_a_block_that_is_called_in_a_loop_may_stay_in_one_gate() -> None:
     gates = split(Looping(), at=["head"], sample=torch.randn(2, 3))
     assert names_of(gates) == ["block", "head"]
+
+
+def test_a_module_without_parameters_may_be_used_by_several_gates() -> None:
+    tanh = nn.Tanh()
+    model = nn.Sequential(nn.Linear(2, 2), tanh, nn.Linear(2, 2), tanh, nn.Linear(2, 2))
+    assert names_of(split(model, at=["3"], sample=torch.ones(1, 2))) == ["0", "3"]
+    assert names_of(split(Reusing(), at=["two"], sample=torch.ones(1, 3))) == ["one", "two"]
 
 
 def test_the_forward_may_decide_by_shapes_with_a_sample() -> None:
@@ -321,7 +346,7 @@ def test_so_many_gates_are_balanced_by_measured_time(caplog: pytest.LogCaptureFi
 
 
 def test_tied_ends_are_never_balanced_into_two_gates() -> None:
-    with pytest.raises(ak.WiringError, match="can be cut into 1 gates at most, not 2"):
+    with pytest.raises(ak.WiringError, match="has places for 1 gates at most, not 2"):
         split(Tied(), gates=2, sample=torch.randint(7, (3, 2)))
 
 
