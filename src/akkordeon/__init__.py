@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from akkordeon import engines
+    from akkordeon.cutting import split, untie
     from akkordeon.errors import (
         ActorFailed,
         ActorNotFound,
@@ -74,9 +75,12 @@ __all__ = [
     "engines",
     "launch",
     "load",
+    "split",
+    "untie",
 ]
 
 _HOMES = {
+    "cutting": ("split", "untie"),
     "errors": (
         "ActorFailed",
         "ActorNotFound",
