@@ -1,0 +1,8 @@
+"""`python -m akkordeon`, for where the command is not on the path."""
+
+from akkordeon.cli import main
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    main()

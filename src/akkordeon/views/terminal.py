@@ -1,0 +1,197 @@
+"""Training as seen in a terminal: a picture that changes in place, or plain lines where there is no terminal."""
+
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from akkordeon.errors import AkkordeonError
+from akkordeon.events import SentinelStatus, Status
+from akkordeon.messages import GateStatus
+from akkordeon.views.every import Every
+
+__all__ = ["Lines", "Picture", "View", "clock", "draw", "progress", "time_left"]
+
+logger = logging.getLogger(__name__)
+
+Look = Callable[[], Status]
+"""Asks a network how it stands."""
+
+REDRAW = 0.5
+"""Seconds between two pictures."""
+
+REMIND = 10.0
+"""Seconds between two lines on an epoch that takes its time; shorter ones report often enough."""
+
+
+class View(Protocol):
+    """Shows lines, and beside them how a network stands, from `start` to `stop`."""
+
+    def start(self) -> None:
+        """Begin to look at the network."""
+
+    def print(self, line: str) -> None:
+        """Show a line that stays."""
+
+    def stop(self) -> None:
+        """Look no more; lines may still come."""
+
+
+class Lines:
+    """Plain lines, for log files: besides those given, one per long-lasting epoch every so often.
+
+    Args:
+        look: asks the network.
+        write: takes a line.
+        seconds: between two looks.
+    """
+
+    def __init__(self, look: Look, write: Callable[[str], None], *, seconds: float = REMIND) -> None:
+        self.print = write
+        self._look = look
+        self._seconds = seconds
+        self._every = Every(seconds, self._remind, patience=1.0)
+
+    def start(self) -> None:
+        """See `View.start`."""
+        self._every.__enter__()
+
+    def stop(self) -> None:
+        """See `View.stop`."""
+        self._every.stop()
+
+    def _remind(self) -> None:
+        try:
+            slow = [each for each in shown(self._look()) if each.seconds >= self._seconds and each.batches]
+            for sentinel in slow:
+                if not self._every.over:
+                    self.print(progress(sentinel))
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong here must not touch training
+            logger.debug("no line on progress: %r", error)
+
+
+class Picture:
+    """Bars and a table that change in place, below the lines that stay. An error in drawing leaves the lines alone.
+
+    Args:
+        look: asks the network.
+        console: of a terminal.
+        write: takes a line once there is no picture any more.
+    """
+
+    def __init__(self, look: Look, console: Console, write: Callable[[str], None]) -> None:
+        self._look = look
+        self._write = write
+        self._console = console
+        # Where stderr is a terminal, what others write there would tear the picture; it is shown above it instead.
+        self._live = Live(
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=sys.stderr.isatty(),
+        )
+        self._every = Every(REDRAW, self._redraw, patience=1.0)
+
+    def start(self) -> None:
+        """See `View.start`."""
+        self._live.start()
+        self._every.__enter__()
+
+    def print(self, line: str) -> None:
+        """See `View.print`."""
+        if self._live.is_started:
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._write(line)
+
+    def stop(self) -> None:
+        """See `View.stop`."""
+        self._every.stop()
+        self._live.stop()
+
+    def _redraw(self) -> None:
+        try:
+            status = self._look()
+        except AkkordeonError:
+            return  # too busy to answer, or closed by now
+        try:
+            if not self._every.over:
+                self._live.update(draw(status), refresh=True)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong here must not touch training
+            logger.debug("no picture any more: %r", error)
+            self.stop()
+
+
+def draw(status: Status) -> RenderableType:
+    """Return a bar per sentinel at work, and a table of the gates."""
+    bars = Table.grid(padding=(0, 2))
+    for sentinel in shown(status):
+        done = fraction(sentinel)
+        bar = ProgressBar(total=1.0, completed=done or 0.0, width=24, pulse=done is None, animation_time=0.0)
+        bars.add_row(sentinel.name, _epoch(sentinel), bar, *_figures(sentinel))
+    table = _table(status.gates)
+    return Group(bars, table) if bars.rows else table
+
+
+def shown(status: Status) -> Iterable[SentinelStatus]:
+    """Return the sentinels to show: those that train, or where none does, those that measure."""
+    training = [each for each in status.sentinels if each.kind == "train"]
+    return training or status.sentinels
+
+
+def progress(sentinel: SentinelStatus) -> str:
+    """Return one line on the epoch under way, in the manner of a report."""
+    return "  ".join([f"{sentinel.name:<11} {_epoch(sentinel)}", *filter(None, _figures(sentinel))])
+
+
+def fraction(sentinel: SentinelStatus) -> float | None:
+    """Return how much of the latest epoch is done, from 0 to 1; None if its length is not known."""
+    return min(1.0, sentinel.batches / sentinel.length) if sentinel.length else None
+
+
+def time_left(sentinel: SentinelStatus) -> float | None:
+    """Return the seconds until the last epoch ends, at the pace of this one; None where that is not known."""
+    if sentinel.epochs is None or not sentinel.length or not sentinel.batches:
+        return None
+    to_do = (sentinel.epochs - sentinel.epoch + 1) * sentinel.length - sentinel.batches
+    return max(0, to_do) * sentinel.seconds / sentinel.batches
+
+
+def clock(seconds: float) -> str:
+    """Return a span of time as 0:07, 12:34 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _epoch(sentinel: SentinelStatus) -> str:
+    of_all = "" if sentinel.epochs is None else f"/{sentinel.epochs}"
+    return f"epoch {sentinel.epoch:4d}{of_all}"
+
+
+def _figures(sentinel: SentinelStatus) -> list[str]:
+    of_all = "" if sentinel.length is None else f"/{sentinel.length}"
+    left = time_left(sentinel)
+    return [
+        f"batch {sentinel.batches}{of_all}",
+        "" if math.isnan(sentinel.loss) else f"loss {sentinel.loss:.4f}",
+        f"{sentinel.samples / sentinel.seconds:.0f} samples/s" if sentinel.seconds > 0 else "",
+        "" if left is None else f"{clock(left)} left",
+    ]
+
+
+def _table(gates: Iterable[GateStatus]) -> Table:
+    table = Table(box=None, padding=(0, 2), pad_edge=False)
+    table.add_column("gate")
+    for title in ("version", "staleness", "open"):
+        table.add_column(title, justify="right")
+    for gate in gates:
+        table.add_row(gate.name, str(gate.version), f"{gate.staleness_mean:.1f}", str(gate.open))
+    return table
