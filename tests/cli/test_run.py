@@ -1,198 +1,204 @@
-"""The command `akkordeon run`: what it teaches, what it refuses, what it prints, and how it stops."""
+"""`akkordeon run` and `akkordeon test`: what they train, when they end, what they print and keep."""
 
-import os
+import json
 import re
-import select
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from safetensors.torch import load_file
 
-from akkordeon.cli import app
-from akkordeon.datasets import images
-from tests.unit import made_up_mnist
-from tests.unit.made_up_mnist import file_set, write
-
-FILES = made_up_mnist.files()
-
-OPTIONS = ["--in-flight", "--epochs", "--validate-every", "--batch-size", "--lr", "--take", "--seed", "--data"]
+from akkordeon.gate import Gate
+from akkordeon.network import launch
+from tests.cli.calling import RECIPE, call, lines_of, write_recipe
 
 LINE = re.compile(
-    r"(?P<sentinel>train|validation|test) +epoch +(?P<epoch>\d+)  loss \d+\.\d{4}  accuracy [01]\.\d{4}   \d+\.\d\d s\b"
+    r"(?P<sentinel>train(-\d)?|validation|test) +epoch +(?P<epoch>\d+)"
+    r"  loss \d+\.\d{4}  accuracy [01]\.\d{4}   \d+\.\d\d s\b"
 )
 
-DRIVER = """
-import sys
-from akkordeon.cli import main
-from akkordeon.datasets import images
-from akkordeon.datasets.sources import FileSet
 
-images.MNIST = FileSet("mnist", "MNIST", dict(zip(sys.argv[1:8:2], sys.argv[2:9:2])), ())
-sys.argv[1:9] = []
-main()
-"""
-
-
-def call(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments, env={"COLUMNS": "160", "NO_COLOR": "1", "TERM": "dumb"})
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data set of the format of MNIST that passes for it."""
-    monkeypatch.setattr(images, "MNIST", file_set())
-    return write(tmp_path / "mnist", FILES)
-
-
-# Help and refusals
-
-
-def test_help_lists_the_commands() -> None:
-    result = call("--help")
-    assert result.exit_code == 0
-    assert "actors" in result.output
-    assert re.search(r"run .*Train a recipe", result.output)
-
-
-def test_help_on_run_shows_every_option_and_an_example() -> None:
-    result = call("run", "--help")
-    assert result.exit_code == 0
-    assert [option for option in OPTIONS if option not in result.output] == []
-    assert "akkordeon run mnist --in-flight 5 --epochs 3" in result.output
-    assert "1 is synchronous training" in result.output
-
-
-def test_without_a_command_help_is_shown() -> None:
-    assert "run" in call().output
-
-
-def test_a_recipe_that_does_not_exist_is_refused_and_those_that_do_are_listed() -> None:
-    result = call("run", "imagenet")
-    assert result.exit_code == 2
-    assert "there is no recipe 'imagenet'; there are: mnist" in result.stderr
-
-
-def test_a_recipe_must_be_named() -> None:
-    result = call("run")
-    assert result.exit_code == 2
-    assert re.search("Missing argument .*recipe", result.stderr, re.IGNORECASE)
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("--in-flight", "0"),
-        ("--epochs", "0"),
-        ("--epochs", "many"),
-        ("--validate-every", "0"),
-        ("--batch-size", "-1"),
-        ("--lr", "-0.1"),
-        ("--take", "0"),
-        ("--seed", "x"),
-    ],
-)
-def test_a_value_that_cannot_be_is_refused_by_option(option: str, value: str) -> None:
-    result = call("run", "mnist", option, value)
-    assert result.exit_code == 2
-    assert f"Invalid value for '{option}'" in result.stderr
-
-
-def test_an_option_that_does_not_exist_is_refused() -> None:
-    result = call("run", "mnist", "--momentum", "0.9")
-    assert result.exit_code == 2
-    assert "No such option: --momentum" in result.stderr
-
-
-def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    result = call("run", "mnist", "--data", str(tmp_path / "nowhere"))
-    assert result.exit_code == 1
-    assert f"DataUnavailable: there is no folder {tmp_path / 'nowhere'}" in result.stderr
-
-
-def test_a_folder_that_does_not_hold_the_data_is_named_with_what_is_missing(tmp_path: Path) -> None:
-    result = call("run", "mnist", "--data", str(tmp_path))
-    assert result.exit_code == 1
-    assert f"{tmp_path} does not hold MNIST: train-images-idx3-ubyte is missing" in result.stderr
-
-
-# A run
-
-
-def test_a_run_prints_training_validation_and_test_and_exits_with_0(folder: Path) -> None:
-    options = ["--in-flight", "5", "--epochs", "2", "--take", "200", "--batch-size", "20", "--seed", "1"]
-    result = call("run", "mnist", "--data", str(folder), *options)
+def events(*arguments: object) -> list[dict[str, Any]]:
+    """Run with --json; every line of the output is an object."""
+    result = call(*arguments, "--json")
     assert result.exit_code == 0, result.output
-    *lines, last = [LINE.match(line) for line in result.stdout.splitlines() if not line.startswith("trained for")]
-    seen = [(line["sentinel"], line["epoch"]) for line in (*lines, last) if line is not None]
-    assert [each for each in seen if each[0] == "train"] == [("train", "1"), ("train", "2")]
-    assert seen[-2:] == [("validation", "1"), ("test", "1")]
-    assert None not in lines
-    assert re.search(
-        r"^train .* samples/s  staleness stem \d\.\d body \d\.\d head \d\.\d$", result.stdout, re.MULTILINE
-    )
-    assert re.search(r"^trained for \d+\.\d s$", result.stdout, re.MULTILINE)
+    return [json.loads(line, parse_constant=pytest.fail) for line in result.stdout.splitlines()]
+
+
+def reports(*arguments: object) -> list[dict[str, Any]]:
+    return [each for each in events(*arguments) if each["event"] == "report"]
+
+
+def test_a_run_prints_training_validation_and_test(recipe: Path) -> None:
+    result = call("run", recipe, "--epochs", "2")
+    assert result.exit_code == 0, result.output
+    *lines, validation, test = lines_of(result.stdout)
+    trained = lines.pop()
+    assert [LINE.match(line)["epoch"] for line in lines] == ["1", "2"]  # type: ignore[index]
+    assert re.search(r" samples/s  staleness stem \d\.\d head \d\.\d$", lines[0])
+    assert re.fullmatch(r"trained for \d+\.\d s", trained)
+    assert validation.startswith("validation  epoch    1")
+    assert test.startswith("test        epoch    1")
     assert result.stderr == ""
 
 
-def test_a_run_learns(folder: Path) -> None:
-    result = call("run", "mnist", "--data", str(folder), "--epochs", "12", "--batch-size", "10", "--in-flight", "2")
-    assert result.exit_code == 0, result.output
-    accuracy = re.search(r"^test .* accuracy (\d\.\d{4})", result.stdout, re.MULTILINE)
-    assert accuracy is not None
-    assert float(accuracy[1]) > 0.5
+def test_with_json_there_is_nothing_but_objects(recipe: Path, tmp_path: Path) -> None:
+    seen = events("run", recipe, "--epochs", "1", "--save", tmp_path / "s", "--export", tmp_path / "e.safetensors")
+    assert [each["event"] for each in seen] == ["report", "saved", "exported", "report", "report", "done"]
+    first = seen[0]
+    assert (first["sentinel"], first["kind"], first["epoch"], first["samples"]) == ("train", "train", 1, 200)
+    assert first["samples_per_second"] > 0
+    assert first["staleness"].keys() == {"stem", "head"}
+    assert "outputs" not in first
+    assert seen[1]["path"].startswith(str(tmp_path / "s"))
+    assert seen[-1]["seconds"] > 0
 
 
-def test_synchronous_runs_of_one_seed_say_the_same(folder: Path) -> None:
-    def figures(seed: str) -> list[str]:
-        options = ["--in-flight", "1", "--epochs", "2", "--batch-size", "20", "--seed", seed]
-        output = call("run", "mnist", "--data", str(folder), *options).stdout
-        return re.findall(r"^(?:train|test) .*accuracy \S+", output, re.MULTILINE)
-
-    first = figures("4")
-    assert len(first) == 3
-    assert figures("4") == first
-    assert figures("5") != first
+def test_what_is_no_number_is_null_in_json(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, RECIPE + "\nmetrics = {'nothing': lambda output, target: float('nan')}\n")
+    assert {each["metrics"]["nothing"] for each in reports("run", recipe, "--epochs", "1")} == {None}
 
 
-# Ctrl-C, in a process of its own
+def test_with_json_an_error_is_an_object_too(recipe: Path) -> None:
+    result = call("run", recipe, "-o", "wdith=3", "--json")
+    assert result.exit_code == 2
+    error = json.loads(result.stdout)
+    assert (error["event"], error["type"]) == ("error", "RecipeError")
+    assert result.stderr == f"error: {error['message']}\n"
 
 
-@pytest.fixture
-def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run that would go on for hours, in a session of its own; whatever is left of it is ended."""
-    pairs = [part for item in images.MNIST.digests.items() for part in item]
-    options = ["run", "mnist", "--data", str(folder), "--epochs", "1000000", "--validate-every", "0.2"]
-    command = [sys.executable, "-c", DRIVER, *pairs, *options]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=environment,
-    ) as process:
-        yield process
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+def test_synchronous_runs_of_one_seed_say_the_same(recipe: Path) -> None:
+    def figures(seed: int) -> list[float]:
+        return [each["loss"] for each in reports("run", recipe, "--in-flight", 1, "--epochs", 2, "--seed", seed)]
+
+    first = figures(4)
+    assert len(first) == 4
+    assert figures(4) == first
+    assert figures(5) != first
 
 
-def first_line(process: subprocess.Popen[str], *, seconds: float) -> str:
-    assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], seconds)
-    return process.stdout.readline() if ready else ""
+def test_a_run_learns_until_a_goal_is_reached(recipe: Path) -> None:
+    seen = events("run", recipe, "--epochs", 10**6, "--validate-every", 0.1, "--until", "accuracy=0.9")
+    assert seen[-1]["reached"] is True
+    test = seen[-2]
+    assert test["sentinel"] == "test"
+    assert test["metrics"]["accuracy"] > 0.85
 
 
-def test_ctrl_c_lets_the_batches_in_flight_through_and_exits_with_130(running: subprocess.Popen[str]) -> None:
-    assert LINE.match(first_line(running, seconds=30))
-    running.send_signal(signal.SIGINT)
-    stdout, stderr = running.communicate(timeout=10)
-    assert running.returncode == 130
-    assert stderr == "stopping: waiting for the batches in flight (Ctrl-C again leaves at once)\n"
-    assert all(LINE.match(line) for line in stdout.splitlines())
-    with pytest.raises(ProcessLookupError):  # nobody of its session is left
-        os.killpg(running.pid, 0)
+def test_a_goal_that_was_not_reached_is_told(recipe: Path) -> None:
+    result = call("run", recipe, "--epochs", 1, "--until", "loss=0.0001")
+    assert result.exit_code == 0
+    assert "loss <= 0.0001 was not reached" in result.stdout
+
+
+def test_a_run_ends_after_seconds_whatever_the_epoch(recipe: Path) -> None:
+    seen = reports("run", recipe, "--seconds", 0.3)
+    assert seen[-2]["sentinel"] == "validation"
+    assert max(each["epoch"] for each in seen) > 10  # the default, had no seconds been given
+
+
+def test_settings_reach_the_functions_that_have_them(recipe: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    options = ["--take", "10:60", "--batch-size", 7, "-o", f"notes={notes}", "-o", "width=3", "-o", "bias=no"]
+    file = tmp_path / "e.safetensors"
+    assert len(reports("run", recipe, "--epochs", 1, *options, "-o", "kind=tanh", "--export", file)) == 3
+    assert set(notes.read_text().splitlines()) == {"train 50 7", "validate 200 7", "test 200 7"}
+    assert {name: tuple(tensor.shape) for name, tensor in load_file(file).items()} == {
+        "stem.0.weight": (3, 4),
+        "head.weight": (2, 3),
+        "head.bias": (2,),
+    }
+
+
+def test_a_learning_rate_reaches_the_gates(recipe: Path) -> None:
+    first, second = reports("run", recipe, "--epochs", 1, "--lr", 0)[-2:]
+    slow = reports("run", recipe, "--epochs", 2, "--lr", 0)[-2:]
+    assert [first["loss"], second["loss"]] == [each["loss"] for each in slow]
+
+
+def test_the_planned_number_of_updates_is_told_to_gates_that_ask(tmp_path: Path) -> None:
+    asks = "\nmade = gates\ndef gates(updates: int = 0):\n    assert updates == 2 * 10 * 3\n    return made()\n"
+    recipe = write_recipe(tmp_path, RECIPE + asks)
+    assert reports("run", recipe, "--epochs", 3, "--sentinels", 2, "--batch-size", 10)
+
+
+def test_a_recipe_may_say_how_it_is_best_trained(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, RECIPE + "\nEPOCHS, IN_FLIGHT = 3, 1\n")
+    training = [each for each in reports("run", recipe) if each["sentinel"] == "train"]
+    assert [each["epoch"] for each in training] == [1, 2, 3]
+    assert {value for each in training for value in each["staleness"].values()} == {0.0}
+    assert [each["epoch"] for each in reports("run", recipe, "--epochs", 1)] == [1, 1, 1]
+
+
+def test_several_sentinels_train_on_disjoint_shares(recipe: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    seen = reports("run", recipe, "--epochs", 1, "--sentinels", 3, "--take", 100, "-o", f"notes={notes}")
+    assert {each["sentinel"]: each["samples"] for each in seen if each["kind"] == "train"} == {
+        "train-1": 34,
+        "train-2": 33,
+        "train-3": 33,
+    }
+
+
+@pytest.mark.parametrize(("name", "expected"), [("none", 0), ("delay", 1), ("delay-constant", 1)])
+def test_a_compensation_is_that_of_all_gates(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: int
+) -> None:
+    seen: list[Gate] = []
+
+    def watched(gates: list[Gate], **settings: Any) -> Any:
+        seen.extend(gates)
+        return launch(gates, **settings)
+
+    monkeypatch.setattr("akkordeon.cli.run.launch", watched)
+    assert reports("run", recipe, "--epochs", 1, "--compensation", name)
+    assert [len(gate.compensations) for gate in seen] == [expected, expected]
+
+
+def test_a_run_on_one_worker_trains(recipe: Path) -> None:
+    assert len(reports("run", recipe, "--epochs", 1, "--workers", 1)) == 3
+
+
+def test_loaders_that_do_not_tell_their_length_and_generators_train(tmp_path: Path) -> None:
+    yields = "\nall_of = batches\ndef batches(split, take):\n    yield from all_of(split, take)\n"
+    seen = reports("run", write_recipe(tmp_path, RECIPE + yields), "--epochs", 2)
+    assert [each["samples"] for each in seen] == [200] * 4
+
+
+# What is kept
+
+
+def test_what_was_saved_can_be_tested_resumed_and_exported(recipe: Path, tmp_path: Path) -> None:
+    saved, exported, again = (tmp_path / name for name in ("saved", "exported.safetensors", "again.safetensors"))
+    test = reports("run", recipe, "--epochs", 3, "--save", saved, "--export", exported)[-1]
+    by_folder, by_file = reports("test", recipe, "--resume", saved), reports("test", recipe, "--weights", exported)
+    assert [by_folder[0]["loss"], by_file[0]["loss"]] == [test["loss"], test["loss"]]
+    assert call("export", saved, again).stdout == f"weights written to {again}\n"
+    assert load_file(again).keys() == load_file(exported).keys()
+    assert reports("run", recipe, "--lr", 0, "--epochs", 4, "--resume", saved)[-1]["loss"] == test["loss"]
+
+
+def test_a_test_may_take_a_part(recipe: Path, tmp_path: Path) -> None:
+    file = tmp_path / "e.safetensors"
+    call("run", recipe, "--epochs", 1, "--export", file)
+    result = call("test", recipe, "--weights", file, "--take", 50, "--batch-size", 10)
+    assert LINE.match(result.stdout)
+    (report,) = reports("test", recipe, "--weights", file, "--take", "20:50", "--share", "1/3", "--batch-size", 10)
+    assert report["samples"] == 10
+
+
+def test_a_run_is_saved_every_so_often(recipe: Path, tmp_path: Path) -> None:
+    seen = events("run", recipe, "--seconds", 1, "--save", tmp_path / "saved", "--save-every", 0.1)
+    last_report = max(index for index, each in enumerate(seen) if each.get("sentinel") == "train")
+    assert "saved" in [each["event"] for each in seen[:last_report]]
+
+
+def test_a_save_that_fails_on_the_way_is_told_and_training_goes_on(recipe: Path, tmp_path: Path) -> None:
+    blocks = "\nimport pathlib\npathlib.Path('saved').write_text('in the way')\n"
+    recipe = write_recipe(tmp_path, recipe.read_text() + blocks.replace("'saved'", repr(str(tmp_path / "saved"))))
+    result = call("run", recipe, "--seconds", 0.6, "--save", tmp_path / "saved", "--save-every", 0.1)
+    assert result.exit_code == 1
+    warning, *_, error = result.stderr.splitlines()
+    assert warning.startswith(f"warning: could not save to {tmp_path / 'saved'}: ")
+    assert error.startswith("error: ")
+    assert "trained for" in result.stdout

@@ -1,46 +1,142 @@
-"""The commands and their options."""
+"""The commands: what each does, and how to call it."""
 
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from akkordeon.cli.console import told
+from akkordeon.cli.interrupt import Interrupts
+from akkordeon.cli.manners import Command, Commands
+from akkordeon.cli.options import DataOptions, ExportOptions, Options, RunOptions, TestOptions, takes
+from akkordeon.cli.recipe import find
+
 __all__ = ["app", "main"]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # boxes and colours would take longer than all else that help does
+    pretty_exceptions_enable=False,  # a traceback is for whoever looks for a fault in akkordeon, and plain is best
+)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - takes 20 ms, which help does without
+
+        typer.echo(f"akkordeon {version('akkordeon')}")
+        raise typer.Exit
 
 
 @app.callback()
-def describe() -> None:
-    """Train one PyTorch network as a set of independent actors."""
-
-
-@app.command()
-def run(  # noqa: PLR0913 - each parameter is an option
-    recipe: Annotated[str, typer.Argument(help="What to train: `mnist`.")],
-    in_flight: Annotated[int, typer.Option(min=1, help="Batches out at once; 1 is synchronous training.")] = 5,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes through the training data.")] = 10,
-    validate_every: Annotated[float, typer.Option(min=0.1, help="Seconds between two validations.")] = 2.0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples per training batch.")] = 64,
-    lr: Annotated[float, typer.Option(min=0.0, help="Learning rate of the first update; it falls linearly.")] = 0.05,
-    take: Annotated[int | None, typer.Option(min=1, help="Use only the first so many training samples.")] = None,
-    seed: Annotated[int, typer.Option(help="Of initial weights and shuffling.")] = 0,
-    data: Annotated[Path | None, typer.Option(help="Folder that holds the data set, if you have it.")] = None,
+def describe(
+    version: Annotated[  # noqa: FBT002 - as typer calls it
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
-    """Train a recipe in this process: gates, a training and a validation sentinel, then one test.
+    """Train one PyTorch network as a set of independent actors.
 
-    Example: `akkordeon run mnist --in-flight 5 --epochs 3`
-    """
-    from akkordeon.cli.run import Settings, run_recipe  # noqa: PLC0415 - imports torch
+    \b
+    Examples:
+      akkordeon run mnist                         train, validate on the way, test
+      akkordeon run mine.py --save runs/mine      a recipe of your own
+      akkordeon doctor                            what there is on this machine
 
-    settings = Settings(in_flight, epochs, validate_every, batch_size, lr, take, seed, data)
-    raise typer.Exit(run_recipe(recipe, settings))
+    See akkordeon run --help, above all.
+    """  # noqa: D301 - \b keeps the lines as they are
+
+
+@app.command(cls=Command)
+@takes(RunOptions)
+def run(options: RunOptions) -> None:
+    """Train a recipe in this process; validate it on the way, and test it.
+
+    \b
+    Examples:
+      akkordeon run mnist --in-flight 5 --epochs 3
+      akkordeon run mnist --until accuracy=0.97 --save runs/mnist
+      akkordeon run mnist --resume runs/mnist --save runs/mnist --epochs 20
+      akkordeon run mine.py -o width=128 --lr 0.1 --seconds 60 --json
+
+    A recipe is mnist, fashion-mnist, digits, char-gpt, or a Python file with
+    gates(), batches(split, take), loss and metrics; the keyword arguments of its
+    two functions are settings. Ctrl-C lets the batches in flight through, and saves.
+    """  # noqa: D301
+    with told(options, options.live) as output, Interrupts() as interrupts:
+        find(options.recipe)
+        from akkordeon.cli.run import run as run_recipe  # noqa: PLC0415 - imports torch
+
+        raise typer.Exit(run_recipe(options, output, interrupts))
+
+
+@app.command(cls=Command)
+@takes(TestOptions)
+def test(options: TestOptions) -> None:
+    """Test what was saved: one pass over the data of the test split.
+
+    \b
+    Examples:
+      akkordeon test mnist --resume runs/mnist
+      akkordeon test mine.py --weights model.safetensors --take 1000 --json
+    """  # noqa: D301
+    with told(options) as output, Interrupts() as interrupts:
+        find(options.recipe)
+        from akkordeon.cli.evaluate import evaluate  # noqa: PLC0415 - imports torch
+
+        raise typer.Exit(evaluate(options, output, interrupts))
+
+
+@app.command(cls=Command)
+@takes(DataOptions)
+def data(options: DataOptions) -> None:
+    """Fetch a data set and verify it, or list those there are.
+
+    \b
+    Examples:
+      akkordeon data
+      akkordeon data mnist
+    """  # noqa: D301
+    with told(options) as output:
+        from akkordeon.cli.data import provide  # noqa: PLC0415 - imports torch
+
+        provide(options, output)
+
+
+@app.command(cls=Command)
+@takes(ExportOptions)
+def export(options: ExportOptions) -> None:
+    """Turn what was saved into one plain file of weights.
+
+    \b
+    Examples:
+      akkordeon export runs/mnist mnist.safetensors
+      akkordeon export runs/mine /tmp/mine.safetensors
+    """  # noqa: D301
+    with told(options) as output:
+        from akkordeon import checkpoint  # noqa: PLC0415 - imports torch
+
+        checkpoint.export(options.folder, options.file)
+        output.event("exported", path=options.file)
+        output.say(f"weights written to {options.file}")
+
+
+@app.command(cls=Command)
+@takes(Options)
+def doctor(options: Options) -> None:
+    """Say what there is on this machine, and whether training can run.
+
+    \b
+    Examples:
+      akkordeon doctor
+      akkordeon doctor --json
+    """  # noqa: D301
+    with told(options) as output:
+        from akkordeon.cli.doctor import examine  # noqa: PLC0415 - imports torch
+
+        raise typer.Exit(examine(output))
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C exits with 130."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    """Run the command line."""
+    app(prog_name="akkordeon")

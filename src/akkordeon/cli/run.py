@@ -1,90 +1,143 @@
-"""`akkordeon run`: one process, one training and one validation sentinel, and a test at the end."""
+"""`akkordeon run`: training and validation sentinels on one network in this process, and a test at the end."""
 
+import dataclasses
+import logging
 import time
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 
-import torch
-import typer
-
-from akkordeon.datasets import Loader
+from akkordeon.cli.console import Output
+from akkordeon.cli.interrupt import Interrupts
+from akkordeon.cli.options import RunOptions
+from akkordeon.cli.plan import Plan, plan
+from akkordeon.cli.recipe import load
+from akkordeon.engines import Threads
 from akkordeon.errors import AkkordeonError
+from akkordeon.events import Report
 from akkordeon.network import Network, launch
-from akkordeon.recipes import mnist
-from akkordeon.sentinel import TestSentinel, TrainingSentinel, ValidationSentinel
+from akkordeon.sentinel import Sentinel
+from akkordeon.views.every import Every
 
-__all__ = ["Settings", "run_recipe"]
+__all__ = ["Run", "run"]
 
-RECIPES = {"mnist": mnist}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The options of the command."""
-
-    in_flight: int
-    epochs: int
-    validate_every: float
-    batch_size: int
-    lr: float
-    take: int | None
-    seed: int
-    folder: Path | None
+logger = logging.getLogger(__name__)
 
 
-def run_recipe(name: str, settings: Settings) -> int:
-    """Train a recipe and print its reports.
+def run(options: RunOptions, output: Output, interrupts: Interrupts) -> int:
+    """Train a recipe.
 
     Returns:
-        The exit code: 0, 1 if training failed, 2 if the recipe is not known, 130 after Ctrl-C.
+        The exit code: 0, or what the signal that ended it asks for.
+
+    Raises:
+        AkkordeonError: a wrong input, or training failed.
     """
-    recipe = RECIPES.get(name)
-    if recipe is None:
-        typer.echo(f"there is no recipe {name!r}; there are: {', '.join(RECIPES)}", err=True)
-        return 2
-    torch.manual_seed(settings.seed)
-    batches = partial(recipe.batches, batch_size=settings.batch_size, seed=settings.seed, folder=settings.folder)
-    try:
-        updates = settings.epochs * len(batches("train", slice(settings.take)))
-        with launch(recipe.gates(settings.lr, updates)) as network:
-            return _train(network, settings, batches)
-    except AkkordeonError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
-        return 1
+    given = {"lr": options.lr, "batch_size": options.batch_size, "folder": options.data}
+    planned = plan(load(options, given), options)
+    engine = None if options.workers is None else Threads(options.workers)
+    with launch(planned.gates, engine=engine, weights=options.weights, resume=options.resume) as network:
+        course = Run(network, planned, options, output, interrupts)
+        with interrupts.gently(course.drain), output.watching(network.status):
+            course.train()
+            course.keep()
+            course.judge()
+    output.event("done", seconds=course.seconds, **({} if options.until is None else {"reached": course.reached}))
+    return interrupts.code or 0
 
 
-def _train(network: Network, settings: Settings, batches: partial[Loader]) -> int:
-    loss, metrics = mnist.loss, mnist.metrics
-    training = TrainingSentinel(
-        "train",
-        partial(batches, "train", slice(settings.take)),
-        loss,
-        metrics,
-        in_flight=settings.in_flight,
-        epochs=settings.epochs,
-        seed=settings.seed,
-    )
-    validation = partial(ValidationSentinel, "validation", partial(batches, "validate"), loss, metrics)
-    test = TestSentinel("test", partial(batches, "test"), loss, metrics, outputs=False)
-    began = time.monotonic()
-    network.attach(training)
-    network.attach(validation(every=settings.validate_every))
-    try:
-        _print_reports(network)
-        typer.echo(f"trained for {time.monotonic() - began:.1f} s")
-        network.detach("validation")
-        for last in (validation(), test):
-            network.attach(last)
-            _print_reports(network)
-    except KeyboardInterrupt:
-        typer.echo("stopping: waiting for the batches in flight (Ctrl-C again leaves at once)", err=True)
-        for name in ("train", "validation", "test"):
-            network.detach(name)
-        return 130
-    return 0
+class Run:
+    """One run: trains, keeps what was learned, and measures it at the end."""
 
+    def __init__(
+        self, network: Network, plan: Plan, options: RunOptions, output: Output, interrupts: Interrupts
+    ) -> None:
+        self.seconds = 0.0
+        self.reached = False
+        self._network = network
+        self._plan = plan
+        self._options = options
+        self._output = output
+        self._interrupts = interrupts
 
-def _print_reports(network: Network) -> None:
-    for report in network.watch():
-        typer.echo(report)
+    def train(self) -> None:
+        """Train until all training sentinels have ended, the goal is reached, or the user wants to stop."""
+        began = time.monotonic()
+        try:
+            self._train()
+        except AkkordeonError as error:
+            if self._interrupts.code is None:
+                raise
+            self._output.error(error)  # what goes wrong on leaving must not cost what was learned
+        self.seconds = time.monotonic() - began
+        self._output.say(f"trained for {self.seconds:.1f} s")
+        if self._options.until is not None and not self.reached:
+            self._output.say(f"{self._options.until} was not reached")
+
+    def _train(self) -> None:
+        with ExitStack() as stack:
+            if self._options.save_every is not None:
+                stack.enter_context(Every(self._options.save_every, self._save_or_warn))
+            for report in self._reports([*self._plan.training, self._plan.validation]):
+                self._output.report(report)
+                if self._reaches(report):
+                    self.reached = True
+                    break
+        self._detach([*self._plan.training, self._plan.validation])
+        self._show([])
+
+    def keep(self) -> None:
+        """Save and export, where that was asked for."""
+        if self._options.save is not None:
+            path = self._network.save(self._options.save)
+            self._output.event("saved", path=path)
+            self._output.say(f"saved to {path}")
+        if self._options.export is not None:
+            self._network.export(self._options.export)
+            self._output.event("exported", path=self._options.export)
+            self._output.say(f"weights written to {self._options.export}")
+
+    def judge(self) -> None:
+        """Validate what came out, and test it."""
+        for last in (dataclasses.replace(self._plan.validation, every=None), self._plan.test):
+            if self._interrupts.code is None:
+                self._show([last])
+
+    def drain(self) -> None:
+        """Bring all sentinels to an end; called in another thread when the user wants to stop."""
+        self._output.stop_watching()
+        self._output.warn("stopping: waiting for the batches in flight (Ctrl-C again leaves at once)")
+        try:
+            self._detach([*self._plan.training, self._plan.validation, self._plan.test])
+        except AkkordeonError as error:
+            self._output.error(error)
+
+    def _reports(self, sentinels: Sequence[Sentinel]) -> Iterable[Report]:
+        for sentinel in sentinels:
+            self._network.attach(sentinel)
+        if self._interrupts.code is not None:  # the signal came before they were there to be detached
+            self._detach(sentinels)
+        return self._network.watch()
+
+    def _show(self, sentinels: Sequence[Sentinel]) -> None:
+        for report in self._reports(sentinels):
+            self._output.report(report)
+
+    def _detach(self, sentinels: Iterable[Sentinel]) -> None:
+        for sentinel in sentinels:
+            self._network.detach(sentinel.name)
+
+    def _reaches(self, report: Report) -> bool:
+        goal = self._options.until
+        if goal is None or report.kind != "validate":
+            return False
+        value = report.loss if goal.figure == "loss" else report.metrics[goal.figure]
+        return value <= goal.value if goal.at_most else value >= goal.value
+
+    def _save_or_warn(self) -> None:
+        assert self._options.save is not None
+        try:
+            path = self._network.save(self._options.save)
+        except (AkkordeonError, OSError) as error:  # the disk may be full for now; training is worth more
+            logger.warning("could not save to %s: %s", self._options.save, error)
+        else:
+            self._output.event("saved", path=path)

@@ -1,0 +1,157 @@
+"""From what was typed to the keyword arguments of a recipe's functions."""
+
+import difflib
+import inspect
+import types
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from akkordeon.errors import RecipeError
+
+__all__ = ["Binding", "parameters"]
+
+FLAGS = {"lr": "--lr", "batch_size": "--batch-size", "folder": "--data"}
+"""Keywords that have an option of their own."""
+
+TAKEN = {"split": "what each sentinel does", "take": "--take and --share"}
+"""Keywords that are not up to `-o`, and what decides on them."""
+
+WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+Parameters = Mapping[str, inspect.Parameter]
+
+
+class Binding:
+    """Holds what was given, and hands each function what it has a parameter for.
+
+    Args:
+        recipe: its name, for messages.
+        functions: by name, with their parameters.
+        given: by keyword, of options such as --lr; None is not given.
+        settings: keywords and texts, of `-o`.
+
+    Raises:
+        RecipeError: a keyword that no function has, or a text that is no value of its type.
+    """
+
+    def __init__(
+        self,
+        recipe: str,
+        functions: Mapping[str, Parameters],
+        given: Mapping[str, object],
+        settings: Iterable[tuple[str, str]],
+    ) -> None:
+        self._recipe = recipe
+        self._functions = functions
+        self._given = {key: value for key, value in given.items() if value is not None}
+        self._texts: dict[str, str] = {}
+        for key in self._given:
+            self._check_known(key, FLAGS[key])
+        for key, text in settings:
+            self._check_known(key, f"-o {key}={text}")
+            if key in self._texts or key in self._given:
+                twice = f" (as {FLAGS[key]}, too)" if key in self._given else ""
+                raise RecipeError(f"-o {key}={text}: {key} is given twice{twice}; leave one out")
+            self._texts[key] = text
+        self._values = {name: self._convert(name) for name in functions}
+
+    def arguments(self, function: str, offered: Mapping[str, object]) -> dict[str, object]:
+        """Return the keyword arguments of a function: what was given, and of what is offered all that it can take.
+
+        Raises:
+            RecipeError: one that it needs is missing.
+        """
+        known = self._functions[function]
+        values = {key: value for key, value in offered.items() if key in known} | self._values[function]
+        for key, parameter in known.items():
+            if parameter.default is parameter.empty and key not in values and key not in TAKEN:
+                raise RecipeError(
+                    f"{self._recipe}: {function}() needs {key!r}, which has no default; give -o {key}=..."
+                )
+        return values
+
+    def _check_known(self, key: str, typed: str) -> None:
+        if key in TAKEN:
+            raise RecipeError(f"{typed}: {key!r} is not a setting; it follows from {TAKEN[key]}")
+        known = sorted({each for parameters in self._functions.values() for each in parameters} - TAKEN.keys())
+        if key in known:
+            return
+        close = difflib.get_close_matches(key, known, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        there_are = f"It has: {', '.join(known)}" if known else "It has none"
+        raise RecipeError(
+            f"{typed}: the recipe {self._recipe} has no setting {key!r}{hint} {there_are} "
+            "(keyword arguments of its gates() and batches())"
+        )
+
+    def _convert(self, function: str) -> dict[str, object]:
+        known = self._functions[function]
+        texts = {key: _value(key, text, known[key]) for key, text in self._texts.items() if key in known}
+        return texts | {key: value for key, value in self._given.items() if key in known}
+
+
+def parameters(function: Callable[..., Any]) -> Parameters:
+    """Return the parameters that can be given by keyword, with annotations that are types where that can be found."""
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except (
+        NameError,
+        SyntaxError,
+        TypeError,
+        AttributeError,
+    ):  # annotations that cannot be evaluated, as under `if TYPE_CHECKING`
+        signature = inspect.signature(function)
+    by_keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {key: each for key, each in signature.parameters.items() if each.kind in by_keyword}
+
+
+def _value(key: str, text: str, parameter: inspect.Parameter) -> object:
+    """Return what a text means for a parameter: by its annotation, or else the type of its default, or else a text."""
+    kinds = _kinds(parameter)
+    for kind in kinds:
+        try:
+            return _as(kind, text)
+        except ValueError:
+            continue
+    able = [_name(kind) for kind in kinds if _can_be_typed(kind)]
+    if not able:
+        raise RecipeError(
+            f"-o {key}={text}: {key} is a {_name(kinds[0])}, which cannot be typed; set it in a recipe of yours"
+        )
+    raise RecipeError(f"-o {key}={text}: {text!r} is not {' or '.join(able)}, as {key} must be")
+
+
+def _kinds(parameter: inspect.Parameter) -> list[Any]:
+    annotation, default = parameter.annotation, parameter.default
+    if annotation is parameter.empty or isinstance(annotation, str):
+        return [str] if default is None or default is parameter.empty else [type(default)]
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    return sorted(kinds, key=lambda kind: (kind is str, kind is float))  # what fits fewer texts is tried first
+
+
+def _as(kind: Any, text: str) -> object:
+    if kind is type(None) and text.lower() == "none":
+        return None
+    if kind is bool and text.lower() in WORDS:
+        return WORDS[text.lower()]
+    if kind in (int, float, str, Path):
+        return kind(text)
+    if get_origin(kind) is Literal:
+        for choice in get_args(kind):
+            if str(choice) == text:
+                return choice
+    raise ValueError(text)
+
+
+def _can_be_typed(kind: Any) -> bool:
+    return kind in (int, float, str, Path, bool, type(None)) or get_origin(kind) is Literal
+
+
+def _name(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, get_args(kind)))
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
+    return "none" if kind is type(None) else names.get(kind, getattr(kind, "__name__", str(kind)))

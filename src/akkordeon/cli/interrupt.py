@@ -1,0 +1,81 @@
+"""Ctrl-C and SIGTERM: the first lets what is under way come to an end, a second one leaves at once."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+__all__ = ["Interrupts", "Stop"]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop(BaseException):
+    """The user wants to stop; `code` is the exit code that says so. No `Exception`, as `KeyboardInterrupt` is none."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Interrupts:
+    """While entered, the first signal raises `Stop` in the main thread, and a second one ends the process.
+
+    Within `gently`, the first signal raises nothing: an exception out of nowhere could leave a mailbox or a file half
+    done. A thread of its own then brings the work to an end, and the main thread goes on until there is none left.
+
+    Signals can only be caught in the main thread; entered in another one, this does nothing.
+
+    Attributes:
+        code: the exit code once a signal came: 130 for Ctrl-C, 143 for SIGTERM; None before.
+    """
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        self._gentle = False
+        self._wake = threading.Event()
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                before = signal.getsignal(number)
+                if before not in (signal.SIG_IGN, None):  # ignored under nohup, and to stay so
+                    self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    @contextmanager
+    def gently(self, finish: Callable[[], None]) -> Iterator[None]:
+        """Let the first signal call `finish` in a thread of its own; leaving waits for that."""
+        thread = threading.Thread(target=self._wait, args=[finish], name="akkordeon interrupts", daemon=True)
+        thread.start()
+        self._gentle = True
+        try:
+            yield
+        finally:
+            self._gentle = False
+            self._wake.set()
+            thread.join()
+
+    def _wait(self, finish: Callable[[], None]) -> None:
+        self._wake.wait()
+        if self.code is not None:
+            finish()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signal.signal wants it
+        code = 128 + number
+        if self.code is not None:
+            os._exit(code)
+        self.code = code
+        if not self._gentle:
+            raise Stop(code)
+        self._wake.set()

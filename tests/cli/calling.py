@@ -1,0 +1,161 @@
+"""Calls the command line: in this process where it is enough, in one of its own where signals and terminals matter."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from akkordeon.cli import app
+
+__all__ = ["LIMIT", "RECIPE", "Running", "call", "lines_of", "running", "write_recipe"]
+
+LIMIT = 30.0
+"""Seconds that a process has for whatever is waited for."""
+
+RECIPE = '''
+"""Two gates that learn whether the first of four numbers is positive."""
+
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD
+
+import akkordeon as ak
+
+loss = cross_entropy
+metrics = {"accuracy": ak.accuracy}
+
+
+def gates(lr: float = 0.1, width: int = 8, bias: bool = True, kind: Literal["relu", "tanh"] = "relu") -> list[ak.Gate]:
+    between = nn.ReLU() if kind == "relu" else nn.Tanh()
+    stem = nn.Sequential(nn.Linear(4, width, bias=bias), between)
+    return [ak.Gate("stem", stem, partial(SGD, lr=lr)), ak.Gate("head", nn.Linear(width, 2), partial(SGD, lr=lr))]
+
+
+def batches(split, take=slice(None), batch_size: int = 20, notes: Path | None = None):
+    generator = torch.Generator().manual_seed(len(split))
+    x = torch.randn(200, 4, generator=generator)[take]
+    if notes is not None:
+        with notes.open("a") as file:
+            print(split, len(x), batch_size, file=file)
+    return list(zip(x.split(batch_size), (x[:, 0] > 0).long().split(batch_size)))
+'''
+
+# A shell may start a test run with Ctrl-C ignored, which processes inherit; and whoever runs the tests may have set up
+# this process in other ways. Here it is as in a terminal.
+DRIVER = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from akkordeon.cli import main
+main()
+"""
+
+
+def write_recipe(folder: Path, text: str = RECIPE, name: str = "mine.py") -> Path:
+    """Put a recipe into a folder."""
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def call(*arguments: object, environment: Mapping[str, str] | None = None) -> Result:
+    """Call the command line in this process."""
+    plain = {"COLUMNS": "160", "NO_COLOR": "1", "TERM": "dumb"}
+    environment = plain | dict(environment or {})
+    return CliRunner().invoke(app, [str(each) for each in arguments], prog_name="akkordeon", env=environment)
+
+
+class Running:
+    """A process of the command line, and what it has written so far."""
+
+    def __init__(self, process: subprocess.Popen[bytes], outputs: Mapping[str, int]) -> None:
+        self.process = process
+        self.written = dict.fromkeys(outputs, "")
+        self._open = {file: name for name, file in outputs.items()}
+
+    def wait_for(self, text: str, name: str = "stdout") -> None:
+        """Wait until a text was written."""
+        deadline = time.monotonic() + LIMIT
+        while text not in self.written[name]:
+            if not self._read(deadline - time.monotonic()):
+                ends = {each: came[-1000:] for each, came in self.written.items()}
+                raise AssertionError(f"waited for {text!r} on {name}, and what came ends with {ends}")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to this process alone."""
+        self.process.send_signal(number)
+
+    def forget(self, name: str) -> None:
+        """Read an output no more."""
+        self._open = {file: each for file, each in self._open.items() if each != name}
+
+    def end(self) -> int:
+        """Wait for the end, and return the exit code."""
+        deadline = time.monotonic() + LIMIT
+        while self._open and self._read(deadline - time.monotonic()):
+            pass
+        return self.process.wait(max(0.1, deadline - time.monotonic()))
+
+    def _read(self, seconds: float) -> bool:
+        ready, _, _ = select.select(list(self._open), [], [], max(0.0, seconds))
+        for file in ready:
+            try:
+                found = os.read(file, 65536)
+            except OSError:  # how a pseudo-terminal says that nobody writes to it any more
+                found = b""
+            if found:
+                self.written[self._open[file]] += found.decode(errors="replace")
+            else:
+                del self._open[file]
+        return bool(ready)
+
+
+@contextmanager
+def running(*arguments: object, terminal: bool = False, **environment: str) -> Iterator[Running]:
+    """Start the command line in a session of its own; whatever is left of it is ended.
+
+    Args:
+        arguments: of the command line.
+        terminal: let it write to a pseudo-terminal, all as "stdout", instead of to pipes.
+        environment: variables in addition.
+    """
+    command = [sys.executable, "-c", DRIVER, *(str(each) for each in arguments)]
+    known = {
+        key: value for key, value in os.environ.items() if key not in ("CI", "NO_COLOR", "TERM", "AKKORDEON_DEBUG")
+    }
+    known |= {"PYTHONUNBUFFERED": "1", "TERM": "xterm", "COLUMNS": "120", "LINES": "30"} | environment
+    ours, theirs = os.openpty() if terminal else (None, subprocess.PIPE)
+    errors = theirs if terminal else subprocess.PIPE
+    with subprocess.Popen(  # noqa: S603 - our own interpreter and script
+        command, stdout=theirs, stderr=errors, start_new_session=True, env=known
+    ) as process:
+        if ours is not None:
+            os.close(theirs)
+            outputs = {"stdout": ours}
+        else:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            outputs = {"stdout": process.stdout.fileno(), "stderr": process.stderr.fileno()}
+        try:
+            yield Running(process, outputs)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            if ours is not None:
+                os.close(ours)
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines that say something."""
+    return [line for line in text.splitlines() if line.strip()]
