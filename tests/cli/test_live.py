@@ -98,3 +98,12 @@ def test_what_is_logged_as_a_warning_is_shown(recipe: Path) -> None:
     result = call("run", recipe, "--epochs", "1")
     assert result.exit_code == 0
     assert "warning: look at this\n" in result.stderr
+
+
+def test_a_python_warning_is_one_line(recipe: Path) -> None:
+    with recipe.open("a") as file:
+        file.write("\nimport warnings\nwarnings.simplefilter('default')\nwarnings.warn('old fashioned')\n")
+    result = call("run", recipe, "--epochs", "1")
+    assert result.exit_code == 0
+    line = len(recipe.read_text().splitlines())
+    assert result.stderr == f"warning: old fashioned (UserWarning, mine.py, line {line})\n"

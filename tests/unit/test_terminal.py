@@ -35,7 +35,7 @@ def drawn(*sentinels: SentinelStatus) -> list[str]:
 
 def test_a_sentinel_is_a_bar_with_its_figures_and_a_gate_a_row() -> None:
     bar, title, stem, head = drawn(sentinel())
-    assert re.fullmatch(r"train +epoch +2/4 +━+[╸╺]?━* +batch 20/40 +loss 0\.5000 +320 samples/s +0:20 left", bar)
+    assert re.fullmatch(r"train epoch 2/4 ━+[╸╺]?━* +20/40 loss 0\.5000 320 samples/s 0:20 left", bar)
     assert title.split() == ["gate", "version", "staleness", "open"]
     assert stem.split() == ["stem", "1234", "2.8", "3"]
     assert head.split() == ["head", "1233", "0.7", "1"]
@@ -43,7 +43,7 @@ def test_a_sentinel_is_a_bar_with_its_figures_and_a_gate_a_row() -> None:
 
 def test_where_length_end_and_loss_are_not_known_they_are_left_out() -> None:
     unknown = sentinel(length=None, epochs=None, loss=float("nan"), batches=0, seconds=0.0, samples=0)
-    assert re.fullmatch(r"train +epoch +2 +━+ +batch 0", drawn(unknown)[0])
+    assert re.fullmatch(r"train epoch 2 ━+ 0", drawn(unknown)[0])
 
 
 def test_sentinels_that_measure_are_shown_once_none_trains() -> None:
@@ -59,8 +59,22 @@ def test_sentinels_that_measure_are_shown_once_none_trains() -> None:
     assert drawn()[0].startswith("gate")
 
 
+def test_a_long_run_fits_a_narrow_terminal() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    long = sentinel("train-1", epochs=10, batches=400, length=938, samples=63888)
+    console.print(draw(status(long)))
+    assert isinstance(console.file, io.StringIO)
+    bar, *rest = console.file.getvalue().splitlines()
+    assert bar.rstrip().endswith("400/938 loss 0.5000 15972 samples/s 1:20 left")
+    assert len(rest) == 3
+
+
+def test_a_name_is_shown_as_it_is_even_if_it_looks_like_markup() -> None:
+    assert drawn(sentinel("[bold]"))[0].startswith("[bold] epoch")
+
+
 def test_progress_is_a_line_in_the_manner_of_a_report() -> None:
-    assert progress(sentinel()) == "train       epoch    2/4  batch 20/40  loss 0.5000  320 samples/s  0:20 left"
+    assert progress(sentinel()) == "train       epoch  2/4  batch 20/40  loss 0.5000  320 samples/s  0:20 left"
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ import math
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -66,6 +68,15 @@ class Output:
         else:
             typer.echo(line, err=True)
 
+    def show_warning(
+        self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object
+    ) -> None:
+        """Show a Python warning in one line; what `warnings.showwarning` is asked to do."""
+        ours = Path(filename).is_relative_to(Path(__file__).parents[1])
+        self.warn(
+            f"warning: {message}" + ("" if ours else f" ({category.__name__}, {Path(filename).name}, line {lineno})")
+        )
+
     def error(self, error: Exception) -> None:
         """Show an error: what it says and, where the user's own code raised it, that line."""
         self.event("error", type=type(error).__name__, message=str(error))
@@ -117,7 +128,9 @@ def told(options: Options, live: bool | None = None) -> Iterator[Output]:  # noq
     """
     output = Output(as_json=options.json, live=live)
     try:
-        yield output
+        with warnings.catch_warnings():
+            warnings.showwarning = output.show_warning  # type: ignore[assignment] # it is called by position
+            yield output
     except Stop as stop:
         raise typer.Exit(stop.code) from None
     except (AkkordeonError, OSError) as error:

@@ -64,7 +64,7 @@ def load(options: RecipeOptions, given: Mapping[str, object]) -> "Recipe":
         RecipeError: it cannot be used, or does not have these settings; says what it lacks.
     """
     where = find(options.recipe)
-    module = importlib.import_module(where) if isinstance(where, str) else _import(where)
+    module = _import(where) if isinstance(where, Path) else _import_built_in(where)
     if lacks := [name for name in NEEDED if not callable(getattr(module, name, None))]:
         raise RecipeError(
             f"{options.recipe} lacks {', '.join(lacks)}: a recipe has gates(), batches(split, take), loss and metrics"
@@ -156,6 +156,13 @@ class Recipe:
             raise
         except Exception as error:
             raise RecipeError(f"{self.name}: {what} raised {_told(error)}") from error
+
+
+def _import_built_in(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise RecipeError(f"{name} cannot be imported: {error}; akkordeon doctor says how to install it") from error
 
 
 def _import(path: Path) -> ModuleType:

@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from akkordeon.errors import AkkordeonError
 from akkordeon.events import SentinelStatus, Status
@@ -131,11 +132,11 @@ class Picture:
 
 def draw(status: Status) -> RenderableType:
     """Return a bar per sentinel at work, and a table of the gates."""
-    bars = Table.grid(padding=(0, 2))
+    bars = Table.grid(padding=(0, 1))  # all in 80 columns
     for sentinel in shown(status):
         done = fraction(sentinel)
-        bar = ProgressBar(total=1.0, completed=done or 0.0, width=24, pulse=done is None, animation_time=0.0)
-        bars.add_row(sentinel.name, _epoch(sentinel), bar, *_figures(sentinel))
+        bar = ProgressBar(total=1.0, completed=done or 0.0, width=12, pulse=done is None, animation_time=0.0)
+        bars.add_row(Text(sentinel.name), f"epoch {_epoch(sentinel)}", bar, _batch(sentinel), *_figures(sentinel))
     table = _table(status.gates)
     return Group(bars, table) if bars.rows else table
 
@@ -148,7 +149,8 @@ def shown(status: Status) -> Iterable[SentinelStatus]:
 
 def progress(sentinel: SentinelStatus) -> str:
     """Return one line on the epoch under way, in the manner of a report."""
-    return "  ".join([f"{sentinel.name:<11} {_epoch(sentinel)}", *filter(None, _figures(sentinel))])
+    where = [f"{sentinel.name:<11} epoch {_epoch(sentinel):>4}", f"batch {_batch(sentinel)}"]
+    return "  ".join([*where, *filter(None, _figures(sentinel))])
 
 
 def fraction(sentinel: SentinelStatus) -> float | None:
@@ -172,15 +174,16 @@ def clock(seconds: float) -> str:
 
 
 def _epoch(sentinel: SentinelStatus) -> str:
-    of_all = "" if sentinel.epochs is None else f"/{sentinel.epochs}"
-    return f"epoch {sentinel.epoch:4d}{of_all}"
+    return f"{sentinel.epoch}" + ("" if sentinel.epochs is None else f"/{sentinel.epochs}")
+
+
+def _batch(sentinel: SentinelStatus) -> str:
+    return f"{sentinel.batches}" + ("" if sentinel.length is None else f"/{sentinel.length}")
 
 
 def _figures(sentinel: SentinelStatus) -> list[str]:
-    of_all = "" if sentinel.length is None else f"/{sentinel.length}"
     left = time_left(sentinel)
     return [
-        f"batch {sentinel.batches}{of_all}",
         "" if math.isnan(sentinel.loss) else f"loss {sentinel.loss:.4f}",
         f"{sentinel.samples / sentinel.seconds:.0f} samples/s" if sentinel.seconds > 0 else "",
         "" if left is None else f"{clock(left)} left",
@@ -193,5 +196,5 @@ def _table(gates: Iterable[GateStatus]) -> Table:
     for title in ("version", "staleness", "open"):
         table.add_column(title, justify="right")
     for gate in gates:
-        table.add_row(gate.name, str(gate.version), f"{gate.staleness_mean:.1f}", str(gate.open))
+        table.add_row(Text(gate.name), str(gate.version), f"{gate.staleness_mean:.1f}", str(gate.open))
     return table
