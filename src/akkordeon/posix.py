@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-__all__ = ["available_cores", "sync_folder"]
+__all__ = ["available_cores", "memory_bytes", "sync_folder"]
 
 
 def available_cores() -> int:
@@ -11,6 +11,14 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def memory_bytes() -> tuple[int, int] | None:
+    """Return how much memory is free, and how much there is; None where that cannot be asked."""
+    if not hasattr(os, "sysconf"):
+        return None
+    page = os.sysconf("SC_PAGE_SIZE")
+    return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
 
 
 def sync_folder(folder: Path) -> None:

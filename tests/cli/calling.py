@@ -137,9 +137,7 @@ def running(*arguments: object, terminal: bool = False, **environment: str) -> I
     known |= {"PYTHONUNBUFFERED": "1", "TERM": "xterm", "COLUMNS": "120", "LINES": "30"} | environment
     ours, theirs = os.openpty() if terminal else (None, subprocess.PIPE)
     errors = theirs if terminal else subprocess.PIPE
-    with subprocess.Popen(  # noqa: S603 - our own interpreter and script
-        command, stdout=theirs, stderr=errors, start_new_session=True, env=known
-    ) as process:
+    with subprocess.Popen(command, stdout=theirs, stderr=errors, start_new_session=True, env=known) as process:
         if ours is not None:
             os.close(theirs)
             outputs = {"stdout": ours}

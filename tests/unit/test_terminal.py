@@ -10,7 +10,7 @@ from rich.console import Console
 
 from akkordeon.errors import NoAnswer
 from akkordeon.events import Kind, SentinelStatus, Status
-from akkordeon.messages import GateStatus
+from akkordeon.signals import GateStatus
 from akkordeon.views import terminal
 from akkordeon.views.terminal import Lines, Picture, clock, draw, progress, time_left
 

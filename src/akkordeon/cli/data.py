@@ -1,6 +1,6 @@
 """`akkordeon data`: data sets, fetched and verified before they are needed, as for a machine without a network."""
 
-from pathlib import Path
+from dataclasses import asdict
 
 from akkordeon.cli.console import Output
 from akkordeon.cli.options import DataOptions
@@ -20,9 +20,11 @@ def provide(options: DataOptions, output: Output) -> None:
         for name, description in DATASETS.items():
             output.event("dataset", name=name, description=description)
             output.say(f"{name:<15} {description}")
-    elif options.name not in DATASETS:
-        raise RecipeError(f"there is no data set {options.name!r}; there are: {', '.join(DATASETS)}")
-    else:
-        folder = Path(fetch(options.name, options.folder))
-        output.event("fetched", name=options.name, folder=folder)
-        output.say(f"{options.name}: verified, in {folder} ({DATASETS[options.name]})")
+        return
+    try:
+        found = fetch(options.name, options.folder)
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
+    output.event("fetched", **asdict(found))
+    where = f"in {found.where}, from {found.source}" if found.where else f"comes with {found.source}"
+    output.say(f"{found.name}: {found.samples:,} {found.unit}, verified, {where}")

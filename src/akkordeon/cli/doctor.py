@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from akkordeon.cli.console import Output
+from akkordeon.posix import available_cores, memory_bytes
 
 __all__ = ["Finding", "examine"]
 
@@ -105,12 +106,11 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _machine() -> Iterator[Finding]:
     cores = os.cpu_count() or 1
-    allowed = len(os.sched_getaffinity(0))
     physical = f", {found} physical" if (found := _physical_cores()) else ""
-    yield Finding("cores", "ok", f"{allowed} for this process, of {cores}{physical}")
-    page = os.sysconf("SC_PAGE_SIZE")
-    free, total = (page * os.sysconf(f"SC_{which}_PAGES") for which in ("AVPHYS", "PHYS"))
-    yield Finding("memory", "ok", f"{free / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB")
+    yield Finding("cores", "ok", f"{available_cores()} for this process, of {cores}{physical}")
+    if (memory := memory_bytes()) is not None:
+        free, total = memory
+        yield Finding("memory", "ok", f"{free / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB")
 
 
 def _physical_cores() -> int:
