@@ -57,6 +57,11 @@ class Cursor:
                 f"the loader is of another kind than the one that was saved: that one was told by {kind}, and this one "
                 f"is by {self._kind}; give it the same data, or begin anew"
             )
+        if mark.length != self._length:
+            raise DataUnavailable(
+                f"the loader yields {self._length} batches in an epoch, and yielded {mark.length} when it was saved; "
+                "give it the same data and batch size, or begin anew"
+            )
         if self._stateful:
             self._loader.load_state_dict(saved[0])
         elif mark.exact:

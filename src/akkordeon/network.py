@@ -55,10 +55,10 @@ def launch(
         CheckpointMismatch: it does not fit the gates; lists every difference.
         ActorFailed: a gate could not be started.
     """
-    check_chain(gates)
-    begin = beginning(gates, weights, resume)
-    engine = engine or Threads()
     try:
+        check_chain(gates)
+        begin = beginning(gates, weights, resume)
+        engine = engine or Threads()
         name = f"network-{os.urandom(4).hex()}"
         conductor = engine.spawn("conductor", partial(Conductor, name, begin.gates, begin.states, begin.positions))
         refs: tuple[Ref, ...] = conductor.ask(Open(), timeout=ANSWER)
@@ -67,7 +67,8 @@ def launch(
             # Asked, not told: it fails if the gate could not be made, and is done before any batch can come.
             ref.ask(Connect(Wire(upstream, downstream)), timeout=ANSWER)
     except BaseException:
-        engine.close()
+        if engine is not None:
+            engine.close()
         raise
     return Network(gates, engine, conductor)
 

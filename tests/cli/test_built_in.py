@@ -8,9 +8,10 @@ import pytest
 from akkordeon import datasets
 from akkordeon.cli.options import RecipeOptions
 from akkordeon.cli.recipe import BUILT_IN, load
+from akkordeon.datasets import images
 from tests.cli.calling import call
 from tests.unit import made_up_mnist
-from tests.unit.made_up_mnist import digests, write
+from tests.unit.made_up_mnist import file_set, write
 
 FILES = made_up_mnist.files()
 
@@ -18,7 +19,7 @@ FILES = made_up_mnist.files()
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data set of the format of MNIST that passes for it."""
-    monkeypatch.setattr(datasets, "MNIST", digests(FILES))
+    monkeypatch.setattr(images, "MNIST", file_set())
     return write(tmp_path / "mnist", FILES)
 
 
@@ -51,6 +52,7 @@ def test_data_sets_are_listed() -> None:
 def test_a_data_set_is_verified_and_said_where_it_is(folder: Path) -> None:
     result = call("data", "mnist", "--folder", folder)
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith(f"mnist: verified, in {folder}")
+    samples = made_up_mnist.TRAIN + made_up_mnist.TEST
+    assert result.stdout == f"mnist: {samples} pictures, verified, in {folder}, from your folder\n"
     (fetched,) = map(json.loads, call("data", "mnist", "--folder", folder, "--json").stdout.splitlines())
-    assert (fetched["event"], fetched["name"], fetched["folder"]) == ("fetched", "mnist", str(folder))
+    assert (fetched["event"], fetched["name"], fetched["where"]) == ("fetched", "mnist", str(folder))

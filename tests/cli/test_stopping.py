@@ -53,7 +53,7 @@ def test_a_signal_lets_the_batches_in_flight_through_and_saves(
         assert run.written["stderr"] == f"{STOPPING}\n"
         *_, trained, saved = lines_of(run.written["stdout"])
         assert trained.startswith("trained for ")
-        assert saved == f"saved to {tmp_path / 'saved'}"
+        assert saved == f"saved to {tmp_path / 'saved' / 'v000001'}"
         assert any((tmp_path / "saved").rglob("*.safetensors"))
         with pytest.raises(ProcessLookupError):  # nobody of its session is left
             os.killpg(run.process.pid, 0)

@@ -84,7 +84,7 @@ TYPED = {
     "exporting to a folder": (["run", "mine.py", "--export", "."], "'--export': . is a folder; name a file in it"),
     "exporting to no folder": (["run", "mine.py", "--export", "no/x"], "'--export': there is no folder"),
     "testing nothing": (["test", "mine.py"], "say what to test: --resume DIR or --weights FILE"),
-    "a data set that is none": (["data", "imagenet"], "there is no data set 'imagenet'; there are: "),
+    "a data set that is none": (["data", "imagenet"], "there is no data set 'imagenet'. There are: "),
     "turning nothing into a file": (["export", "no", "x"], "'DIR': there is no folder no; name one that --save wrote"),
 }
 

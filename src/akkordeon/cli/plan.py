@@ -35,6 +35,11 @@ def plan(recipe: Recipe, options: RunOptions) -> Plan:
         AkkordeonError: that cannot be; says why.
     """
     recipe.check_goal(options.until)
+    if options.resume is not None and options.lr is not None:
+        raise RecipeError(
+            "--lr cannot be given with --resume, which goes on with the rates that were saved; to begin anew with the "
+            f"saved weights, say --weights {options.resume}"
+        )
     torch.manual_seed(options.seed)
     shares = [part_of(options.samples, (number, options.sentinels)) for number in range(1, options.sentinels + 1)]
     data = [recipe.loader("train", share, seed=options.seed) for share in shares]
