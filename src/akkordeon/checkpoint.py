@@ -224,9 +224,7 @@ def export(folder: Path, file: Path) -> None:
 
 
 def _read(folder: Path) -> Saved:
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    if not isinstance(manifest, dict) or manifest.pop("sha256", None) != _seal(manifest):
-        raise ValueError(f"{MANIFEST} is not what was written")
+    manifest = _manifest(folder)
     if manifest["format"] != FORMAT:
         raise ValueError(
             f"it is of format {manifest['format']}, and this akkordeon reads {FORMAT}; install a newer one"
@@ -238,6 +236,17 @@ def _read(folder: Path) -> Saved:
     tensors = load_file(folder / sentinels["state"])
     positions = {name: _position(decode(value, tensors)) for name, value in sentinels["positions"].items()}
     return Saved(gates, positions, manifest["packages"])
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        whole = isinstance(manifest, dict) and manifest.pop("sha256", None) == _seal(manifest)
+    except ValueError:  # no text, or no JSON
+        whole = False
+    if not whole:
+        raise ValueError(f"{MANIFEST} is not what was written")
+    return manifest
 
 
 def _gate(folder: Path, plain: dict[str, Any]) -> GateState:

@@ -68,6 +68,17 @@ class Output:
         else:
             typer.echo(line, err=True)
 
+    @contextmanager
+    def showing_logs(self) -> Iterator[None]:
+        """Show what akkordeon logs as a warning."""
+        handler = _Warnings(self)
+        logger = logging.getLogger("akkordeon")
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+
     def show_warning(
         self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object
     ) -> None:
@@ -85,10 +96,7 @@ class Output:
 
     @contextmanager
     def watching(self, look: "Callable[[], Status]") -> Iterator[None]:
-        """Show, beside the lines, how a network stands, and what akkordeon logs as a warning."""
-        handler = _Warnings(self)
-        logger = logging.getLogger("akkordeon")
-        logger.addHandler(handler)
+        """Show, beside the lines, how a network stands."""
         self._view = None if self._json else self._new_view(look)
         try:
             if self._view is not None:
@@ -96,7 +104,6 @@ class Output:
             yield
         finally:
             self.stop_watching()
-            logger.removeHandler(handler)
 
     def stop_watching(self) -> None:
         """Show lines alone from now on."""
@@ -128,7 +135,7 @@ def told(options: Options, live: bool | None = None) -> Iterator[Output]:  # noq
     """
     output = Output(as_json=options.json, live=live)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), output.showing_logs():
             warnings.showwarning = output.show_warning  # type: ignore[assignment] # it is called by position
             yield output
     except Stop as stop:

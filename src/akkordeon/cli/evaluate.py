@@ -28,7 +28,7 @@ def evaluate(options: TestOptions, output: Output, interrupts: Interrupts) -> in
     test = TestSentinel("test", data, recipe.loss, recipe.metrics, outputs=False, time_limit=options.time_limit)
     engine = None if options.workers is None else Threads(options.workers)
     with (
-        launch(recipe.gates(), engine=engine, weights=options.weights, resume=options.resume) as network,
+        launch(recipe.gates(), engine=engine, weights=options.weights or options.resume) as network,
         interrupts.gently(lambda: network.detach("test")),
         output.watching(network.status),
     ):
