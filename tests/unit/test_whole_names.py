@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -85,7 +86,11 @@ def test_what_is_given_as_file_folder_or_state_dict_is_the_same(trained: Path, t
     with launch(two(), engine=stepped(), weights=trained) as network:
         network.export(tmp_path / "w.safetensors")
         expected = network.model()
-    given = [tmp_path / "w.safetensors", str(tmp_path / "w.safetensors"), load_file(tmp_path / "w.safetensors")]
+    given: list[Any] = [
+        tmp_path / "w.safetensors",
+        str(tmp_path / "w.safetensors"),
+        load_file(tmp_path / "w.safetensors"),
+    ]
     for weights in (*given, trained, str(trained), next(trained.glob("v*"))):
         with launch(two(seed=5), engine=stepped(), weights=weights) as network:
             assert same(network.model(), expected)
@@ -228,10 +233,14 @@ def test_every_difference_is_listed_at_once(trained: Path, tmp_path: Path) -> No
 def test_resuming_with_other_gates_lists_every_difference_at_once(trained: Path) -> None:
     model = layers()
     others: list[Gate] = []
-    for gate, optimizer in zip(three(), (partial(Adam, lr=0.1), momentum, partial(SGD, lr=0.1)), strict=True):
+    optimizers: list[Any] = [partial(Adam, lr=0.1), momentum, partial(SGD, lr=0.1)]
+    for gate, optimizer in zip(three(), optimizers, strict=True):
         others.append(Gate(gate.name, gate.module, optimizer, accumulate=2, prefix="net."))
     others[1] = Gate(
-        "gate 1", Part(nn.Sequential(*model[:3], nn.Linear(6, 7), nn.Linear(7, 5)), [3, 4]), momentum, prefix="net."
+        "gate 1",
+        Part(nn.Sequential(*list(model)[:3], nn.Linear(6, 7), nn.Linear(7, 5)), [3, 4]),
+        momentum,
+        prefix="net.",
     )
     with pytest.raises(CheckpointMismatch) as caught:
         launch(others, engine=stepped(), resume=trained)
