@@ -31,7 +31,14 @@ def no_file_larger_than(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def full(number: int) -> Callable[..., Any]:
+class Killed(BaseException):
+    """As where the process ends here: nobody catches it."""
+
+
+NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def full(number: int, error: BaseException = NO_SPACE) -> Callable[..., Any]:
     """A function that does what it is made for, but finds the disk full at this call and from then on."""
 
     def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,7 +48,7 @@ def full(number: int) -> Callable[..., Any]:
             nonlocal calls
             calls += 1
             if calls >= number:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise error
             return function(*arguments, **settings)
 
         return maybe
@@ -79,6 +86,26 @@ def test_a_disk_that_is_full_leaves_all_as_it_was(
         assert network.save(tmp_path).name == "v000002"
     can_be_resumed(tmp_path)
     can_be_resumed(tmp_path / "v000001")
+
+
+@pytest.mark.parametrize(("what", "number"), [("save_file", 1), ("save_file", 5), ("_seal", 1), ("_rename", 1)])
+def test_a_process_that_dies_while_it_saves_leaves_all_as_it_was(
+    what: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with launch(normed(), engine=stepped()) as network:
+        network.attach(training())
+        run_until(network, 5)
+        before = contents(network.save(tmp_path))
+        with monkeypatch.context() as patched:
+            patched.setattr(checkpoint, what, full(number, Killed())(getattr(checkpoint, what)))
+            with pytest.raises(Killed):
+                network.save(tmp_path)
+    (rest,) = tmp_path.glob("v.*.tmp")
+    assert contents(tmp_path / "v000001") == before
+    can_be_resumed(tmp_path)
+    with launch(normed(), engine=stepped(), resume=tmp_path) as network:
+        assert network.save(tmp_path).name == "v000002"
+    assert rest.exists()  # young, so it may be somebody's
 
 
 def test_a_file_system_that_refuses_a_file_in_the_middle_leaves_all_as_it_was(tmp_path: Path) -> None:
