@@ -177,12 +177,15 @@ class Slow(nn.Module):
     """Takes as long as it is told to."""
 
     free = threading.Event()
+    stuck = threading.Event()
 
     def __init__(self) -> None:
         super().__init__()
         self.inner = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.free.is_set():
+            self.stuck.set()
         assert self.free.wait(timeout=30)
         y: Tensor = self.inner(x)
         return y
@@ -199,7 +202,9 @@ def slow() -> Iterator[Network]:
 def test_a_save_waits_for_a_batch_no_longer_than_it_is_told_to(slow: Network, tmp_path: Path) -> None:
     slow.attach(training())
     wait_for(slow, 3)
+    Slow.stuck.clear()
     Slow.free.clear()
+    assert Slow.stuck.wait(timeout=30)  # a batch is in flight, and stays there
     began = time.monotonic()
     with pytest.raises(NoAnswer, match=r"could not be saved: batches are still in flight after 0\.2 s"):
         slow.save(tmp_path, timeout=0.2)
