@@ -81,7 +81,7 @@ def test_nothing_is_drawn_before_it_is_asked_for() -> None:
 
 def test_each_wish_is_answered_once_and_the_end_of_an_epoch_is_an_answer() -> None:
     bench = Bench(lambda: ["a", "b"])
-    assert bench.draw(5) == [Drawn(1, "a"), Drawn(1, "b"), Exhausted(1, 2), Drawn(2, "a"), Drawn(2, "b")]
+    assert bench.draw(5) == [Drawn(1, "a"), Drawn(1, "b", 1), Exhausted(1, 2), Drawn(2, "a"), Drawn(2, "b", 1)]
     assert bench.is_silent()
 
 
@@ -106,15 +106,15 @@ def test_a_loader_that_can_be_iterated_again_is_made_once() -> None:
 def test_a_generator_is_made_anew_for_each_epoch() -> None:
     bench = Bench(partial(numbers, 2))
     assert bench.draw(6) == [
-        *(Drawn(1, 0), Drawn(1, 1), Exhausted(1, 2)),
-        *(Drawn(2, 0), Drawn(2, 1), Exhausted(2, 2)),
+        *(Drawn(1, 0), Drawn(1, 1, 1), Exhausted(1, 2)),
+        *(Drawn(2, 0), Drawn(2, 1, 1), Exhausted(2, 2)),
     ]
 
 
 def test_an_iterator_that_is_used_up_yields_an_empty_second_epoch() -> None:
     once = numbers(2)
     bench = Bench(lambda: once)
-    assert bench.draw(4) == [Drawn(1, 0), Drawn(1, 1), Exhausted(1, 2), Exhausted(2, 0)]
+    assert bench.draw(4) == [Drawn(1, 0), Drawn(1, 1, 1), Exhausted(1, 2), Exhausted(2, 0)]
 
 
 def test_an_empty_loader_is_an_epoch_without_batches() -> None:
@@ -127,7 +127,7 @@ def test_a_loader_may_yield_none() -> None:
 
 def test_what_a_loader_raises_is_an_answer() -> None:
     *before, failed = Bench(partial(failing_after, 2)).draw(3)
-    assert before == [Drawn(1, 0), Drawn(1, 1)]
+    assert before == [Drawn(1, 0), Drawn(1, 1, 1)]
     assert isinstance(failed, DrawFailed)
     assert isinstance(failed.error, OSError)
 

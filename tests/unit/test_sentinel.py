@@ -29,7 +29,10 @@ def make(kind: type[Sentinel], **settings: Any) -> Sentinel:
         ({"data": [1, 2]}, r"KIND 'one': data is a list, and must be a callable .*wrap it, as in data=lambda: loader"),
         ({"loss": "mse"}, r"KIND 'one': loss must be a callable of output and target, not 'mse'"),
         ({"loss": nn.Linear(2, 1)}, r"KIND 'one': its loss has trainable parameters.*put them into a gate"),
-        ({"metrics": {"f1": 0.5}}, r"KIND 'one': metric 'f1' must be a callable of output and target, not 0\.5"),
+        (
+            {"metrics": {"f1": 0.5}},
+            r"KIND 'one': metric 'f1' must be a callable .*, or an object with update.* not 0\.5",
+        ),
         ({"in_flight": 0}, r"KIND 'one': in_flight must be more than 0, not 0"),
         ({"epochs": 0}, r"KIND 'one': epochs must be more than 0, not 0"),
         ({"epochs": -3}, r"KIND 'one': epochs must be more than 0, not -3"),
