@@ -13,10 +13,12 @@ import json
 import logging
 import os
 import platform
+import re
 import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -81,11 +83,12 @@ def write(saved: Saved, folder: Path) -> Path:
         _fill(temporary, saved)
         sync_folder(temporary)
         final = _rename(temporary, folder)
-        sync_folder(folder)
-        _tidy(folder)
-    except (OSError, TypeError, SafetensorError) as error:
+    except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise SaveFailed(f"the network could not be saved in {folder}: {_reason(error)}") from error
+    with suppress(OSError):  # it is there; what comes now is for later
+        sync_folder(folder)
+        _tidy(folder)
     return final
 
 
@@ -95,7 +98,7 @@ def _fill(folder: Path, saved: Saved) -> None:
     for number, gate in enumerate(saved.gates):
         stem = f"{number:02d}-{quote(gate.name, safe='')[:80]}"
         tensors: dict[str, Tensor] = {}
-        rest = encode(gate.rest, tensors, "gate")
+        rest = encode(gate.rest, tensors, gate.name)
         plain = {"name": gate.name, "prefix": gate.prefix, "version": gate.version, "kinds": gate.kinds, "rest": rest}
         plain["weights"] = _keep(folder / f"{stem}.safetensors", gate.weights, files)
         plain["state"] = _keep(folder / f"{stem}.state.safetensors", tensors, files)
@@ -154,8 +157,9 @@ def write_weights(weights: Mapping[str, Tensor], file: Path) -> None:
         _sync(temporary)
         os.replace(temporary, file)
         sync_folder(file.parent)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+    except Exception as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise SaveFailed(f"the weights could not be written to {file}: {_reason(error)}") from error
 
 
@@ -182,7 +186,7 @@ def read(folder: Path) -> Saved:
     for path in candidates:
         try:
             saved = _read(path)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except Exception as error:  # noqa: BLE001 - whoever wrote it may have written anything
             damage.append(f"{path}: {_reason(error)}")
             continue
         for each in damage:
@@ -229,11 +233,14 @@ def _read(folder: Path) -> Saved:
         raise ValueError(
             f"it is of format {manifest['format']}, and this akkordeon reads {FORMAT}; install a newer one"
         )
-    for name, wanted in manifest["files"].items():
+    files = manifest["files"]
+    for name, wanted in files.items():
         _verify(folder, name, wanted)
-    gates = tuple(_gate(folder, each) for each in manifest["gates"])
+    gates = tuple(_gate(folder, each, files) for each in manifest["gates"])
+    if not gates:
+        raise ValueError(f"{MANIFEST} tells of no gate")
     sentinels = manifest["sentinels"]
-    tensors = load_file(folder / sentinels["state"])
+    tensors = _verified(folder, sentinels["state"], files)
     positions = {name: _position(decode(value, tensors)) for name, value in sentinels["positions"].items()}
     return Saved(gates, positions, manifest["packages"])
 
@@ -249,10 +256,16 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _gate(folder: Path, plain: dict[str, Any]) -> GateState:
-    rest = decode(plain["rest"], load_file(folder / plain["state"]))
-    weights = load_file(folder / plain["weights"])
+def _gate(folder: Path, plain: dict[str, Any], files: dict[str, Any]) -> GateState:
+    rest = decode(plain["rest"], _verified(folder, plain["state"], files))
+    weights = _verified(folder, plain["weights"], files)
     return GateState(plain["name"], plain["prefix"], plain["version"], weights, rest, plain["kinds"])
+
+
+def _verified(folder: Path, name: str, files: dict[str, Any]) -> dict[str, Tensor]:
+    if name not in files:
+        raise ValueError(f"{name} is used, and its SHA-256 is not in {MANIFEST}")
+    return load_file(folder / name)
 
 
 def _position(plain: dict[str, Any]) -> Position:
@@ -273,7 +286,8 @@ def _verify(folder: Path, name: str, wanted: dict[str, Any]) -> None:
 
 def _versions(folder: Path) -> Iterator[Path]:
     """Yield the versions in a folder, the newest first."""
-    yield from sorted(folder.glob("v[0-9]*[0-9]"), key=lambda path: int(path.name[1:]), reverse=True)
+    found = [path for path in folder.glob("v*") if re.fullmatch("v[0-9]+", path.name) and path.is_dir()]
+    yield from sorted(found, key=lambda path: int(path.name[1:]), reverse=True)
 
 
 def packages() -> dict[str, str]:
@@ -291,7 +305,9 @@ def _digest(path: Path) -> str:
 
 
 def _hint(path: Path) -> str:
-    beginning = path.read_bytes()[:4] if path.is_file() else b""
+    beginning = b""
+    with suppress(OSError), path.open("rb") as file:
+        beginning = file.read(2)
     if beginning[:2] == b"PK" or beginning[:1] == b"\x80":
         return (
             ". It looks like a pickle, which is never opened here, since opening one can run any code: where you trust "

@@ -3,11 +3,11 @@
 import math
 from typing import Any
 
-from torch import Tensor
+from torch import Size, Tensor
 
 from akkordeon.tree import Tree
 
-__all__ = ["decode", "encode"]
+__all__ = ["copied", "decode", "encode"]
 
 Json = Any
 """None | bool | int | float | str | list[Json] | dict[str, Json]."""
@@ -15,6 +15,9 @@ Json = Any
 
 MARKERS = {"tensor", "float", "tuple", "dict"}
 """The only key of an object in JSON that stands for what JSON has not."""
+
+PLAIN_TUPLES = (tuple, Size)
+"""One with names could not be made again."""
 
 
 def encode(tree: Tree, tensors: dict[str, Tensor], place: str) -> Json:  # noqa: PLR0911 - one per kind of value
@@ -31,17 +34,19 @@ def encode(tree: Tree, tensors: dict[str, Tensor], place: str) -> Json:  # noqa:
         case float():
             return tree if math.isfinite(tree) else {"float": str(tree)}
         case Tensor():
+            while place in tensors:  # keys may spell alike, such as 1 and "1"
+                place += "'"
             tensors[place] = tree.detach().contiguous()
             return {"tensor": place}
         case list():
             return [encode(branch, tensors, f"{place}.{index}") for index, branch in enumerate(tree)]
-        case tuple():
+        case tuple() if type(tree) in PLAIN_TUPLES:
             return {"tuple": [encode(branch, tensors, f"{place}.{index}") for index, branch in enumerate(tree)]}
         case dict():
             pairs = [(key, encode(branch, tensors, f"{place}.{key}")) for key, branch in tree.items()]
             if all(isinstance(key, str) for key in tree) and not (len(tree) == 1 and tree.keys() & MARKERS):
                 return dict(pairs)
-            return {"dict": [[encode(key, {}, place), branch] for key, branch in pairs]}
+            return {"dict": [[encode(_plain(key, place), {}, place), branch] for key, branch in pairs]}
         case _:
             raise TypeError(
                 f"{place} is a {type(tree).__name__}, which cannot be saved: only plain values, tensors, and lists, "
@@ -71,3 +76,24 @@ def decode(value: Json, tensors: dict[str, Tensor]) -> Tree:  # noqa: PLR0911 - 
             return tuple(decode(branch, tensors) for branch in inside)
         case _:
             return {decode(key, {}): decode(branch, tensors) for key, branch in inside}
+
+
+def copied(tree: Tree) -> Tree:
+    """Return a tree with copies of its tensors; whatever else is in it stays, be it fit to be saved or not."""
+    match tree:
+        case Tensor():
+            return tree.detach().clone()
+        case list():
+            return [copied(branch) for branch in tree]
+        case tuple() if type(tree) in PLAIN_TUPLES:
+            return tuple(copied(branch) for branch in tree)
+        case dict():
+            return {key: copied(branch) for key, branch in tree.items()}
+        case _:
+            return tree
+
+
+def _plain(key: object, place: str) -> object:
+    if not isinstance(key, None | bool | int | float | str | tuple):
+        raise TypeError(f"{place} has a {type(key).__name__} for a key, which cannot be saved: only plain values can")
+    return key

@@ -26,8 +26,8 @@ __all__ = ["Conductor"]
 MEMORY = 10_000
 """Events kept for watchers that come late."""
 
-PAUSE = 120.0
-"""Seconds after which training goes on, should whoever held it not say so."""
+PAUSE = 60.0
+"""Seconds for copying the gates, after which training goes on should whoever held it not say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Conductor(Actor):
             case Pause():
                 self._pause(message, context)
             case Resume():
-                return self._resume()
+                return self._pauser == message.reply_to and self._resume()
             case Who():
                 sentinels = tuple(each.ref for each in self._attached.values())
                 return Roster(self._cause, tuple(self._refs), sentinels)
@@ -133,15 +133,21 @@ class Conductor(Actor):
         chain = Chain(self._refs[0], self._refs[-1], tuple(gate.name for gate in self._gates))
         trains = isinstance(sentinel, TrainingSentinel)
         kind = TrainingActor if trains else EvaluationActor
-        position = self._saved.pop(sentinel.name, None) if trains else None
+        position = self._take_place(sentinel.name) if trains else None
         make = partial(kind, sentinel, chain, context.me, self._network, self._incarnations, position)
         ref = context.spawn(f"sentinel {sentinel.name}", make)
         context.watch(ref, context.me)
         self._attached[sentinel.name] = _Attached(sentinel, self._incarnations, ref, [])
         if trains and self._pauser is not None:
-            ref.tell(Hold())
+            ref.tell(Hold(self._pauses))
         ref.tell(Start())
         return None
+
+    def _take_place(self, name: str) -> Position | None:
+        position = self._saved.pop(name, None)
+        if position is not None:
+            self._stood[name] = position  # until it says where it stands itself
+        return position
 
     def _detach(self, message: Detach) -> None:
         attached = self._attached.get(message.sentinel)
@@ -181,16 +187,16 @@ class Conductor(Actor):
             return
         self._pauses += 1
         self._pauser = message.reply_to
-        context.tell_later(PAUSE, _Over(self._pauses))
+        context.tell_later(message.seconds + PAUSE, _Over(self._pauses))
         training = [each for each in self._attached.values() if isinstance(each.sentinel, TrainingSentinel)]
         self._awaited = {each.sentinel.name for each in training}
         for attached in training:
-            attached.ref.tell(Hold())
+            attached.ref.tell(Hold(self._pauses))
         self._tell_if_paused()
 
     def _held(self, message: Held) -> None:
         attached = self._attached.get(message.sentinel)
-        if attached is None or attached.incarnation != message.incarnation or message.sentinel not in self._awaited:
+        if attached is None or attached.incarnation != message.incarnation or message.pause != self._pauses:
             return
         if message.position is not None:
             self._stood[message.sentinel] = message.position

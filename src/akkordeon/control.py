@@ -81,14 +81,20 @@ class Roster:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """From outside: hold all training; `reply_to` is told `Paused` when no batch of it is in flight any more."""
+    """From outside: hold all training; `reply_to` is told `Paused` when no batch of it is in flight any more.
+
+    Args:
+        reply_to: who asks; one pause at a time is granted.
+        seconds: how long it is ready to wait; training goes on some time after that if nobody says `Resume`.
+    """
 
     reply_to: Ref
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """From the conductor, to who asked for it: gates stand still until `Resume`, or until `PAUSE` is over.
+    """From the conductor, to who asked for it: gates stand still until `Resume`.
 
     Args:
         positions: where each training sentinel stands in its data, by name, those that have left among them.
@@ -101,4 +107,10 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """From outside, an ask: let training go on. Answered with whether it stood still until now."""
+    """From outside, an ask: let training go on. Answered with whether it stood still until now.
+
+    Args:
+        reply_to: as in `Pause`; of anybody else it changes nothing.
+    """
+
+    reply_to: Ref

@@ -67,6 +67,8 @@ class EvaluationActor(SentinelActor):
     def _measure(self, batch: OpenBatch, output: Tree) -> None:
         epoch, seq = batch.epoch, batch.route.batch.seq
         has_target = batch.target is not None or self.sentinel.kind == "validate"
+        if not has_target:
+            epoch.gauges = {}
         try:
             figures = self.judge.measure(output, batch.target, epoch.gauges) if has_target else {}
         except Exception as error:  # noqa: BLE001 - loss and metrics may raise anything

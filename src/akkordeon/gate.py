@@ -205,6 +205,8 @@ def check_chain(gates: Sequence[Gate]) -> None:
     names = [gate.name for gate in gates]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise WiringError(f"two gates are named {twice[0]!r}; give each a name of its own. Names: {', '.join(names)}")
+    _check_attributes(names)
+    _check_whole_names(gates)
     _check_sharing(gates)
 
 
@@ -220,6 +222,28 @@ def own_copy(module: nn.Module) -> nn.Module:
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
     return copy.deepcopy(module, memo)
+
+
+def _check_attributes(names: Sequence[str]) -> None:
+    """Check that an `nn.Sequential` of the gates could be made: their names become names of attributes."""
+    attributes = [name.replace(".", "_") for name in names]
+    for name, attribute in zip(names, attributes, strict=True):
+        if hasattr(nn.Sequential, attribute) or attribute == "training":
+            raise WiringError(f"a gate cannot be named {name!r}, which means something else to an nn.Sequential")
+        if attributes.count(attribute) > 1:
+            raise WiringError(f"a gate is named {name!r}, and another one too with dots for underscores; rename one")
+
+
+def _check_whole_names(gates: Iterable[Gate]) -> None:
+    owner: dict[str, str] = {}
+    for gate in gates:
+        for name in gate.module.state_dict(keep_vars=True):
+            other = owner.setdefault(gate.whole_prefix + name, gate.name)
+            if other != gate.name:
+                raise WiringError(
+                    f"gates {other!r} and {gate.name!r} both have a weight that is {gate.whole_prefix + name!r} in the "
+                    "whole network; give one of them another prefix, or leave it out"
+                )
 
 
 def _check_sharing(gates: Iterable[Gate]) -> None:

@@ -94,7 +94,7 @@ class GateActor(Actor):
             case StatusOf():
                 return self._status()
             case StateOf():
-                return self._learner.state()
+                return _caught(partial(self._learner.state, whole=message.whole))
         return None
 
     def _connect(self, message: Connect, context: Context) -> None:
@@ -259,7 +259,7 @@ class GateActor(Actor):
 
 
 def _caught(work: Callable[[], T]) -> T | Exception:
-    """Run what may fail on a batch, and return the error as a value: the batch is refused, the gate lives on."""
+    """Run what may fail without harm to the gate, and return the error as a value."""
     try:
         return work()
     except Exception as error:  # noqa: BLE001 - a module may raise anything

@@ -1,8 +1,10 @@
 """Loss and metrics of one batch, and the gradient of the loss with respect to the network's output."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +39,9 @@ class Judge:
         fresh = copy.deepcopy(self._gauges)
         for gauge in fresh.values():
             gauge.reset()
+            if isinstance(gauge, nn.Module) and hasattr(gauge, "persistent"):
+                persistent: Any = gauge.persistent  # as those of torchmetrics have it
+                persistent(mode=True)  # so that its state dict holds what it took in
         return fresh
 
     def learn(
@@ -66,7 +71,8 @@ class Judge:
         found = iter(differentiate([value], wanted, [torch.ones_like(value)]))
         gradients = tuple(next(found) if leaf.requires_grad else None for leaf in leaves)
         figures = {"loss": float(value.detach())}
-        return figures | self._others(output, target, gauges), gradients
+        others = self._others(output, target, gauges) if math.isfinite(figures["loss"]) else {}
+        return figures | others, gradients
 
     @torch.no_grad()
     def measure(self, output: Tree, target: Tree, gauges: Gauges = NO_GAUGES) -> Mapping[str, float]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from akkordeon.accumulation import Accumulation
+from akkordeon.codec import copied
 from akkordeon.data import all_finite, to_device
 from akkordeon.differentiate import Gradients
 from akkordeon.gate import Gate, own_copy
@@ -19,7 +20,6 @@ from akkordeon.names import fill, kept
 from akkordeon.random_state import RandomState
 from akkordeon.signals import GateState
 from akkordeon.staleness import Arrival
-from akkordeon.tree import map_leaves
 from akkordeon.versions import Weights
 
 __all__ = ["Learner", "kinds", "mismatches"]
@@ -59,18 +59,19 @@ class Learner:
             staleness: updates since the batch's forward.
             arrival: tells more of it, where a compensation wants to know.
         """
-        if self._optimizer is None or all(gradient is None for gradient in result.of_weights):
-            return NOTHING_TO_LEARN
         gradients, finite = result.of_weights, result.finite
-        if finite and self._compensators:
+        empty = all(gradient is None for gradient in gradients)
+        if self._optimizer is None or (empty and self._accumulation is None):
+            return NOTHING_TO_LEARN
+        if finite and self._compensators and not empty:
             gradients = self._compensated(gradients, arrival())
             finite = all_finite(gradients)
         if not finite:
             return NON_FINITE
         whole = gradients if self._accumulation is None else self._accumulation.add(gradients)
-        if whole is not None:
+        if whole is not None and any(gradient is not None for gradient in whole):
             self.weights.update(whole, self._optimizer, self._scheduler, self._gate.max_norm)
-        return staleness
+        return NOTHING_TO_LEARN if empty else staleness
 
     @torch.no_grad()
     def _compensated(self, gradients: list[Tensor | None], arrival: Arrival) -> list[Tensor | None]:
@@ -78,27 +79,25 @@ class Learner:
             gradients = compensator.correct(gradients, arrival)
         return gradients
 
-    def state(self) -> GateState:
+    def state(self, *, whole: bool = True) -> GateState:
         """Return all that a gate of this description needs to go on from here, as copies.
 
+        Args:
+            whole: with all that it keeps besides weights and buffers.
+
         Raises:
-            TypeError: a part of it cannot be saved; says which.
+            TypeError: the module keeps more than tensors.
+            Exception: whatever a `state_dict` raises.
         """
-        weights = self.weights.state()
-        names = kept(self.module)
-        rest: dict[str, Any] = {
-            "buffers": {name: weights.pop(name) for name in list(weights) if name not in names},
-            "random": RandomState(self.device).tensors,
-        }
-        for name, part in self._parts():
-            try:
-                rest[name] = map_leaves(Tensor.clone, part.state_dict())
-            except TypeError as error:
-                error.add_note(f"in the state of the {name} of gate {self._gate.name!r}")
-                raise
-        return GateState(
-            self._gate.name, self._gate.whole_prefix, self.weights.version, weights, rest, kinds(self._gate)
-        )
+        gate, weights, names = self._gate, self.weights.state(), kept(self.module)
+        if whole and (extra := [name for name in self.module.state_dict() if name.endswith("_extra_state")]):
+            raise TypeError(f"its module has {extra[0]!r}, and only parameters and buffers of modules can be saved")
+        rest: dict[str, Any] = {"buffers": {name: weights.pop(name) for name in list(weights) if name not in names}}
+        if whole:
+            rest["random"] = RandomState(self.device).tensors
+            rest |= {name: copied(part.state_dict()) for name, part in self._parts()}
+        known = kinds(gate) if whole else {}
+        return GateState(gate.name, gate.whole_prefix, self.weights.version, weights, rest, known)
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
         """Yield what has a state besides the weights, and the name it is saved by."""
@@ -126,7 +125,14 @@ def kinds(gate: Gate) -> dict[str, str]:
 
 
 def mismatches(gate: Gate, state: GateState) -> Iterator[str]:
-    """Yield how what was saved of a gate differs from what it learns with now; weights apart."""
+    """Yield how what was saved of a gate differs from the gate as it is now; names and shapes of its weights apart."""
+    held = dict(gate.module.named_buffers())
+    for name, buffer in state.rest["buffers"].items():
+        if name not in held or held[name].shape != buffer.shape:
+            yield f"gate {gate.name!r}: its buffer {name!r} was {tuple(buffer.shape)}, and is another"
+    for name, tensor in kept(gate.module).items():
+        if name in state.weights and state.weights[name].dtype != tensor.dtype:
+            yield f"gate {gate.name!r}: its {name!r} was {state.weights[name].dtype}, and is {tensor.dtype}"
     now = kinds(gate)
     for what in sorted({*now, *state.kinds}):
         before, after = state.kinds.get(what, "none"), now.get(what, "none")

@@ -1,11 +1,13 @@
 """What a sentinel knows of its epochs: which batches came back, what they gave, and when an epoch is complete."""
 
+import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
+from akkordeon.codec import copied
 from akkordeon.events import Kind, Report, SentinelStatus
 from akkordeon.messages import NOTHING_TO_LEARN
 from akkordeon.metrics import Gauges, Mean, read
@@ -13,6 +15,8 @@ from akkordeon.signals import Mark, Position
 from akkordeon.tree import Tree
 
 __all__ = ["Epoch", "Ledger"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -52,7 +56,7 @@ class Epoch:
             "figures": {name: [mean.sum, mean.weight] for name, mean in self.figures.items()},
             "staleness": {name: [mean.sum, mean.weight] for name, mean in self.staleness.items()},
             "skipped": dict(self.skipped),
-            "gauges": {name: g.state_dict() for name, g in self.gauges.items() if hasattr(g, "state_dict")},
+            "gauges": dict(self._gauge_states()),
         }
 
     def restore(self, state: Mapping[str, Any], now: float) -> None:
@@ -62,10 +66,18 @@ class Epoch:
         self.skipped.update(state["skipped"])
         for means, saved in ((self.figures, state["figures"]), (self.staleness, state["staleness"])):
             means.update({name: Mean(total, weight) for name, (total, weight) in saved.items()})
-        for name, saved in state["gauges"].items():
-            gauge: Any = self.gauges.get(name)
-            if hasattr(gauge, "load_state_dict"):
-                gauge.load_state_dict(saved)
+        # One that cannot tell what it took in so far has no figure for this epoch.
+        self.gauges = {name: gauge for name, gauge in self.gauges.items() if name in state["gauges"]}
+        for name, gauge in self.gauges.items():
+            gauge.load_state_dict(state["gauges"][name])  # type: ignore[attr-defined] # it has the other one
+
+    def _gauge_states(self) -> Iterator[tuple[str, Any]]:
+        for name, gauge in self.gauges.items():
+            if hasattr(gauge, "state_dict") and hasattr(gauge, "load_state_dict"):
+                try:
+                    yield name, copied(gauge.state_dict())
+                except Exception as error:  # noqa: BLE001 - a metric may raise anything, and training is worth more
+                    logger.warning("metric %r cannot be saved, %s: %s", name, type(error).__name__, error)
 
     def count(self, figures: Mapping[str, float], samples: int) -> None:
         """Take in loss and metrics of a batch."""
@@ -157,7 +169,9 @@ class Ledger:
     def take_up(self, position: Position, now: float) -> None:
         """Go on where a sentinel stood."""
         if position.figures is not None:
-            self.begin(position.epoch, now).restore(position.figures, now)
+            epoch = self.begin(position.epoch, now)
+            epoch.restore(position.figures, now)
+            epoch.done = position.index  # with those that were refused or lost
 
     def position(self, epoch: int, index: int, mark: Mark, now: float) -> Position:
         """Return where the sentinel stands before a batch, with nothing in flight."""

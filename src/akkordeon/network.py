@@ -15,7 +15,7 @@ from akkordeon.checkpoint import Saved, packages, write, write_weights
 from akkordeon.conductor import Conductor
 from akkordeon.control import Attach, Detach, Detached, Open, Pause, Paused, Resume, Roster, Subscribe, Unsubscribe, Who
 from akkordeon.engines import Threads
-from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, WiringError
+from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, SaveFailed, WiringError
 from akkordeon.events import Departure, Failure, Notice, Report, Status
 from akkordeon.gate import Gate, check_chain, own_copy
 from akkordeon.names import fill
@@ -212,28 +212,34 @@ class Network:
         states = self._states()
         write_weights({state.prefix + name: w for state in states for name, w in state.weights.items()}, Path(file))
 
-    def _states(self) -> tuple[GateState, ...]:
+    def _states(self, *, whole: bool = False) -> tuple[GateState, ...]:
         roster: Roster = self._ask(self._conductor, Who())
         if roster.cause is not None:
             raise roster.cause
-        return tuple(self._ask(ref, StateOf()) for ref in roster.gates)
+        states = []
+        for ref in roster.gates:
+            state: GateState | Exception = self._ask(ref, StateOf(whole))
+            if isinstance(state, Exception):
+                raise SaveFailed(f"{ref.name} cannot tell its state: {type(state).__name__}: {state}") from state
+            states.append(state)
+        return tuple(states)
 
     def _paused(self, timeout: float) -> Saved:
         """Return copies of the gates, taken while no training batch is in flight."""
         inbox = self._inbox()
         try:
-            self._conductor.tell(Pause(inbox.ref))
+            self._conductor.tell(Pause(inbox.ref, timeout))
             paused: Paused = inbox.take(timeout=timeout)
             if paused.error is not None:
                 raise paused.error
-            states = self._states()
+            states = self._states(whole=True)
         except NoAnswer as error:
             raise NoAnswer(
                 f"the network could not be saved: batches are still in flight after {timeout:g} s"
             ) from error
         finally:
             inbox.close()
-            stood_still = self._ask(self._conductor, Resume())
+            stood_still = self._ask(self._conductor, Resume(inbox.ref))
         if not stood_still:
             raise NoAnswer("could not save the network: its gates took too long to be copied")
         return Saved(states, paused.positions, packages())

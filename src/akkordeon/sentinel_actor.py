@@ -105,7 +105,8 @@ class SentinelActor(Actor):
         self._ticking = False
         self._provider: Ref | None = None
         self._position = position  # until the first batch is sent
-        self._holding = self._told = False
+        self._hold: Hold | None = None
+        self._told = False
 
     # What each kind does in its own way
 
@@ -168,7 +169,7 @@ class SentinelActor(Actor):
             case Drain() | _Enough():
                 self.leaving = True
             case Hold() | GoOn():
-                self._holding, self._told = isinstance(message, Hold), False
+                self._hold, self._told = message if isinstance(message, Hold) else None, False
             case Refused():
                 self.open.pop(message.route.batch.seq, None)
                 self.fail(message.error)
@@ -184,6 +185,7 @@ class SentinelActor(Actor):
         text = f"sentinel {self.sentinel.name!r}: {what}"
         if cause is not None:
             text += f": {type(cause).__name__}: {cause}"
+            text += "".join(f" ({note})" for note in getattr(cause, "__notes__", ()))
         error = SentinelFailed(text)
         error.__cause__ = cause
         return error
@@ -208,7 +210,8 @@ class SentinelActor(Actor):
         if self._position is not None:
             self._take_up(self._position, context)
         make = partial(Provider, sentinel.data, context.me, sentinel.last_epoch, seed, self._position)
-        self._provider = context.spawn(f"provider {sentinel.name}", make, blocking=True)
+        name = f"provider {sentinel.name} {self._incarnation}"  # that of one before may not have ended yet
+        self._provider = context.spawn(name, make, blocking=True)
         context.watch(self._provider, context.me)
         context.watch(context.me, self._provider)
         if sentinel.seconds is not None:
@@ -255,9 +258,10 @@ class SentinelActor(Actor):
         if draws and (amount := self._shelf.order(context.now())):
             assert self._provider is not None
             self._provider.tell(Draw(amount))
-        if self._holding and not self.open and not self._told and not self._left:
+        if self._hold is not None and not (self.open or self._told or self._left):
             self._told = True
-            self._conductor.tell(Held(self.sentinel.name, self._incarnation, self._place(context)))
+            place = self._place(context)
+            self._conductor.tell(Held(self.sentinel.name, self._incarnation, self._hold.pause, place))
         if self.leaving and not self.open:
             self._leave(context)
         elif not self._ticking and (self.open or self._shelf.waiting):
@@ -265,7 +269,7 @@ class SentinelActor(Actor):
             context.tell_later(self._tick, _Tick())
 
     def _sends(self, epoch: int) -> bool:
-        return not self.leaving and not self._holding and self.may_send(epoch)
+        return not self.leaving and self._hold is None and self.may_send(epoch)
 
     def _send(self, drawn: Drawn, context: Context) -> None:
         seq, self._seq = self._seq, self._seq + 1

@@ -72,7 +72,13 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class StateOf:
-    """From outside, an ask to a gate: all that a gate needs to go on from here. Answered with a `GateState`."""
+    """From outside, an ask to a gate: what it is now. Answered with a `GateState`, or with why it cannot be told.
+
+    Args:
+        whole: all that it takes to go on from here; otherwise weights and buffers alone.
+    """
+
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +224,13 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """From the conductor, to a training sentinel: send nothing until `GoOn`, and say when nothing is in flight."""
+    """From the conductor, to a training sentinel: send nothing until `GoOn`, and say when nothing is in flight.
+
+    Args:
+        pause: which; its number is in the answer.
+    """
+
+    pause: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +257,11 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """From a training sentinel, to the conductor: nothing is in flight; None where it has not begun."""
+    """From a training sentinel, to the conductor: nothing is in flight; the position is None where it has not begun."""
 
     sentinel: str
     incarnation: int
+    pause: int
     position: Position | None
 
 
