@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from akkordeon import SaveFailed, checkpoint, launch
+from akkordeon import SaveFailed, launch
+from akkordeon.checkpoint import writing
 from tests.unit.networks import stepped, training
 from tests.unit.saves import can_be_resumed, contents, done, engine_of, normed, run_until
 
@@ -59,8 +60,8 @@ def full(number: int, error: BaseException = NO_SPACE) -> Callable[..., Any]:
 POINTS = {
     "save_file": range(1, 8),  # each of three gates has two files, the sentinels one
     "_sync": range(1, 9),
-    "_digest": (1, 7),
-    "_seal": (1,),
+    "digest": (1, 7),
+    "seal": (1,),
     "_rename": (1,),
     "sync_folder": (1,),
 }
@@ -77,7 +78,7 @@ def test_a_disk_that_is_full_leaves_all_as_it_was(
         before = contents(tmp_path)
         run_until(network, 8)
         with monkeypatch.context() as patched:
-            patched.setattr(checkpoint, what, full(number)(getattr(checkpoint, what)))
+            patched.setattr(writing, what, full(number)(getattr(writing, what)))
             with pytest.raises(SaveFailed, match=r"could not be saved in .*: No space left on device"):
                 network.save(tmp_path)
         assert contents(tmp_path) == before
@@ -88,7 +89,7 @@ def test_a_disk_that_is_full_leaves_all_as_it_was(
     can_be_resumed(tmp_path / "v000001")
 
 
-@pytest.mark.parametrize(("what", "number"), [("save_file", 1), ("save_file", 5), ("_seal", 1), ("_rename", 1)])
+@pytest.mark.parametrize(("what", "number"), [("save_file", 1), ("save_file", 5), ("seal", 1), ("_rename", 1)])
 def test_a_process_that_dies_while_it_saves_leaves_all_as_it_was(
     what: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +98,7 @@ def test_a_process_that_dies_while_it_saves_leaves_all_as_it_was(
         run_until(network, 5)
         before = contents(network.save(tmp_path))
         with monkeypatch.context() as patched:
-            patched.setattr(checkpoint, what, full(number, Killed())(getattr(checkpoint, what)))
+            patched.setattr(writing, what, full(number, Killed())(getattr(writing, what)))
             with pytest.raises(Killed):
                 network.save(tmp_path)
     (rest,) = tmp_path.glob("v.*.tmp")
@@ -127,7 +128,7 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypa
         before = contents(tmp_path)
         for what in ("save_file", "_sync"):
             with monkeypatch.context() as patched:
-                patched.setattr(checkpoint, what, full(1)(getattr(checkpoint, what)))
+                patched.setattr(writing, what, full(1)(getattr(writing, what)))
                 with pytest.raises(SaveFailed, match=r"could not be written to .*w\.safetensors: No space left"):
                     network.export(file)
         with no_file_larger_than(100), pytest.raises(SaveFailed, match=r"could not be written to .*w\.safetensors"):
@@ -139,7 +140,7 @@ def test_what_safetensors_raises_is_a_failed_save(tmp_path: Path, monkeypatch: p
     def refuses(*_: Any) -> None:
         raise SafetensorError("Error while serializing")
 
-    monkeypatch.setattr(checkpoint, "save_file", refuses)
+    monkeypatch.setattr(writing, "save_file", refuses)
     with launch(normed(), engine=stepped()) as network:
         with pytest.raises(SaveFailed, match="Error while serializing"):
             network.save(tmp_path)

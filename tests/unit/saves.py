@@ -11,7 +11,8 @@ from torch import nn
 from torch.optim import SGD
 
 from akkordeon import Gate, Network, launch
-from akkordeon.checkpoint import MANIFEST, Saved, _seal, read
+from akkordeon.checkpoint import Saved, read
+from akkordeon.checkpoint.layout import MANIFEST, seal
 from akkordeon.engines import Stepped
 from tests.unit.networks import stepped, training
 
@@ -70,7 +71,7 @@ def reseal(version: Path, change: Callable[[dict[str, Any]], object]) -> None:
     manifest = manifest_of(version)
     del manifest["sha256"]
     change(manifest)
-    manifest["sha256"] = _seal(manifest)
+    manifest["sha256"] = seal(manifest)
     (version / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
 
 

@@ -16,7 +16,8 @@ from torch.optim import SGD
 
 import akkordeon as ak
 from akkordeon import AkkordeonError, CheckpointDamaged, Gate, launch
-from akkordeon.checkpoint import ABANDONED, KEEP, Saved, export, packages, read, read_weights, write, write_weights
+from akkordeon.checkpoint import Saved, export, packages, read, read_weights, write, write_weights
+from akkordeon.checkpoint.writing import ABANDONED, KEEP
 from akkordeon.signals import GateState, Mark, Position
 from tests.unit.networks import gates, stepped, training
 from tests.unit.saves import can_be_resumed, contents, manifest_of, normed, run_until, same_weights, train_and_save
