@@ -18,8 +18,8 @@ import akkordeon as ak
 from akkordeon.actor import Engine
 from akkordeon.metrics import Metrics, Perplexity
 
-SAMPLES, BATCH = 230, 10  # 23 batches in an epoch
-EPOCHS = 13  # 299 batches
+SAMPLES, BATCH = 200, 10  # 20 batches in an epoch
+EPOCHS = 15  # 300 batches
 HALF = 150
 
 
