@@ -232,7 +232,7 @@ def test_char_gpt_has_two_gates_per_block_and_their_sizes_are_alike() -> None:
 
 
 @pytest.mark.parametrize("options", [{"blocks": 1}, {"blocks": 2, "width": 24, "heads": 3}, {"context": 16}])
-def test_char_gpt_can_be_made_in_other_sizes(options: dict[str, int]) -> None:
+def test_char_gpt_can_be_made_in_other_sizes(options: dict[str, Any]) -> None:
     gates = char_gpt.gates(**options)
     context = options.get("context", 64)
     assert len(gates) == 2 * options.get("blocks", 4)
@@ -276,7 +276,7 @@ def test_char_gpt_in_one_piece_is_its_gates_one_after_the_other() -> None:
         ({"blocks": 0}, "at least 1 block, not 0"),
     ],
 )
-def test_char_gpt_refuses_sizes_that_cannot_be(options: dict[str, int], message: str) -> None:
+def test_char_gpt_refuses_what_cannot_be(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         char_gpt.gates(**options)
 

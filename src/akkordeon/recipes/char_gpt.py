@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from akkordeon.datasets import ASCII, Loader, python, shakespeare
 from akkordeon.errors import DataUnavailable
 from akkordeon.gate import Gate
-from akkordeon.metrics import accuracy
+from akkordeon.metrics import Metrics, Perplexity, accuracy
 
 __all__ = ["TEXTS", "batches", "gates", "loss", "metrics", "model", "which"]
 
@@ -33,7 +33,7 @@ WARM_UP = 100
 """Updates over which the learning rate rises."""
 
 loss = cross_entropy
-metrics = {"accuracy": accuracy}
+metrics: Metrics = {"accuracy": accuracy, "perplexity": Perplexity()}
 
 
 class Embedding(nn.Module):
@@ -108,7 +108,7 @@ class Reading(nn.Module):
 
 
 def gates(
-    lr: float = 1e-3,
+    lr: float = 3e-4,
     updates: int = 2000,
     width: int = 128,
     heads: int = 4,
@@ -119,7 +119,8 @@ def gates(
     """Codes (B, T) -> logits (B, V, T): two gates per block, each with its own AdamW.
 
     Args:
-        lr: learning rate after the first 100 updates, over which it rises.
+        lr: learning rate after the first 100 updates, over which it rises; nanoGPT's
+            synchronous training has 1e-3.
         updates: number of updates at which it has fallen to a tenth, along a cosine; there it stays.
         width: numbers per character.
         heads: of each attention; the width must be a multiple.
@@ -130,16 +131,7 @@ def gates(
     Raises:
         ValueError: the width is not a multiple of the heads, or there is no block.
     """
-    if heads < 1 or width % heads:
-        raise ValueError(f"width must be a multiple of heads, and {width} is none of {heads}")
-    if blocks < 1:
-        raise ValueError(f"there must be at least 1 block, not {blocks}")
-    parts: dict[str, nn.Module] = {}
-    for number in range(1, blocks + 1):
-        parts[f"attention{number}"] = Attention(width, heads, blocks, dropout)
-        parts[f"perceptron{number}"] = Perceptron(width, blocks, dropout)
-    parts["attention1"] = nn.Sequential(Embedding(width, context, dropout), parts["attention1"])
-    parts[f"perceptron{blocks}"] = nn.Sequential(parts[f"perceptron{blocks}"], Reading(width))
+    parts = _parts(width, heads, blocks, context, dropout)
     optimizer = partial(AdamW, lr=lr, betas=(0.9, 0.99), weight_decay=0.1)
     scheduler = partial(_rise_and_fall, updates=updates)
     return [Gate(name, part, optimizer, scheduler=scheduler) for name, part in parts.items()]
@@ -147,8 +139,7 @@ def gates(
 
 def model(width: int = 128, heads: int = 4, blocks: int = 4, context: int = 64, dropout: float = 0.0) -> nn.Sequential:
     """Return the same network in one piece, for a plain loop; arguments as of `gates`."""
-    described = gates(width=width, heads=heads, blocks=blocks, context=context, dropout=dropout)
-    return nn.Sequential(OrderedDict((gate.name, gate.module) for gate in described))
+    return nn.Sequential(OrderedDict(_parts(width, heads, blocks, context, dropout)))
 
 
 def batches(
@@ -204,6 +195,20 @@ def _shakespeare_is_there() -> bool:
         logger.warning("learning Python programs instead of Shakespeare: %s", error)
         return False
     return True
+
+
+def _parts(width: int, heads: int, blocks: int, context: int, dropout: float) -> dict[str, nn.Module]:
+    if heads < 1 or width % heads:
+        raise ValueError(f"width must be a multiple of heads, and {width} is none of {heads}")
+    if blocks < 1:
+        raise ValueError(f"there must be at least 1 block, not {blocks}")
+    parts: dict[str, nn.Module] = {}
+    for number in range(1, blocks + 1):
+        parts[f"attention{number}"] = Attention(width, heads, blocks, dropout)
+        parts[f"perceptron{number}"] = Perceptron(width, blocks, dropout)
+    parts["attention1"] = nn.Sequential(Embedding(width, context, dropout), parts["attention1"])
+    parts[f"perceptron{blocks}"] = nn.Sequential(parts[f"perceptron{blocks}"], Reading(width))
+    return parts
 
 
 def _linear(width_in: int, width_out: int, std: float = 0.02) -> nn.Linear:
