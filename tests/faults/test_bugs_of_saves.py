@@ -14,7 +14,8 @@ from torch.optim import SGD
 from torchmetrics.classification import MulticlassAccuracy
 
 import akkordeon as ak
-from akkordeon.checkpoint import MANIFEST, Saved, read, write
+from akkordeon.checkpoint import Saved, read, write
+from akkordeon.checkpoint.layout import MANIFEST
 from akkordeon.codec import decode, encode
 from akkordeon.metrics import Metrics
 from akkordeon.signals import GateState
