@@ -169,7 +169,7 @@ def test_a_loader_that_cannot_tell_its_place_begins_its_epoch_again_and_says_so(
         reports = list(network.watch())
         assert network.status().gates[0].version == version + 8
     assert [(report.epoch, report.samples, report.complete) for report in reports] == [(2, 20, True), (3, 20, True)]
-    told = f"'train' begins epoch 2 again, of which it had trained {position.index} batches: its loader cannot tell"
+    told = f"its loader cannot tell where it stood, so epoch 2 begins again, of which it had trained {position.index}"
     assert told in caplog.text
 
 
@@ -203,7 +203,8 @@ def test_data_that_became_shorter_is_an_error_that_says_so(tmp_path: Path) -> No
         version = network.status().gates[0].version
         network.attach(ak.TrainingSentinel("train", shown(8), cross_entropy))
         with pytest.raises(
-            SentinelFailed, match=r"ended after batch 8 of epoch 1, and had more.*give it the same data"
+            SentinelFailed,
+            match=r"the loader yields 8 batches in an epoch, and yielded 20 when it was saved",
         ):
             list(network.watch())
         assert network.status().gates[0].version == version

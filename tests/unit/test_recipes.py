@@ -125,8 +125,8 @@ def test_a_network_of_a_recipe_trains_and_is_tested(name: str, data: Path, engin
             network.attach(sentinel)
             reports += list(network.watch())
     assert [(report.sentinel, report.samples, list(report.metrics)) for report in reports] == [
-        ("train", 12, ["accuracy"]),
-        ("test", 4, ["accuracy"]),
+        ("train", 12, list(recipe.metrics)),
+        ("test", 4, list(recipe.metrics)),
     ]
 
 
