@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 SOURCES := src tests benchmarks scripts examples
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	$$($(PYTHON) scripts/cpu_index.py) --editable
+DOCS = $(BIN)/sphinx-build -W --keep-going -q docs build/docs
 
-.PHONY: train test check bench clean
+.PHONY: train test check docs bench clean
 
 train: $(VENV)/.installed  ## Fetch MNIST, train it as actors, show the result
 	$(BIN)/akkordeon run mnist
@@ -16,6 +17,7 @@ test: $(VENV)/.installed-dev  ## All that CI runs
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(DOCS)
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 check: $(VENV)/.installed-dev  ## The quick one while you work
@@ -24,6 +26,9 @@ check: $(VENV)/.installed-dev  ## The quick one while you work
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -n 2 tests/unit tests/engines
+
+docs: $(VENV)/.installed-dev  ## Build the documentation: build/docs/index.html
+	$(DOCS)
 
 bench: $(VENV)/.installed  ## Measure the figures again
 	$(BIN)/python benchmarks/core/main.py

@@ -12,7 +12,8 @@ import akkordeon as ak
 torch.manual_seed(0)
 pixels, digits = load_digits(return_X_y=True)
 x, target = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 8, 8) / 16, torch.tensor(digits)
-loader = DataLoader(TensorDataset(x[300:], target[300:]), batch_size=32, shuffle=True)
+data = TensorDataset(x[300:], target[300:])
+loader = DataLoader(data, batch_size=32, shuffle=True, generator=torch.Generator().manual_seed(0))
 
 
 class Net(nn.Module):
@@ -35,8 +36,8 @@ class Net(nn.Module):
 
 
 model = Net()
-with ak.launch(ak.split(model, at=["conv3", "linear1"], optimizer=lambda p: SGD(p, lr=0.05, momentum=0.9))) as network:
-    network.attach(ak.TrainingSentinel("train", lambda: loader, cross_entropy, in_flight=4, epochs=8))
+with ak.launch(ak.split(model, at=["conv3", "linear1"], optimizer=lambda p: SGD(p, lr=0.1, momentum=0.5))) as network:
+    network.attach(ak.TrainingSentinel("train", lambda: loader, cross_entropy, in_flight=2, epochs=12))
     for report in network.watch(): print(report)
     model = network.model()
 

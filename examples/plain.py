@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 torch.manual_seed(0)
 pixels, digits = load_digits(return_X_y=True)
 x, target = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 8, 8) / 16, torch.tensor(digits)
-loader = DataLoader(TensorDataset(x[300:], target[300:]), batch_size=32, shuffle=True)
+data = TensorDataset(x[300:], target[300:])
+loader = DataLoader(data, batch_size=32, shuffle=True, generator=torch.Generator().manual_seed(0))
 
 
 class Net(nn.Module):
@@ -33,8 +34,8 @@ class Net(nn.Module):
 
 
 model = Net()
-optimizer = SGD(model.parameters(), lr=0.05, momentum=0.9)
-for epoch in range(8):
+optimizer = SGD(model.parameters(), lr=0.1, momentum=0.5)
+for epoch in range(12):
     for batch, labels in loader:
         optimizer.zero_grad()
         loss = cross_entropy(model(batch), labels)

@@ -25,7 +25,7 @@ class Samples(Protocol):
 class Loader:
     """Batches of samples; can be iterated again and again, each time in another order if `shuffle` is set.
 
-    Where it is can be saved and loaded:
+    Where it is can be saved and loaded::
 
         state = loader.state_dict()           # between two batches, any time
         other = Loader(samples, 64, ...)      # made as the first one was, as in a new process

@@ -19,7 +19,7 @@ __all__ = ["DelayCompensation"]
 class DelayCompensation(Compensation):
     """Delay compensation, adaptive (DC-ASGD-a) or constant (DC-ASGD-c).
 
-    With g the gradient at the weights u of the batch's own forward, and w the live weights, the optimizer gets
+    With g the gradient at the weights u of the batch's own forward, and w the live weights, the optimizer gets::
 
         g + λ ⊙ g ⊙ g ⊙ (w - u)                              (equation 5, with the Hessian's diagonal as λ g ⊙ g)
         adaptive:  s ← ρ s + (1-ρ) g ⊙ g,   λ = λ0 / sqrt(s + ε)          (equation 7; ε inside the root)
@@ -27,7 +27,7 @@ class DelayCompensation(Compensation):
 
     At staleness 0 the gradient is returned as it is. Works with any base optimizer; published for plain SGD.
 
-    Alone, in a plain PyTorch loop:
+    Alone, in a plain PyTorch loop::
 
         compensator = DelayCompensation().start(parameters)
         then = [p.detach().clone() for p in parameters]            # at the forward
