@@ -4,7 +4,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.optim import SGD
+from torch.optim import AdamW
 from torch.utils.data import DataLoader, TensorDataset
 
 import akkordeon as ak
@@ -36,8 +36,8 @@ class Net(nn.Module):
 
 
 model = Net()
-with ak.launch(ak.split(model, at=["conv3", "linear1"], optimizer=lambda p: SGD(p, lr=0.1, momentum=0.5))) as network:
-    network.attach(ak.TrainingSentinel("train", lambda: loader, cross_entropy, in_flight=2, epochs=12))
+with ak.launch(ak.split(model, at=["conv3", "linear1"], optimizer=lambda p: AdamW(p, lr=0.003))) as network:
+    network.attach(ak.TrainingSentinel("train", lambda: loader, cross_entropy, in_flight=4, epochs=15))
     for report in network.watch(): print(report)
     model = network.model()
 

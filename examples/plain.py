@@ -4,7 +4,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.optim import SGD
+from torch.optim import AdamW
 from torch.utils.data import DataLoader, TensorDataset
 
 torch.manual_seed(0)
@@ -34,8 +34,8 @@ class Net(nn.Module):
 
 
 model = Net()
-optimizer = SGD(model.parameters(), lr=0.1, momentum=0.5)
-for epoch in range(12):
+optimizer = AdamW(model.parameters(), lr=0.003)
+for epoch in range(15):
     for batch, labels in loader:
         optimizer.zero_grad()
         loss = cross_entropy(model(batch), labels)

@@ -56,7 +56,7 @@ def test_one_batch_in_flight_is_the_plain_loop_bit_for_bit(one_thread: None) -> 
 
 def after_one_epoch(script: str) -> list[Tensor]:
     """Return the weights after one epoch of a script, with one batch in flight."""
-    for often, once in (("range(12)", "range(1)"), ("epochs=12", "epochs=1"), ("in_flight=2", "in_flight=1")):
+    for often, once in (("range(15)", "range(1)"), ("epochs=15", "epochs=1"), ("in_flight=4", "in_flight=1")):
         script = script.replace(often, once)
     namespace: dict[str, Any] = {"__name__": "script"}
     exec(script, namespace)  # noqa: S102 - it is ours
