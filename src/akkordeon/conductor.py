@@ -12,7 +12,7 @@ from functools import partial
 
 from akkordeon.actor import Actor, Context, Ended, Ref
 from akkordeon.control import Attach, Detach, Detached, Open, Pause, Paused, Resume, Roster, Subscribe, Unsubscribe, Who
-from akkordeon.errors import ActorFailed, AkkordeonError, WiringError
+from akkordeon.errors import ActorFailed, ActorNotFound, AkkordeonError, WiringError
 from akkordeon.evaluation_actor import EvaluationActor
 from akkordeon.events import Departure, Event, Failure, Notice, Report
 from akkordeon.gate import Gate
@@ -65,6 +65,7 @@ class Conductor(Actor):
         self._awaited: set[str] = set()
         self._refs: list[Ref] = []
         self._attached: dict[str, _Attached] = {}
+        self._names: set[str] = set()  # of all that were ever attached
         self._incarnations = 0
         self._cause: Exception | None = None
         self._events: deque[Notice] = deque(maxlen=MEMORY)
@@ -130,6 +131,7 @@ class Conductor(Actor):
                 f"a sentinel named {sentinel.name!r} is attached; choose another name. Attached: {names}"
             )
         self._incarnations += 1
+        self._names.add(sentinel.name)
         chain = Chain(self._refs[0], self._refs[-1], tuple(gate.name for gate in self._gates))
         trains = isinstance(sentinel, TrainingSentinel)
         kind = TrainingActor if trains else EvaluationActor
@@ -152,10 +154,16 @@ class Conductor(Actor):
     def _detach(self, message: Detach) -> None:
         attached = self._attached.get(message.sentinel)
         if attached is None:
-            message.reply_to.tell(Detached(message.sentinel))
+            message.reply_to.tell(Detached(message.sentinel, self._unknown(message.sentinel)))
         else:
             attached.detachers.append(message.reply_to)
             attached.ref.tell(Drain())
+
+    def _unknown(self, name: str) -> ActorNotFound | None:
+        if name in self._names:
+            return None
+        there = ", ".join(self._attached) or "none"
+        return ActorNotFound(f"there never was a sentinel {name!r} in this network; attached are: {there}")
 
     def _left(self, message: Left, context: Context) -> None:
         attached = self._attached.get(message.sentinel)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from akkordeon.actor import Ref
-from akkordeon.errors import AkkordeonError
+from akkordeon.errors import ActorNotFound, AkkordeonError
 from akkordeon.sentinel import Sentinel
 from akkordeon.signals import Position
 
@@ -45,9 +45,15 @@ class Detach:
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """From the conductor, to who asked for it: a sentinel has left, or was not there."""
+    """From the conductor, to who asked for it: a sentinel has left, or was not there.
+
+    Args:
+        sentinel: its name.
+        error: there never was one of that name.
+    """
 
     sentinel: str
+    error: ActorNotFound | None = None
 
 
 @dataclass(frozen=True, slots=True)

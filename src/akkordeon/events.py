@@ -22,7 +22,7 @@ class Report:
         epoch: number, from 1.
         samples: how many went into the figures.
         loss: mean over samples; NaN where there is no loss.
-        metrics: means over samples, by name.
+        metrics: by name: means over samples, or what gauges compute of the whole epoch.
         seconds: from the epoch's first batch sent to its last one done.
         staleness: mean over the epoch's updates, by gate, in the order of the chain.
         skipped: batches, or updates at a gate, that did not count, by reason.

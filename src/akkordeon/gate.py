@@ -197,6 +197,12 @@ def check_chain(gates: Sequence[Gate]) -> None:
     Raises:
         WiringError: none, two of one name, or a parameter that two gates share.
     """
+    if isinstance(gates, nn.Module):
+        raise WiringError(
+            f"a network is made of gates, and this is a {type(gates).__name__}; cut it into gates with akkordeon.split"
+        )
+    if isinstance(gates, Gate):
+        raise WiringError(f"a network is made of a list of gates; put gate {gates.name!r} into one: [gate]")
     if not gates:
         raise WiringError("a network needs at least one gate, and the list is empty")
     for gate in gates:
@@ -257,7 +263,8 @@ def _check_sharing(gates: Iterable[Gate]) -> None:
             if other != gate.name:
                 raise WiringError(
                     f"gates {other!r} and {gate.name!r} share a parameter ({its_name!r} and {name!r}). "
-                    "A parameter has one owner: put both modules into one gate, or give each its own copy"
+                    "A parameter has one owner: put both modules into one gate, or give each its own copy, as "
+                    "akkordeon.untie does for a whole model"
                 )
 
 

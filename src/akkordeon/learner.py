@@ -22,7 +22,10 @@ from akkordeon.signals import GateState
 from akkordeon.staleness import Arrival
 from akkordeon.versions import Weights
 
-__all__ = ["Learner", "kinds", "mismatches"]
+__all__ = ["Learner", "kinds", "mismatches", "schedule_changes"]
+
+PROGRESS = ("last_epoch", "T_cur", "T_i")
+"""What a scheduler's state says of how far it has come, rather than of where it goes."""
 
 
 class Learner:
@@ -122,6 +125,19 @@ def kinds(gate: Gate) -> dict[str, str]:
         if scheduler is not None:
             found["scheduler"] = type(scheduler).__name__
     return found
+
+
+def schedule_changes(gate: Gate, state: GateState) -> Iterator[str]:
+    """Yield how the schedule that goes on differs from the one that the gate describes now."""
+    optimizer = gate.make_optimizer(list(gate.module.parameters()))
+    scheduler = None if optimizer is None else gate.make_scheduler(optimizer)
+    if scheduler is None or "scheduler" not in state.rest:
+        return
+    now, before = scheduler.state_dict(), state.rest["scheduler"]
+    for name, value in now.items():
+        plain = isinstance(value, int | float | str) and not name.startswith("_")
+        if plain and name not in PROGRESS and before.get(name, value) != value:
+            yield f"{type(scheduler).__name__} of gate {gate.name!r} goes on with {name}={before[name]}, not {value}"
 
 
 def mismatches(gate: Gate, state: GateState) -> Iterator[str]:

@@ -45,7 +45,7 @@ def launch(
         gates: descriptions; each gate trains a copy of its module.
         engine: where the actors run; the network closes it. Default: `Threads()`, in this process.
         weights: begin with these: a safetensors file, a folder that `Network.save` wrote, or a state dict, by the names
-            in the whole network (`Gate.prefix`).
+            in the whole network (`Gate.prefix`); they may come from a network that was cut otherwise.
         resume: go on where a network was saved in this folder, with its optimizers, schedulers and random numbers. A
             training sentinel that joins under a name that was saved goes on at its place in the data.
 
@@ -111,13 +111,15 @@ class Network:
         Of a sentinel that has ended or left there is nothing to do.
 
         Raises:
+            ActorNotFound: no sentinel of that name was ever attached; lists those that are.
             NoAnswer: it did not get through in `timeout` seconds.
         """
         inbox = self._inbox()
         try:
             self._conductor.tell(Detach(name, inbox.ref))
-            while not isinstance(inbox.take(timeout=timeout), Detached):
-                pass
+            detached: Detached = inbox.take(timeout=timeout)
+            if detached.error is not None:
+                raise detached.error
         except NoAnswer:
             raise NoAnswer(f"sentinel {name!r} still has batches in flight after {timeout:g} s") from None
         finally:
@@ -209,8 +211,17 @@ class Network:
             SaveFailed: it could not be written; what was there before is as it was.
             ActorFailed: a gate has failed.
         """
-        states = self._states()
-        write_weights({state.prefix + name: w for state in states for name, w in state.weights.items()}, Path(file))
+        write_weights(self.state_dict(), Path(file))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return copies of the weights and buffers, by their names in the whole network.
+
+        Those of a model that `split` has cut are the model's own: `model.load_state_dict(network.state_dict())`.
+
+        Raises:
+            ActorFailed: a gate has failed.
+        """
+        return {state.prefix + name: each for state in self._states() for name, each in state.weights.items()}
 
     def _states(self, *, whole: bool = False) -> tuple[GateState, ...]:
         roster: Roster = self._ask(self._conductor, Who())

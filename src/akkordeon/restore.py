@@ -1,5 +1,6 @@
 """Gates that begin where something was saved, and modules with saved weights."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,9 +10,11 @@ from torch import Tensor, nn
 from akkordeon.checkpoint import Saved, read, read_weights
 from akkordeon.errors import CheckpointMismatch, WiringError
 from akkordeon.gate import Gate, check_chain
-from akkordeon.learner import mismatches
+from akkordeon.learner import mismatches, schedule_changes
 from akkordeon.names import differences, fitted, listed
 from akkordeon.signals import GateState, Position
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Beginning", "beginning", "chained", "load"]
 
@@ -95,3 +98,6 @@ def _check(gates: Sequence[Gate], saved: Saved, origin: Path | str) -> None:
     found += [each for gate, state in zip(gates, saved.gates, strict=True) for each in mismatches(gate, state)]
     if found:
         raise CheckpointMismatch(f"{origin} cannot be resumed with these gates: {listed(found)}")
+    changes = [each for gate, state in zip(gates, saved.gates, strict=True) for each in schedule_changes(gate, state)]
+    if changes:
+        logger.warning("%s; begin anew with its weights alone for new schedules (weights=)", listed(changes))

@@ -75,8 +75,9 @@ class Sentinel(ABC):
 class TrainingSentinel(Sentinel):
     """Trains the network: sends batches through the gates, and gradients back.
 
-    With `in_flight=1` and no other sentinel, training is exactly that of a plain PyTorch loop; with more, batches
-    overlap and gradients are late. It goes on until it is detached, unless an end is given.
+    With `in_flight=1` and no other sentinel, training is exactly that of a plain PyTorch loop at one intra-op thread on
+    the same batches; with more, batches overlap and gradients are late. It goes on until it is detached, unless an end
+    is given.
 
     Args: as `Sentinel`; the loss is needed.
     """

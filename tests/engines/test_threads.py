@@ -128,6 +128,19 @@ def test_actors_compute_on_one_intra_op_thread_and_close_puts_the_setting_back()
     torch.set_num_threads(before)
 
 
+def test_of_several_engines_the_last_one_to_close_gives_torch_its_threads_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        first, second = Threads(1), Threads(1)
+        first.close()
+        assert torch.get_num_threads() == 1
+        second.close()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_an_actor_that_blocks_holds_no_worker() -> None:
     engine = Threads(1)
     release = threading.Event()

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
+from torch.optim.lr_scheduler import LinearLR
 
 import akkordeon as ak
 from akkordeon import AkkordeonError, CheckpointMismatch, Gate, WiringError, launch
@@ -274,3 +275,44 @@ def test_a_network_that_could_not_begin_leaves_no_engine_behind(trained: Path) -
         launch(two(), engine=engine, resume=trained)
     assert engine.time == 0.0
     engine.close()
+
+
+def test_the_state_dict_of_a_network_loads_into_the_model_that_was_split() -> None:
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3))
+    with ak.launch(ak.split(model, at=["2"], optimizer=partial(SGD, lr=0.1)), engine=stepped()) as network:
+        network.attach(training(epochs=1))
+        list(network.watch())
+        before, after = model.state_dict(), network.state_dict()
+        assert not torch.equal(before["0.weight"], after["0.weight"])
+        model.load_state_dict(after)
+        assert int(model[1].num_batches_tracked) == 4  # type: ignore[arg-type]
+
+
+def test_a_schedule_that_goes_on_otherwise_than_described_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def described(updates: int) -> list[ak.Gate]:
+        falling = partial(LinearLR, start_factor=1.0, end_factor=0.01, total_iters=updates)
+        return [ak.Gate("gate", nn.Linear(4, 3), partial(SGD, lr=0.1), scheduler=falling)]
+
+    with ak.launch(described(8), engine=stepped()) as network:
+        network.attach(training(epochs=1))
+        list(network.watch())
+        network.save(tmp_path)
+    with ak.launch(described(8), engine=stepped(), resume=tmp_path):
+        assert not caplog.records
+    with ak.launch(described(16), engine=stepped(), resume=tmp_path):
+        assert "LinearLR of gate 'gate' goes on with total_iters=8, not 16" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (nn.Sequential(nn.Linear(4, 3)), r"this is a Sequential; cut it into gates with akkordeon\.split"),
+        (ak.Gate("alone", nn.Linear(4, 3), partial(SGD, lr=0.1)), r"put gate 'alone' into one: \[gate\]"),
+    ],
+    ids=["model", "gate"],
+)
+def test_what_is_no_list_of_gates_is_refused_with_the_remedy(given: Any, message: str) -> None:
+    with pytest.raises(ak.WiringError, match=message):
+        ak.launch(given)

@@ -56,7 +56,7 @@ def run(options: RunOptions) -> None:
     Examples:
       akkordeon run mnist --in-flight 5 --epochs 3
       akkordeon run mnist --until accuracy=0.97 --save runs/mnist
-      akkordeon run mnist --resume runs/mnist --save runs/mnist --epochs 20
+      akkordeon run mnist --resume runs/mnist --save runs/mnist
       akkordeon run mine.py -o width=128 --lr 0.1 --seconds 60 --json
 
     A recipe is mnist, fashion-mnist, digits, char-gpt, or a Python file with

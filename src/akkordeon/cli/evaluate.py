@@ -1,5 +1,8 @@
 """`akkordeon test`: one pass of a saved network over the data of the test split."""
 
+from contextlib import suppress
+from functools import partial
+
 import torch
 
 from akkordeon.cli.console import Output
@@ -7,10 +10,16 @@ from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import TestOptions
 from akkordeon.cli.recipe import load
 from akkordeon.engines import Threads
-from akkordeon.network import launch
+from akkordeon.errors import ActorNotFound
+from akkordeon.network import Network, launch
 from akkordeon.sentinel import TestSentinel
 
 __all__ = ["evaluate"]
+
+
+def _detach(network: Network) -> None:
+    with suppress(ActorNotFound):  # it may not have been attached yet
+        network.detach("test")
 
 
 def evaluate(options: TestOptions, output: Output, interrupts: Interrupts) -> int:
@@ -29,7 +38,7 @@ def evaluate(options: TestOptions, output: Output, interrupts: Interrupts) -> in
     engine = None if options.workers is None else Threads(options.workers)
     with (
         launch(recipe.gates(), engine=engine, weights=options.weights or options.resume) as network,
-        interrupts.gently(lambda: network.detach("test")),
+        interrupts.gently(partial(_detach, network)),
         output.watching(network.status),
     ):
         network.attach(test)

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from akkordeon.cli.console import Output
 from akkordeon.cli.interrupt import Interrupts
@@ -12,7 +12,7 @@ from akkordeon.cli.options import RunOptions
 from akkordeon.cli.plan import Plan, plan
 from akkordeon.cli.recipe import load
 from akkordeon.engines import Threads
-from akkordeon.errors import AkkordeonError
+from akkordeon.errors import ActorNotFound, AkkordeonError
 from akkordeon.events import Report
 from akkordeon.network import Network, launch
 from akkordeon.sentinel import Sentinel
@@ -124,7 +124,8 @@ class Run:
 
     def _detach(self, sentinels: Iterable[Sentinel]) -> None:
         for sentinel in sentinels:
-            self._network.detach(sentinel.name)
+            with suppress(ActorNotFound):  # it may not have been attached yet
+                self._network.detach(sentinel.name)
 
     def _reaches(self, report: Report) -> bool:
         goal = self._options.until

@@ -111,7 +111,7 @@ def _hint(name: str, model: nn.Module) -> str:
         path.pop()
     prefix = ".".join([*path, ""])
     there = [prefix + own for own, _ in model.get_submodule(".".join(path)).named_children()]
-    meant = f"; did you mean {close[0]!r}?" if close else "; "
+    meant = f"; did you mean {close[0]!r}?" if close else "."
     return f"{meant} There {'is' if len(there) == 1 else 'are'}: {_some(there)}"
 
 
