@@ -33,7 +33,4 @@ with ak.launch(gates) as network:
     network.attach(ak.TrainingSentinel("train", batches, loss, in_flight=4, epochs=3))
     for report in network.watch():
         print(report)
-    pieces = network.model()
-
-# The pieces have the model's own names, so the model takes them back.
-model.load_state_dict({name: tensor for piece in pieces for name, tensor in piece.state_dict().items()})
+    model.load_state_dict(network.state_dict())  # the gates' weights have the model's own names

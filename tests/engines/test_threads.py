@@ -128,7 +128,7 @@ def test_actors_compute_on_one_intra_op_thread_and_close_puts_the_setting_back()
     torch.set_num_threads(before)
 
 
-def test_of_several_engines_the_last_one_to_close_gives_torch_its_threads_back() -> None:
+def test_engines_that_close_in_any_order_give_torch_its_threads_back() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:

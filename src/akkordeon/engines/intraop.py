@@ -1,6 +1,7 @@
 """torch's own thread pool, kept out of the way: actors are the parallelism, so each computes on one thread."""
 
 import threading
+from typing import ClassVar
 
 import torch
 
@@ -8,25 +9,29 @@ __all__ = ["OneThread", "use_one_thread"]
 
 
 class OneThread:
-    """Sets torch to one intra-op thread, for this thread and those it has not met yet, until the last one is closed."""
+    """Sets torch to one intra-op thread, for this thread and those it has not met yet, until closed.
+
+    Several may be open, and close in any order: one that closes leaves what it found to the next younger one.
+    """
 
     _lock = threading.Lock()
-    _open = 0
-    _before = 1
+    _open: ClassVar[list["OneThread"]] = []
 
     def __init__(self) -> None:
-        with OneThread._lock:
-            if OneThread._open == 0:
-                OneThread._before = torch.get_num_threads()
-            OneThread._open += 1
+        with self._lock:
+            self._before = torch.get_num_threads()
+            self._open.append(self)
         use_one_thread()
 
     def close(self) -> None:
-        """Put the setting of this thread, and the default, back, once no other needs them."""
-        with OneThread._lock:
-            OneThread._open -= 1
-            if OneThread._open == 0:
-                torch.set_num_threads(OneThread._before)
+        """Put the setting of this thread, and the default, back."""
+        with self._lock:
+            place = self._open.index(self)
+            del self._open[place]
+            if place < len(self._open):
+                self._open[place]._before = self._before
+            else:
+                torch.set_num_threads(self._before)
 
 
 def use_one_thread() -> None:
