@@ -6,7 +6,25 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.nn.utils import parametrize
 
-__all__ = ["DropConnect"]
+__all__ = ["DropConnect", "Standardize"]
+
+
+class Standardize(nn.Module):
+    """Shifts and scales numbers, such as pixels, to mean 0 and deviation 1; has nothing to train.
+
+    Args:
+        mean: of the numbers, over the training set.
+        deviation: theirs, likewise.
+    """
+
+    def __init__(self, mean: float, deviation: float) -> None:
+        super().__init__()
+        self._mean = mean
+        self._deviation = deviation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take and return any shape."""
+        return (x - self._mean) / self._deviation
 
 
 class DropConnect(nn.Module):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LinearLR
@@ -17,6 +17,7 @@ from akkordeon.datasets import Loader
 from akkordeon.datasets import fashion_mnist as fetch
 from akkordeon.gate import Gate
 from akkordeon.metrics import accuracy
+from akkordeon.modules import Standardize
 
 __all__ = ["EPOCHS", "batches", "gates", "loss", "metrics"]
 
@@ -27,14 +28,6 @@ MEAN, DEVIATION = 0.2860, 0.3530
 
 loss = cross_entropy
 metrics = {"accuracy": accuracy}
-
-
-class Standardize(nn.Module):
-    """Shift and scale pixels to mean 0 and deviation 1 over the training set, and add a channel."""
-
-    def forward(self, x_BHW: Tensor) -> Tensor:  # noqa: N803 - says the shape
-        """Return (B, 1, H, W)."""
-        return ((x_BHW - MEAN) / DEVIATION).unsqueeze(1)
 
 
 def gates(
@@ -54,7 +47,9 @@ def gates(
     optimizer = partial(Adam, lr=lr)
     scheduler = partial(LinearLR, start_factor=1.0, end_factor=0.01, total_iters=updates)
     modules = {
-        "stem": nn.Sequential(Standardize(), _convolution(1, channels)),
+        "stem": nn.Sequential(
+            nn.Sequential(Standardize(MEAN, DEVIATION), nn.Unflatten(1, (1, -1))), _convolution(1, channels)
+        ),
         "body": _convolution(channels, 2 * channels),
         "neck": _convolution(2 * channels, 4 * channels),
         "head": _classifier(4 * channels * 3 * 3, dropout),

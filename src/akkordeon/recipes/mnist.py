@@ -6,7 +6,7 @@ Shapes: B = batch, H = W = 28 pixels, C = 10 classes.
 from functools import partial
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LinearLR
@@ -15,6 +15,7 @@ from akkordeon.datasets import Loader
 from akkordeon.datasets import mnist as fetch
 from akkordeon.gate import Gate
 from akkordeon.metrics import accuracy
+from akkordeon.modules import Standardize
 from akkordeon.staleness import DelayCompensation
 
 __all__ = ["EPOCHS", "batches", "gates", "loss", "metrics"]
@@ -28,14 +29,6 @@ loss = cross_entropy
 metrics = {"accuracy": accuracy}
 
 
-class Standardize(nn.Module):
-    """Shift and scale pixels to mean 0 and deviation 1 over the training set; has nothing to train."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Take and return any shape."""
-        return (x - MEAN) / DEVIATION
-
-
 def gates(lr: float = 0.05, updates: int = EPOCHS * 938) -> list[Gate]:
     """x_BHW -> logits_BC: three gates, each with its own SGD and adaptive delay compensation.
 
@@ -45,7 +38,7 @@ def gates(lr: float = 0.05, updates: int = EPOCHS * 938) -> list[Gate]:
     """
     optimizer = partial(SGD, lr=lr)
     scheduler = partial(LinearLR, start_factor=1.0, end_factor=0.01, total_iters=updates)
-    stem = nn.Sequential(Standardize(), nn.Flatten(), nn.Linear(784, 50), nn.ReLU())
+    stem = nn.Sequential(Standardize(MEAN, DEVIATION), nn.Flatten(), nn.Linear(784, 50), nn.ReLU())
     body = nn.Sequential(nn.Linear(50, 20), nn.ReLU())
     head = nn.Linear(20, 10)
     return [
