@@ -128,6 +128,13 @@ def test_an_older_version_is_used_where_the_newest_is_damaged_and_that_is_said(s
     assert "is used instead" in result.stderr
 
 
+@pytest.mark.parametrize("option", ["--save", "--export"])
+def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_learned(option: str, saved: Path) -> None:
+    line = refused(["run", saved / "mine.py", "--epochs", 1, option, "/proc/saved"], saved, 1)
+    assert line.startswith(f"error: {option} /proc/saved: nothing can be written to /proc: ")
+    assert line.endswith("name another")
+
+
 def refused(arguments: list[object] | list[str], folder: Path, code: int) -> str:
     def listing() -> set[Path]:
         return {path for path in folder.rglob("*") if "__pycache__" not in path.parts}

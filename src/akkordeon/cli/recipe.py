@@ -181,7 +181,8 @@ def _import(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise RecipeError(f"{path.name} cannot be imported: {_told(error)}") from error
+        remedy = "; install it into this environment" if isinstance(error, ModuleNotFoundError) else ""
+        raise RecipeError(f"{path.name} cannot be imported: {_told(error)}{remedy}") from error
     return module
 
 

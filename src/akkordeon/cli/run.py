@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
@@ -12,7 +13,7 @@ from akkordeon.cli.options import RunOptions
 from akkordeon.cli.plan import Plan, plan
 from akkordeon.cli.recipe import load
 from akkordeon.engines import Threads
-from akkordeon.errors import ActorNotFound, AkkordeonError
+from akkordeon.errors import ActorNotFound, AkkordeonError, SaveFailed
 from akkordeon.events import Report
 from akkordeon.network import Network, launch
 from akkordeon.sentinel import Sentinel
@@ -37,6 +38,7 @@ def run(options: RunOptions, output: Output, interrupts: Interrupts) -> int:
     engine = None if options.workers is None else Threads(options.workers)
     with launch(planned.gates, engine=engine, weights=options.weights, resume=options.resume) as network:
         course = Run(network, planned, options, output, interrupts)
+        course.prepare()
         with interrupts.gently(course.drain), output.watching(network.status):
             course.train()
             course.keep()
@@ -58,6 +60,25 @@ class Run:
         self._options = options
         self._output = output
         self._interrupts = interrupts
+
+    def prepare(self) -> None:
+        """Make sure, before anything is learned, that it can be kept where that was asked for.
+
+        Raises:
+            SaveFailed: nothing can be written there.
+        """
+        for option, path in (("--save", self._options.save), ("--export", self._options.export)):
+            if path is None:
+                continue
+            folder = next(each for each in (path, *path.absolute().parents) if each.is_dir())
+            try:
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+            except OSError as error:
+                reason = error.strerror or error
+                raise SaveFailed(
+                    f"{option} {path}: nothing can be written to {folder}: {reason}; name another"
+                ) from error
 
     def train(self) -> None:
         """Train until all training sentinels have ended, the goal is reached, or the user wants to stop."""
