@@ -10,6 +10,7 @@ Every engine keeps the following, and one suite of tests holds each to it:
 - `tell` is one way and never blocks. Messages of one sender to one receiver arrive in order; nothing is promised
   between senders. A message may be lost when a peer dies.
 - `ask` is for small control messages from outside actors. It may overtake what was told, and always has a time limit.
+- An `Urgent` message overtakes what was told before, but no other urgent one; it is taken while computations run.
 - An exception in `receive`, in `work` or in `then` ends the actor and reaches its watchers. That news may overtake
   what the actor told last. Those it spawned live on.
 - A message is an immutable plain value of an importable class, or a `Parcel` if it carries tensors.
@@ -22,7 +23,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
-__all__ = ["Actor", "Context", "Ended", "Engine", "Inbox", "Parcel", "Ref"]
+__all__ = ["Actor", "Context", "Ended", "Engine", "Inbox", "Parcel", "Ref", "Urgent"]
 
 T = TypeVar("T")
 
@@ -48,6 +49,15 @@ class Parcel(Protocol):
     @classmethod
     def unpack(cls, header: tuple[object, ...], tensors: list[Any]) -> Self:
         """Put together again what `pack` took apart."""
+
+
+class Urgent:
+    """Base of messages that must not wait behind others, nor for a computation to end: a sign of life, say.
+
+    Handling one asks for no computation.
+    """
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +151,9 @@ class Context(Protocol):
     def stop(self, ref: Ref) -> None:
         """As `Engine.stop`."""
 
+    def look(self) -> str:
+        """As `Engine.look`."""
+
 
 class Engine(Protocol):
     """Where actors run. Knows nothing of gates, sentinels or what messages mean."""
@@ -176,6 +189,9 @@ class Engine(Protocol):
 
     def inbox(self, name: str) -> Inbox:
         """Open a mailbox for code outside actors."""
+
+    def look(self) -> str:
+        """Say, for a person to read, what waits in each mailbox, and what the workers are doing, with their stacks."""
 
     def close(self) -> None:
         """End all actors and give back what the engine took. Calling it again does nothing."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from akkordeon.actor import Actor, Context, Ended, Engine, Inbox, Ref
+from akkordeon.actor import Actor, Context, Ended, Engine, Inbox, Ref, Urgent
 from akkordeon.errors import ActorFailed, ActorNotFound, NameTaken, NoAnswer
 
 SOON = 10.0
@@ -21,6 +21,11 @@ SOON = 10.0
 @dataclass(frozen=True)
 class Numbered:
     sender: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Pressing(Urgent):
     number: int
 
 
@@ -420,3 +425,46 @@ def test_a_closed_engine_spawns_nothing_and_closes_again_in_peace(make_engine: C
         engine.spawn("late", Fragile)
     with pytest.raises(ActorFailed):
         fragile.ask("hello", timeout=SOON)
+
+
+class Busy(Actor):
+    """Computes whatever it is told, and computes until an urgent message has come; tells in which order it saw them."""
+
+    def __init__(self, to: Ref) -> None:
+        self.to = to
+
+    def receive(self, message: object, context: Context) -> object:
+        self.to.tell(message)
+        if isinstance(message, Pressing):
+            return None
+        context.compute(_nothing, lambda _: self.to.tell(("computed", message)))
+        return None
+
+
+class Crowd(Actor):
+    """Tells somebody many things in one turn, urgent ones last."""
+
+    def __init__(self, to: Ref) -> None:
+        self.to = to
+
+    def receive(self, message: object, context: Context) -> object:
+        for number in range(5):
+            self.to.tell(number)
+        for number in range(3):
+            self.to.tell(Pressing(number))
+        return None
+
+
+def test_urgent_messages_overtake_others_and_not_each_other(engine: Engine) -> None:
+    inbox = engine.inbox("inbox")
+    busy = engine.spawn("busy", partial(Busy, inbox.ref))
+    engine.spawn("crowd", partial(Crowd, busy)).tell("go")
+    seen = [inbox.take(timeout=SOON) for _ in range(13)]
+    assert [each for each in seen if isinstance(each, Pressing)] == [Pressing(0), Pressing(1), Pressing(2)]
+    assert [each for each in seen if isinstance(each, int)] == [0, 1, 2, 3, 4]
+
+
+def test_a_look_names_actors_and_what_waits_for_them(engine: Engine) -> None:
+    engine.spawn("busy", partial(Busy, engine.inbox("inbox").ref))
+    assert "busy: " in engine.look()
+    assert "messages waiting" in engine.look()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from akkordeon.actor import Actor, Context, Ended, Ref
+from akkordeon.actor import Actor, Context, Ended, Ref, Urgent
 from akkordeon.engines import Threads
 from akkordeon.errors import NoAnswer, SharedTensorWritten
 from tests.engines.test_contract import SOON, Box, Forwarder
@@ -33,6 +33,31 @@ class Blocking(Actor):
 
     def receive(self, message: object, context: Context) -> object:
         return message() if callable(message) else "here"
+
+
+class Knock(Urgent):
+    pass
+
+
+class Stuck(Actor):
+    """Computes until it is set free."""
+
+    free = threading.Event()
+
+    def __init__(self, to: Ref) -> None:
+        self.to = to
+
+    def receive(self, message: object, context: Context) -> object:
+        if isinstance(message, Knock):
+            self.to.tell("knocked")
+        elif message == "compute":
+            context.compute(self.work, self.to.tell)
+        return None
+
+    def work(self) -> str:
+        self.to.tell("began")
+        assert self.free.wait(SOON)
+        return "done"
 
 
 class PingPong(Actor):
@@ -250,3 +275,19 @@ def test_nan_is_no_write_and_an_empty_tensor_no_problem() -> None:
     assert len([inbox.take(timeout=SOON) for _ in sent]) == 3
     engine.close()
     assert sent[0].isnan().all()
+
+
+def test_an_urgent_message_is_taken_while_a_computation_runs() -> None:
+    engine = Threads(2)
+    inbox = engine.inbox("inbox")
+    seat = engine.spawn("stuck", lambda: Stuck(inbox.ref))
+    seat.tell("compute")
+    seat.tell("wait for me")
+    assert inbox.take(timeout=10.0) == "began"
+    seat.tell(Knock())
+    assert inbox.take(timeout=10.0) == "knocked"
+    assert "stuck: 1 messages waiting, 1 computations" in engine.look()
+    assert "in work" in engine.look()  # the stack of the worker that computes
+    Stuck.free.set()
+    assert inbox.take(timeout=10.0) == "done"
+    engine.close()

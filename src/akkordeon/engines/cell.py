@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from akkordeon.actor import Actor, Context, Ref
+from akkordeon.actor import Actor, Context, Ref, Urgent
 from akkordeon.errors import ActorFailed
 
 __all__ = ["Ask", "Cell", "Job", "Turn"]
@@ -59,7 +59,7 @@ class Cell:
         self.computations = computations
         self.context: Context  # set by the engine, which alone can make one
         self.mailbox: deque[object] = deque()
-        self.asks: deque[Ask] = deque()
+        self.urgent: deque[Ask | Urgent] = deque()
         self.watchers: list[Ref] = []
         self.ended = False
         self.reason: BaseException | None = None
@@ -74,12 +74,13 @@ class Cell:
         """Whether there is a turn to take, if the actor is in none."""
         if self.mailbox and self._computing < self.computations:
             return True
-        return bool((self._jobs and self._jobs[0].done) or self.asks or self._make is not None)
+        return bool((self._jobs and self._jobs[0].done) or self.urgent or self._make is not None)
 
     def take(self) -> Turn:
-        """Begin the next turn: questions first, then results in the order of asking, then new messages."""
-        if self.asks and self._make is None:
-            return self._answer, (self.asks.popleft(),)
+        """Begin the next turn: what is urgent first, then results in the order of asking, then other messages."""
+        if self.urgent and self._actor is not None:
+            first = self.urgent.popleft()
+            return (self._answer, (first,)) if isinstance(first, Ask) else (self._actor.receive, (first, self.context))
         if self._jobs and self._jobs[0].done:
             job = self._jobs.popleft()
             self._computing -= job.computes
@@ -87,6 +88,13 @@ class Cell:
         if self._actor is None:
             return self._start, ()
         return self._actor.receive, (self.mailbox.popleft(), self.context)
+
+    def put(self, item: object) -> None:
+        """Put a message or a question where it waits for its turn."""
+        if isinstance(item, Ask | Urgent):
+            self.urgent.append(item)
+        else:
+            self.mailbox.append(item)
 
     def finish(self) -> Job | None:
         """End the turn; return the computation that it asked for, to be run by whoever has time."""
@@ -96,12 +104,17 @@ class Cell:
     def end(self, reason: BaseException | None) -> None:
         """Drop everything that waits; whoever asked gets an error."""
         self.ended, self.reason = True, reason
-        for ask in self.asks:
-            ask.answer.set_exception(self.failure())
-        self.asks.clear()
+        for ask in self.urgent:
+            if isinstance(ask, Ask):
+                ask.answer.set_exception(self.failure())
+        self.urgent.clear()
         self.mailbox.clear()
         self._jobs.clear()
         self._actor = self._make = None
+
+    def look(self) -> str:
+        """Say what waits here."""
+        return f"{self.name}: {len(self.mailbox) + len(self.urgent)} messages waiting, {self._computing} computations"
 
     def failure(self) -> ActorFailed:
         """Say that the actor has ended, and why."""

@@ -12,7 +12,10 @@ from akkordeon.actor import Actor, Ref
 from akkordeon.engines.cell import Cell, Job, Turn
 from akkordeon.engines.intraop import use_one_thread
 
-__all__ = ["Clock", "Lane", "Seat", "Worker"]
+__all__ = ["NOTHING", "Clock", "Lane", "Seat", "Worker"]
+
+NOTHING = "nothing"
+"""What an idle worker is busy with."""
 
 FAIRNESS = 16
 """Hand-overs in a row before a worker looks at what others left waiting."""
@@ -81,7 +84,7 @@ class Worker(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.lane = lane
         self.next: Seat | None = None
-        self.doing = "nothing"
+        self.doing = NOTHING
         self._engine = engine
         self._in_a_row = 0
 
@@ -94,7 +97,7 @@ class Worker(threading.Thread):
                 self._take_turns(seat)
             except BaseException as error:  # noqa: BLE001 - whatever it is, the watchers must learn of it
                 self._engine.end(seat, error)
-            self.doing = "nothing"
+            self.doing = NOTHING
 
     def _take_turns(self, seat: Seat) -> None:
         turn = self._engine.begin_turn(seat)

@@ -96,6 +96,10 @@ class Stepped:
         """See `akkordeon.actor.Engine.inbox`."""
         return _Inbox(self, name)
 
+    def look(self) -> str:
+        """See `akkordeon.actor.Engine.look`."""
+        return "\n".join(cell.look() for cell in self._cells.values())
+
     def close(self) -> None:
         """End all actors and put torch's thread setting back.
 
@@ -138,7 +142,7 @@ class Stepped:
         if cell.ended:
             ask.answer.set_exception(cell.failure())
         else:
-            cell.asks.append(ask)
+            cell.put(ask)
 
     def later(self, seconds: float, cell: Cell, message: object) -> None:
         """Send after a while."""
@@ -175,7 +179,7 @@ class Stepped:
         if cell.ended:
             self.dead_letters += 1
         else:
-            cell.mailbox.append(message)
+            cell.put(message)
 
     def _turn(self, cell: Cell) -> None:
         self._note("turn", cell, None)
@@ -257,6 +261,7 @@ class _Context:
         self.find = engine.find
         self.watch = engine.watch
         self.stop = engine.stop
+        self.look = engine.look
 
     def now(self) -> float:
         return self._engine.time

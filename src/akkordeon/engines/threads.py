@@ -8,8 +8,10 @@ Invariant: all state of cells and lanes is touched under the engine's one lock; 
 """
 
 import logging
+import sys
 import threading
 import time
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from typing import Any
 from akkordeon.actor import Actor, Ended, Inbox, Ref
 from akkordeon.engines.cell import Ask, Job, Turn
 from akkordeon.engines.intraop import OneThread
-from akkordeon.engines.pool import Clock, Lane, Seat, Worker
+from akkordeon.engines.pool import NOTHING, Clock, Lane, Seat, Worker
 from akkordeon.engines.witness import Witness
 from akkordeon.errors import ActorNotFound, NameTaken, NoAnswer
 from akkordeon.posix import available_cores
@@ -28,6 +30,9 @@ from akkordeon.posix import available_cores
 __all__ = ["Threads"]
 
 logger = logging.getLogger(__name__)
+
+STACK = 6
+"""Innermost frames of a worker's stack to show."""
 
 
 class Threads:
@@ -126,10 +131,7 @@ class Threads:
             self._witness.saw(item, _who(), seat.name)
         with self._lock:
             if not seat.ended:
-                if isinstance(item, Ask):
-                    seat.asks.append(item)
-                else:
-                    seat.mailbox.append(item)
+                seat.put(item)
                 if not seat.scheduled and seat.ready:
                     self._schedule(seat)
                 return
@@ -185,6 +187,17 @@ class Threads:
             logger.error("%s has failed, and nobody watched it", seat.name, exc_info=reason)
         for watcher in watchers:
             watcher.tell(Ended(seat.context.me, reason))
+
+    def look(self) -> str:
+        """See `akkordeon.actor.Engine.look`."""
+        with self._lock:
+            lines = [seat.look() for seat in self._seats.values()]
+        frames = sys._current_frames()
+        for worker in self._workers:
+            lines.append(f"{worker.name} is busy with {worker.doing}")
+            if worker.doing != NOTHING and (frame := frames.get(worker.ident or 0)) is not None:
+                lines += [line.rstrip() for line in traceback.format_stack(frame)[-STACK:]]
+        return "\n".join(lines)
 
     def busy(self) -> str:
         """Say what the workers of the pool are busy with."""
@@ -262,6 +275,7 @@ class _Context:
         self.find = engine.find
         self.watch = engine.watch
         self.stop = engine.stop
+        self.look = engine.look
         self.now = time.monotonic
         self._later = engine.later
 
