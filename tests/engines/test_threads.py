@@ -42,7 +42,7 @@ class Knock(Urgent):
 class Stuck(Actor):
     """Computes until it is set free."""
 
-    free = threading.Event()
+    began, free = threading.Event(), threading.Event()
 
     def __init__(self, to: Ref) -> None:
         self.to = to
@@ -55,7 +55,7 @@ class Stuck(Actor):
         return None
 
     def work(self) -> str:
-        self.to.tell("began")
+        self.began.set()
         assert self.free.wait(SOON)
         return "done"
 
@@ -283,11 +283,11 @@ def test_an_urgent_message_is_taken_while_a_computation_runs() -> None:
     seat = engine.spawn("stuck", lambda: Stuck(inbox.ref))
     seat.tell("compute")
     seat.tell("wait for me")
-    assert inbox.take(timeout=10.0) == "began"
+    assert Stuck.began.wait(SOON)
     seat.tell(Knock())
-    assert inbox.take(timeout=10.0) == "knocked"
+    assert inbox.take(timeout=SOON) == "knocked"
     assert "stuck: 1 messages waiting, 1 computations" in engine.look()
     assert "in work" in engine.look()  # the stack of the worker that computes
     Stuck.free.set()
-    assert inbox.take(timeout=10.0) == "done"
+    assert inbox.take(timeout=SOON) == "done"
     engine.close()
