@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         SaveFailed,
         SentinelFailed,
         SharedTensorWritten,
+        UpdateFailed,
         WiringError,
     )
     from akkordeon.events import Report, SentinelStatus, Status
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from akkordeon.sentinel import TestSentinel, TrainingSentinel, ValidationSentinel
     from akkordeon.signals import GateStatus
     from akkordeon.staleness import Arrival, Compensation, Compensator, DelayCompensation
+    from akkordeon.supervision import Supervision
 
 __all__ = [
     "ActorFailed",
@@ -66,9 +68,11 @@ __all__ = [
     "SentinelStatus",
     "SharedTensorWritten",
     "Status",
+    "Supervision",
     "TestSentinel",
     "TopK",
     "TrainingSentinel",
+    "UpdateFailed",
     "ValidationSentinel",
     "WiringError",
     "accuracy",
@@ -96,6 +100,7 @@ _HOMES = {
         "SaveFailed",
         "SentinelFailed",
         "SharedTensorWritten",
+        "UpdateFailed",
         "WiringError",
     ),
     "events": ("Report", "SentinelStatus", "Status"),
@@ -106,6 +111,7 @@ _HOMES = {
     "network": ("Network", "launch"),
     "restore": ("load",),
     "sentinel": ("TestSentinel", "TrainingSentinel", "ValidationSentinel"),
+    "supervision": ("Supervision",),
     "staleness": ("Arrival", "Compensation", "Compensator", "DelayCompensation"),
 }
 """Which module each public name comes from. They are imported when first used: torch takes seconds, and help none."""

@@ -1,52 +1,77 @@
-"""The one actor per network that starts gates, watches them, and knows who is attached.
+"""The one actor per network that starts gates, watches over them, and knows who is attached.
 
-It is not on the way of any batch. Everything that users get to see goes through it as a numbered stream of events, so
-a watcher that comes late misses nothing of the last `MEMORY` events.
+It is not on the way of any batch. What it wants of gates and sentinels it tells them every so often, whole, so nothing
+hangs on a single message. Everything that users get to see goes through it as a numbered stream of events (`Stream`).
+What it must not forget it writes into the vault before it acts on it; another conductor can go on from there.
 """
 
 import itertools
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from akkordeon.actor import Actor, Context, Ended, Ref
-from akkordeon.control import Attach, Detach, Detached, Open, Pause, Paused, Resume, Roster, Subscribe, Unsubscribe, Who
-from akkordeon.errors import ActorFailed, ActorNotFound, AkkordeonError, WiringError
+from akkordeon.control import Attach, Detach, Detached, Open, Pause, Resume, Roster, Subscribe, Unsubscribe, Who
+from akkordeon.errors import ActorFailed, ActorNotFound, WiringError
 from akkordeon.evaluation_actor import EvaluationActor
-from akkordeon.events import Departure, Event, Failure, Notice, Report
+from akkordeon.events import Departure, Failure, Report, Stall
 from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
-from akkordeon.sentinel import Sentinel, TrainingSentinel
-from akkordeon.signals import Abort, Chain, Drain, Forget, GateState, GoOn, Held, Hold, Left, Position, Start
+from akkordeon.pauses import Over, Pauses
+from akkordeon.sentinel import Sentinel
+from akkordeon.signals import Alive, Copy, GateState, Held, Left, NoCopy, Orders, Position
+from akkordeon.stream import Stream
+from akkordeon.supervision import Pulse, Supervision
+from akkordeon.supervisor import Attendance, Restart, Supervisor
 from akkordeon.training_actor import TrainingActor
+from akkordeon.vault import Member, Register, Vault
+from akkordeon.watchdog import Watchdog
 
-__all__ = ["Conductor"]
-
-MEMORY = 10_000
-"""Events kept for watchers that come late."""
-
-PAUSE = 60.0
-"""Seconds for copying the gates, after which training goes on should whoever held it not say so."""
+__all__ = ["Conductor", "Limits"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Over:
-    """To itself: a pause has lasted long enough."""
+class Limits:
+    """How many batches may be in flight at once.
 
-    number: int
+    Args:
+        max_staleness: of gradients in training: no more batches of it than this and one are let in, over all sentinels,
+            and gradients that come later still are skipped. None lets all in, and skips what comes later than four
+            times as many updates as there were ever batches in flight.
+        capacity: of all kinds, over all sentinels.
+    """
+
+    max_staleness: int | None = None
+    capacity: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    """To itself, every so often: tell everybody what is wanted of them, and see who is silent."""
 
 
 @dataclass(slots=True)
 class _Attached:
-    sentinel: Sentinel
-    incarnation: int
-    ref: Ref
-    detachers: list[Ref]
+    member: Member
+    pulse: Pulse
+    leaving: bool = False
+    detachers: list[Ref] = field(default_factory=list)
 
 
 class Conductor(Actor):
-    """Starts gates, lets sentinels join and leave, and tells watchers what happens."""
+    """Starts gates, lets sentinels join and leave, and tells watchers what happens.
+
+    Args:
+        network: its name.
+        gates: descriptions.
+        states: of the gates, to begin with; empty to begin anew.
+        positions: where training sentinels may take up again, by name.
+        settings: how to watch over gates and sentinels.
+        limits: of what may be in flight.
+        vault: what a conductor before this one has left; or an empty one.
+        life: makes a gate that lives.
+    """
 
     def __init__(
         self,
@@ -54,40 +79,54 @@ class Conductor(Actor):
         gates: Sequence[Gate],
         states: Sequence[GateState] = (),
         positions: Mapping[str, Position] | None = None,
+        *,
+        settings: Supervision | None = None,
+        limits: Limits | None = None,
+        vault: Vault | None = None,
+        life: Any = GateActor,
     ) -> None:
         self._network = network
-        self._gates = tuple(gates)
-        self._states = tuple(states)
-        self._saved = dict(positions or {})  # where sentinels may take up again
-        self._stood: dict[str, Position] = {}  # where those that left or are held stand
-        self._pauses = 0
-        self._pauser: Ref | None = None
-        self._awaited: set[str] = set()
-        self._refs: list[Ref] = []
+        self._settings = settings or Supervision()
+        self._limits = limits or Limits()
+        self._vault = vault or Vault()
+        self._before = self._vault.register
+        self._number = 1 if self._before is None else self._before.conductor + 1
+        self._gates = Supervisor(gates, states, self._settings, self._vault, self._number, life)
         self._attached: dict[str, _Attached] = {}
         self._names: set[str] = set()  # of all that were ever attached
-        self._incarnations = 0
-        self._cause: Exception | None = None
-        self._events: deque[Notice] = deque(maxlen=MEMORY)
-        self._count = 0
-        self._watchers: list[Ref] = []
+        self._newest = 0
+        self._max_in_flight = 0
+        self._retired: list[Ref] = []
+        self._told: object = None
+        self._numbers = itertools.count(1)
+        self._pauses = Pauses(positions or {})
+        self._stream = Stream(self._present)
+        self._watchdog = Watchdog(self._settings.stall)
 
     def receive(self, message: object, context: Context) -> object:
-        """Handle what sentinels, engine and the outside send."""
+        """Handle what sentinels, gates, engine and the outside send."""
         match message:
             case Report():
-                self._publish(message)
+                self._stream.publish(message)
+            case Alive():
+                self._alive(message, context)
+            case Copy() | NoCopy():
+                self._gates.copied(message)
             case Left():
                 self._left(message, context)
             case Held():
                 self._held(message)
             case Ended():
                 self._ended(message, context)
-            case _Over(number):
-                if number == self._pauses:
-                    self._resume()
+            case _Tick():
+                self._tick(context)
+            case Restart():
+                self._gates.restart(message, context)
             case _:
-                return self._answer(message, context)
+                answer = self._answer(message, context)
+                self._order_if_changed(context)
+                return answer
+        self._order_if_changed(context)
         return None
 
     def _answer(self, message: object, context: Context) -> object:
@@ -100,56 +139,115 @@ class Conductor(Actor):
             case Detach():
                 self._detach(message)
             case Subscribe():
-                self._subscribe(message)
+                self._stream.subscribe(message)
             case Unsubscribe():
-                self._watchers = [each for each in self._watchers if each != message.watcher]
+                self._stream.unsubscribe(message)
             case Pause():
-                self._pause(message, context)
+                self._pauses.begin(message, self._training(), context)
+            case Over():
+                self._pauses.end_if(message)
             case Resume():
-                return self._pauser == message.reply_to and self._resume()
+                return self._pauses.resume(message)
             case Who():
-                sentinels = tuple(each.ref for each in self._attached.values())
-                return Roster(self._cause, tuple(self._refs), sentinels)
+                sentinels = tuple(each.pulse.ref for each in self._attached.values())
+                return Roster(self._gates.cause, self._gates.refs, sentinels, self._gates.restarts)
         return None
 
     def _open(self, context: Context) -> tuple[Ref, ...]:
-        for gate, state in itertools.zip_longest(self._gates, self._states):
-            make = partial(GateActor, gate, state)
-            ref = context.spawn(f"gate {gate.name}", make, computations=gate.computations)
+        if self._before is None:
+            self._write()
+            self._gates.open(context)
+        else:
+            self._take_over(self._before, context)
+        self._gates.lease(context)
+        context.tell_later(self._beat, _Tick())
+        return self._gates.refs
+
+    def _take_over(self, register: Register, context: Context) -> None:
+        """Go on where another conductor has ended."""
+        self._names, self._newest = set(register.names), register.newest
+        self._max_in_flight = register.max_in_flight
+        missing = list(self._gates.reopen(dict(register.gates), register.term, context))
+        if register.cause is not None:
+            self._gates.cause = ActorFailed(register.cause)
+        for member in register.sentinels:
+            try:
+                ref = context.find(member.actor)
+            except ActorNotFound:
+                self._stream.publish(Failure(ActorFailed(f"{member.actor} ended while there was no conductor")))
+                continue
             context.watch(ref, context.me)
-            self._refs.append(ref)
-        return tuple(self._refs)
+            self._attached[member.name] = _Attached(member, Pulse(ref, context.now()))
+        self._attend()
+        self._write()
+        for gate in missing if register.cause is None else ():
+            self._replace(gate, None, context)
 
     # Sentinels come and go
 
     def _attach(self, sentinel: Sentinel, context: Context) -> WiringError | None:
-        if self._cause is not None:
-            return WiringError(f"sentinel {sentinel.name!r} cannot join: the network has failed: {self._cause}")
+        window = self._window(sentinel)
+        if isinstance(window, WiringError):
+            return window
+        self._newest += 1
+        number, again = self._newest, sentinel.name in self._names
+        self._names.add(sentinel.name)
+        actor = f"sentinel#{number} {sentinel.name}" if again else f"sentinel {sentinel.name}"
+        member = Member(sentinel.name, number, actor, sentinel.kind, sentinel.ends, window)
+        trains = sentinel.kind == "train"
+        position = self._pauses.take_place(sentinel.name) if trains else None
+        kind = TrainingActor if trains else EvaluationActor
+        make = partial(kind, sentinel, context.me, self._network, number, position)
+        self._write([*self._members, member])
+        ref = context.spawn(actor, make)
+        context.watch(ref, context.me)
+        self._attached[sentinel.name] = attached = _Attached(member, Pulse(ref, context.now()))
+        self._attend()
+        self._gates.lease(context)
+        self._order(attached, context)
+        return None
+
+    def _window(self, sentinel: Sentinel) -> int | WiringError:
+        """Return how many batches a sentinel may have out; or why it cannot join."""
+        who = f"sentinel {sentinel.name!r} cannot join: "
+        if self._gates.cause is not None:
+            return WiringError(f"{who}the network has failed: {self._gates.cause}")
         if sentinel.name in self._attached:
             names = ", ".join(self._attached)
             return WiringError(
                 f"a sentinel named {sentinel.name!r} is attached; choose another name. Attached: {names}"
             )
-        self._incarnations += 1
-        self._names.add(sentinel.name)
-        chain = Chain(self._refs[0], self._refs[-1], tuple(gate.name for gate in self._gates))
-        trains = isinstance(sentinel, TrainingSentinel)
-        kind = TrainingActor if trains else EvaluationActor
-        position = self._take_place(sentinel.name) if trains else None
-        make = partial(kind, sentinel, chain, context.me, self._network, self._incarnations, position)
-        ref = context.spawn(f"sentinel {sentinel.name}", make)
-        context.watch(ref, context.me)
-        self._attached[sentinel.name] = _Attached(sentinel, self._incarnations, ref, [])
-        if trains and self._pauser is not None:
-            ref.tell(Hold(self._pauses))
-        ref.tell(Start())
-        return None
+        limits, granted = self._limits, {each.name: each.window for each in self._members}
+        left, limit = limits.capacity - sum(granted.values()), f"capacity={limits.capacity}"
+        if sentinel.kind == "train" and limits.max_staleness is not None:
+            training = {each.name: each.window for each in self._members if each.kind == "train"}
+            if (room := limits.max_staleness + 1 - sum(training.values())) < left:
+                left, granted, limit = room, training, f"max_staleness={limits.max_staleness}"
+        if left < 1:
+            shares = ", ".join(f"{name!r} {window}" for name, window in granted.items())
+            return WiringError(
+                f"{who}all batches that may be in flight at once ({limit}) are granted: {shares}. Detach one of them, "
+                "or give them a lower in_flight, or launch the network with a higher limit"
+            )
+        return min(sentinel.in_flight, left)
 
-    def _take_place(self, name: str) -> Position | None:
-        position = self._saved.pop(name, None)
-        if position is not None:
-            self._stood[name] = position  # until it says where it stands itself
-        return position
+    @property
+    def _members(self) -> list[Member]:
+        return [each.member for each in self._attached.values()]
+
+    def _training(self) -> list[str]:
+        return [each.name for each in self._members if each.kind == "train"]
+
+    def _attend(self) -> None:
+        """Work out whose batches gates may handle, and how late they may be."""
+        in_flight = sum(each.window for each in self._members if each.kind == "train")
+        self._max_in_flight = max(self._max_in_flight, in_flight)
+        bound = self._limits.max_staleness
+        self._gates.attendance = Attendance(
+            tuple(each.incarnation for each in self._members),
+            self._newest,
+            4 * self._max_in_flight if bound is None else bound,
+        )
 
     def _detach(self, message: Detach) -> None:
         attached = self._attached.get(message.sentinel)
@@ -157,7 +255,7 @@ class Conductor(Actor):
             message.reply_to.tell(Detached(message.sentinel, self._unknown(message.sentinel)))
         else:
             attached.detachers.append(message.reply_to)
-            attached.ref.tell(Drain())
+            attached.leaving = True
 
     def _unknown(self, name: str) -> ActorNotFound | None:
         if name in self._names:
@@ -165,104 +263,133 @@ class Conductor(Actor):
         there = ", ".join(self._attached) or "none"
         return ActorNotFound(f"there never was a sentinel {name!r} in this network; attached are: {there}")
 
-    def _left(self, message: Left, context: Context) -> None:
-        attached = self._attached.get(message.sentinel)
-        if attached is not None and attached.incarnation == message.incarnation:
-            if message.position is not None:
-                self._stood[message.sentinel] = message.position
-            self._dismiss(attached, message.error, context)
-
-    def _dismiss(self, attached: _Attached, error: Exception | None, context: Context) -> None:
-        name = attached.sentinel.name
-        del self._attached[name]
-        context.stop(attached.ref)
-        oldest = min((other.incarnation for other in self._attached.values()), default=self._incarnations + 1)
-        for gate in self._refs:
-            gate.tell(Forget(attached.incarnation, oldest))
-        if error is not None:
-            self._publish(Failure(error))
-        self._publish(Departure(name, had_end=attached.sentinel.ends))
-        for detacher in attached.detachers:
-            detacher.tell(Detached(name))
-        self._awaited.discard(name)
-        self._tell_if_paused()
-
-    # A pause, for a save
-
-    def _pause(self, message: Pause, context: Context) -> None:
-        if self._pauser is not None:
-            message.reply_to.tell(Paused({}, AkkordeonError("somebody else is saving the network; try again")))
-            return
-        self._pauses += 1
-        self._pauser = message.reply_to
-        context.tell_later(message.seconds + PAUSE, _Over(self._pauses))
-        training = [each for each in self._attached.values() if isinstance(each.sentinel, TrainingSentinel)]
-        self._awaited = {each.sentinel.name for each in training}
-        for attached in training:
-            attached.ref.tell(Hold(self._pauses))
-        self._tell_if_paused()
+    def _find(self, actor: Ref) -> _Attached | None:
+        return next((each for each in self._attached.values() if each.pulse.ref == actor), None)
 
     def _held(self, message: Held) -> None:
-        attached = self._attached.get(message.sentinel)
-        if attached is None or attached.incarnation != message.incarnation or message.pause != self._pauses:
-            return
-        if message.position is not None:
-            self._stood[message.sentinel] = message.position
-        self._awaited.discard(message.sentinel)
-        self._tell_if_paused()
+        if (attached := self._find(message.actor)) is not None:
+            self._pauses.held(attached.member.name, message)
 
-    def _tell_if_paused(self) -> None:
-        if self._pauser is not None and not self._awaited:
-            self._pauser.tell(Paused({**self._saved, **self._stood}))
+    def _left(self, message: Left, context: Context) -> None:
+        if (attached := self._find(message.actor)) is not None:
+            self._pauses.stands(attached.member.name, message.position)
+            self._dismiss(attached, message.error, context)
 
-    def _resume(self) -> bool:
-        stood_still = self._pauser is not None and not self._awaited
-        self._pauser = None
-        self._awaited.clear()
-        for attached in self._attached.values():
-            attached.ref.tell(GoOn())
-        return stood_still
+    def _dismiss(self, attached: _Attached, error: Exception | None, context: Context, *, ended: bool = False) -> None:
+        name = attached.member.name
+        del self._attached[name]
+        self._write()
+        if not ended:
+            context.stop(attached.pulse.ref)
+            self._retired.append(attached.pulse.ref)
+        self._watchdog.forget(attached.pulse.ref, context.now())
+        self._attend()
+        self._gates.lease(context)
+        if error is not None:
+            self._stream.publish(Failure(error))
+        self._stream.publish(Departure(name, had_end=attached.member.ends))
+        for detacher in attached.detachers:
+            detacher.tell(Detached(name))
+        self._pauses.left(name)
 
-    # Failures
+    # Signs of life, and orders
+
+    @property
+    def _beat(self) -> float:
+        return min(self._settings.beat, self._settings.stall / 3)
+
+    def _tick(self, context: Context) -> None:
+        context.tell_later(self._beat, _Tick())
+        now, lease = context.now(), self._settings.lease
+        for gate in self._gates.tick(context):
+            self._replace(gate, TimeoutError(f"no sign of life for {lease:g} s"), context)
+        for ref in self._retired:
+            context.stop(ref)  # again: it may have been out of reach
+        for attached in list(self._attached.values()):
+            if attached.pulse.is_silent(now, lease):
+                name = attached.member.name
+                error = ActorFailed(f"sentinel {name!r} gave no sign of life for {lease:g} s, and is taken for dead")
+                self._dismiss(attached, error, context)
+            else:
+                self._order(attached, context)
+        if (report := self._watchdog.check(now)) is not None:
+            self._stream.publish(Stall(f"{report}\n{context.look()}"))
+
+    def _alive(self, sign: Alive, context: Context) -> None:
+        attached = self._find(sign.actor)
+        if attached is not None:
+            attached.pulse.beat(sign, context.now())
+        else:
+            self._gates.alive(sign, context)
+        if attached is not None or sign.actor in self._gates.refs:
+            self._watchdog.saw(sign, context.now())
+
+    def _order_if_changed(self, context: Context) -> None:
+        gates = self._gates
+        leaving = tuple(name for name, each in self._attached.items() if each.leaving)
+        now = (gates.term, gates.chain is not None, gates.cause, self._pauses.number, leaving)
+        if now != self._told:
+            self._told = now
+            for attached in self._attached.values():
+                self._order(attached, context)
+
+    def _order(self, attached: _Attached, context: Context) -> None:
+        gates = self._gates
+        orders = Orders(
+            number=(self._number, next(self._numbers)),
+            conductor=context.me,
+            term=gates.term,
+            chain=gates.chain,
+            window=attached.member.window,
+            pause=self._pauses.number if attached.member.kind == "train" else None,
+            leave=attached.leaving,
+            cause=gates.cause,
+            blame=gates.blame,
+        )
+        attached.pulse.missed += 1
+        attached.pulse.ref.tell(orders)
+
+    # Ends
 
     def _ended(self, message: Ended, context: Context) -> None:
-        for attached in self._attached.values():
-            if attached.ref == message.actor:
-                error = ActorFailed(f"{message.actor.name} failed: {message.reason!r}")
-                error.__cause__ = message.reason
-                self._dismiss(attached, error, context)
-                return
-        if message.actor in self._refs:
-            self._fail(message)
+        self._retired = [ref for ref in self._retired if ref != message.actor]
+        attached = self._find(message.actor)
+        if attached is not None:
+            error = ActorFailed(f"sentinel {attached.member.name} failed: {message.reason!r}")
+            error.__cause__ = message.reason
+            self._dismiss(attached, error, context, ended=True)
+        elif (gate := self._gates.ended(message.actor)) is not None:
+            self._watchdog.forget(message.actor, context.now())
+            self._replace(gate, message.reason, context)
 
-    def _fail(self, ended: Ended) -> None:
-        """A gate has ended, so no batch can pass any more: all sentinels leave."""
-        self._refs = [gate for gate in self._refs if gate != ended.actor]
-        if self._cause is None:
-            self._cause = ActorFailed(
-                f"{ended.actor.name} has failed, and the network with it: {type(ended.reason).__name__}: {ended.reason}"
-            )
-            self._cause.__cause__ = ended.reason
-            self._publish(Failure(self._cause))
-        for attached in self._attached.values():
-            attached.ref.tell(Abort())
+    def _replace(self, gate: str, reason: BaseException | None, context: Context) -> None:
+        """End the term, and make a gate anew; or give up."""
+        wait = self._gates.retire(gate, reason, context)
+        self._write()
+        if wait is None:
+            assert self._gates.cause is not None
+            self._stream.publish(Failure(self._gates.cause))
+        elif wait > 0:
+            context.tell_later(wait, Restart(gate))
+        else:
+            self._gates.restart(Restart(gate), context)
 
-    # Watchers
+    def _write(self, members: Iterable[Member] | None = None) -> None:
+        """Write down what must not be forgotten, before anything is done about it."""
+        cause = self._gates.cause
+        register = Register(
+            network=self._network,
+            conductor=self._number,
+            term=self._gates.term,
+            gates=self._gates.actors,
+            sentinels=tuple(self._members if members is None else members),
+            names=tuple(sorted(self._names)),
+            newest=self._newest,
+            max_in_flight=self._max_in_flight,
+            cause=None if cause is None else str(cause),
+        )
+        self._vault.write(register)
 
-    def _subscribe(self, message: Subscribe) -> None:
-        for notice in self._events:
-            if notice.number > message.after:
-                message.watcher.tell(notice)
-        message.watcher.tell(self._notice(0, None))
-        self._watchers.append(message.watcher)
-
-    def _publish(self, event: Event) -> None:
-        self._count += 1
-        notice = self._notice(self._count, event)
-        self._events.append(notice)
-        for watcher in self._watchers:
-            watcher.tell(notice)
-
-    def _notice(self, number: int, event: Event) -> Notice:
-        ending = sum(attached.sentinel.ends for attached in self._attached.values())
-        return Notice(number, event, len(self._attached), ending)
+    def _present(self) -> tuple[int, int]:
+        """Return how many sentinels are attached, and how many of them will end by themselves."""
+        return len(self._attached), sum(each.ends for each in self._members)

@@ -78,11 +78,12 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """Who is there, and whether the network has failed."""
+    """Who is there, whether the network has failed, and how many gates were made anew."""
 
     cause: Exception | None
     gates: tuple[Ref, ...]
     sentinels: tuple[Ref, ...]
+    restarts: int
 
 
 @dataclass(frozen=True, slots=True)

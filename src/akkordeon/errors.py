@@ -11,6 +11,7 @@ AkkordeonError
 ├── CheckpointDamaged     what was saved is missing, torn, or not what it was         (outside)
 ├── NoAnswer              nobody answered within a time limit                         (outside)
 ├── ActorFailed           an actor raised; `__cause__` is the original                (outside)
+├── UpdateFailed          a gradient could not be applied; the gate may be torn       (outside)
 ├── BatchRefused          a gate could not compute a batch; names gate and batch      (outside)
 ├── BatchLost             a batch did not come back within its time limit             (outside)
 ├── SentinelFailed        loader, loss or metric of a sentinel failed                 (outside)
@@ -34,6 +35,7 @@ __all__ = [
     "SaveFailed",
     "SentinelFailed",
     "SharedTensorWritten",
+    "UpdateFailed",
     "WiringError",
 ]
 
@@ -80,6 +82,19 @@ class NoAnswer(AkkordeonError, TimeoutError):
 
 class ActorFailed(AkkordeonError):
     """An actor raised and has ended; `__cause__` is what it raised."""
+
+
+class UpdateFailed(AkkordeonError):
+    """Optimizer, scheduler or compensation of a gate raised, so its weights may be torn: the gate is replaced.
+
+    Args:
+        text: what happened.
+        batch: at which batch.
+    """
+
+    def __init__(self, text: str, batch: object = None) -> None:
+        super().__init__(text)
+        self.batch = batch
 
 
 class BatchRefused(AkkordeonError):

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from akkordeon.actor import Context
 from akkordeon.messages import Validate
+from akkordeon.outbox import OpenBatch
 from akkordeon.sentinel import TestSentinel, ValidationSentinel
-from akkordeon.sentinel_actor import OpenBatch, SentinelActor
+from akkordeon.sentinel_actor import SentinelActor
+from akkordeon.signals import Chain
 from akkordeon.tree import Tree
 
 __all__ = ["EvaluationActor"]
@@ -37,9 +39,9 @@ class EvaluationActor(SentinelActor):
         """Draw what the pass under way, or the first one, needs."""
         return self.exhausted < max(1, self._passes)
 
-    def send(self, batch: OpenBatch) -> None:
+    def send(self, batch: OpenBatch, chain: Chain) -> None:
         """Send it for evaluation."""
-        self.chain.first.tell(Validate(batch.route, batch.x))
+        chain.first.tell(Validate(batch.route, batch.x))
 
     def take_output(self, batch: OpenBatch, output: Tree, context: Context) -> None:
         """Measure it; the batch is done."""

@@ -7,7 +7,7 @@ from typing import Literal
 from akkordeon.signals import GateStatus
 from akkordeon.tree import Tree
 
-__all__ = ["Departure", "Event", "Failure", "Kind", "Notice", "Report", "SentinelStatus", "Status"]
+__all__ = ["Departure", "Event", "Failure", "Kind", "Notice", "Report", "SentinelStatus", "Stall", "Status"]
 
 Kind = Literal["train", "validate", "test"]
 
@@ -82,7 +82,18 @@ class Departure:
     had_end: bool
 
 
-Event = Report | Failure | Departure | None
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Nothing has moved for a while.
+
+    Args:
+        text: who waits for what, what waits in the mailboxes, and the stacks of the workers.
+    """
+
+    text: str
+
+
+Event = Report | Failure | Departure | Stall | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +130,9 @@ class SentinelStatus:
         samples: of the latest epoch, that came back.
         seconds: since the latest epoch began.
         loss: mean over these samples; NaN before the first.
+        window: how many batches it may have out.
+        resent: batches that were sent again.
+        dropped: the last batches that were given up, and why.
     """
 
     name: str
@@ -133,6 +147,9 @@ class SentinelStatus:
     samples: int = 0
     seconds: float = 0.0
     loss: float = float("nan")
+    window: int = 0
+    resent: int = 0
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +161,11 @@ class Status:
         cause: of the failure.
         gates: in the order of the chain; those that have ended are missing.
         sentinels: in the order they were attached.
+        restarts: how many gates were made anew.
     """
 
     state: Literal["open", "failed"]
     cause: Exception | None
     gates: tuple[GateStatus, ...]
     sentinels: tuple[SentinelStatus, ...]
+    restarts: int = 0

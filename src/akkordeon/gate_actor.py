@@ -1,26 +1,39 @@
 """The life of a gate: forward, backward, update, and evaluation in between.
 
 A batch that cannot be computed is refused, and leaves no trace: weights change only in `Learner.learn`, in the actor's
-own turn, after everything that can go wrong with a batch has gone right.
+own turn, after everything that can go wrong with a batch has gone right. What goes wrong there may tear them, so it
+ends the actor; the conductor makes another one, from the copy that this one has last handed over.
 """
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import TypeVar
 
 from torch import Tensor
 
 from akkordeon.actor import Actor, Context
 from akkordeon.differentiate import Gradients, Graph
-from akkordeon.errors import BatchRefused
-from akkordeon.gate import Gate, own_copy
+from akkordeon.entries import Entries, Entry
+from akkordeon.errors import BatchRefused, UpdateFailed
+from akkordeon.gate import Gate
+from akkordeon.handover import Handover
 from akkordeon.learner import Learner
-from akkordeon.messages import NOTHING_TO_LEARN, Backward, BatchId, Forward, Refused, Route, Validate
+from akkordeon.messages import (
+    ALREADY_APPLIED,
+    NOTHING_TO_LEARN,
+    TOO_STALE,
+    Backward,
+    Forward,
+    Refused,
+    Route,
+    Validate,
+)
 from akkordeon.random_state import Drawn
 from akkordeon.replica import Replica, Trained
-from akkordeon.signals import Connect, Forget, GateState, GateStatus, StateOf, StatusOf, Wire
+from akkordeon.signals import Alive, GateState, GateStatus, Lease, StateOf, StatusOf, Wire
 from akkordeon.staleness import Arrival
 from akkordeon.tree import Tree, describe
 from akkordeon.versions import Buffers, Snapshot
@@ -39,13 +52,7 @@ class _Input:
     drew: Drawn | None
 
 
-@dataclass(slots=True)
-class _Entry:
-    """What a gate keeps of a batch between its forward and its gradient."""
-
-    version: int
-    in_flight: int
-    saved: Graph | _Input | None = None
+_Entry = Entry[Graph | _Input]
 
 
 @dataclass(slots=True)
@@ -64,75 +71,105 @@ class _Tally:
 
 
 class GateActor(Actor):
-    """A gate that lives: an actor around the weights, the optimizer and the batches in between."""
+    """A gate that lives: an actor around the weights, the optimizer and the batches in between.
 
-    def __init__(self, gate: Gate, state: GateState | None = None) -> None:
+    Args:
+        gate: describes it.
+        state: to go on from; None to begin.
+        applied: batches that state holds already; see `Copy`.
+        copy_every: updates after which it hands over a copy.
+        learner: makes what it computes and learns with.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        state: GateState | None = None,
+        applied: tuple[tuple[int, int], ...] = (),
+        copy_every: int = 20,
+        learner: Callable[[Gate, GateState | None], Learner] = Learner,
+    ) -> None:
         self._gate = gate
-        self._learner = Learner(gate, state)
+        self._learner = learner(gate, state)
         self._weights = self._learner.weights
         self._wire = Wire(None, None)
         self._idle: list[Replica] = []
-        self._table: dict[BatchId, _Entry] = {}
-        self._low: dict[int, int] = {}  # by incarnation of the sentinel, like the next two
-        self._gone: set[int] = set()
-        self._oldest = 0
+        self._entries: Entries[Graph | _Input] = Entries(applied)
+        self._handover = Handover(self._learner, copy_every)
         self._tally = _Tally()
+        self._lease_number = (0, 0)
+        self._leased_until = -inf
+        self._signs: dict[int, float] = {}  # when signs of life were sent, by their number
+        self._max_staleness = inf
+        self._parked: list[Callable[[], None]] = []  # updates that wait for a lease
+        self._doing: list[tuple[str, Route, float]] = []
 
     def receive(self, message: object, context: Context) -> object:
         """Handle what neighbours, sentinels and the conductor send."""
         match message:
-            case Forward():
-                self._forward(message, context)
-            case Backward():
-                self._backward(message, context)
-            case Validate():
-                self._validate(message, context)
-            case Connect():
-                self._connect(message, context)
-            case Forget():
-                context.in_order(partial(self._forget, message))
+            case Forward() | Backward() | Validate():
+                self._take(message, context)
+            case Lease():
+                if message.number > self._lease_number:
+                    self._renew(message, context)
             case StatusOf():
                 return self._status()
             case StateOf():
                 return _caught(partial(self._learner.state, whole=message.whole))
         return None
 
-    def _connect(self, message: Connect, context: Context) -> None:
-        self._wire = message.wire
-        if not self._idle:
-            first = self._learner.module
-            modules = [first, *(own_copy(first) for _ in range(self._gate.computations - 1))]
-            make = partial(
-                Replica,
-                random_lock=context.random_lock,
-                device=self._learner.device,
-                records=self._gate.activations == "recomputed",
-                autocast=self._gate.autocast,
-            )
-            self._idle = [make(module) for module in modules]
+    def _take(self, message: Forward | Backward | Validate, context: Context) -> None:
+        if not self._entries.fits(message.route):
+            self._tally.skipped["of another term"] += 1
+        elif isinstance(message, Forward):
+            self._forward(message, context)
+        elif isinstance(message, Backward):
+            self._backward(message, context)
+        else:
+            self._validate(message, context)
+
+    def _renew(self, lease: Lease, context: Context) -> None:
+        if not self._idle and not self._doing:
+            self._idle = self._learner.replicas(context.random_lock)
+        now = context.now()
+        self._lease_number = lease.number
+        self._leased_until = max(self._leased_until, self._signs.get(lease.answers, -inf) + lease.seconds)
+        if lease.wire is not None:
+            self._wire = lease.wire
+            if lease.term != self._entries.term:
+                self._entries.rewire(lease.term)
+        self._max_staleness = lease.max_staleness
+        self._tally.skipped["abandoned"] += self._entries.attend(frozenset(lease.attached), lease.newest)
+        number = max(self._signs, default=0) + 1
+        self._signs = {each: sent for each, sent in self._signs.items() if each >= lease.answers} | {number: now}
+        waiting = self._waiting(now)
+        lease.conductor.tell(Alive(context.me, number, self._entries.term, self._weights.version, waiting))
+        self._handover.to(lease.conductor)
+        if now <= self._leased_until:
+            parked, self._parked = self._parked, []
+            for update in parked:
+                update()
 
     # Forward
 
     def _forward(self, message: Forward, context: Context) -> None:
-        incarnation = message.route.batch.incarnation
-        if incarnation < self._oldest or incarnation in self._gone:
+        snapshot, buffers = self._weights.snapshot(), self._weights.buffers
+        entry = self._entries.begin(message.route, snapshot.version)
+        if entry is None:
             self._tally.skipped["stray"] += 1
             return
-        self._forget_below(message.route)
-        snapshot, buffers = self._weights.snapshot(), self._weights.buffers
-        entry = _Entry(snapshot.version, in_flight=len(self._table))
-        self._table[message.route.batch] = entry
         replica = self._idle.pop()
         wants_gradient = self._wire.upstream is not None
         work = partial(replica.train, message.x, snapshot, buffers, wants_gradient=wants_gradient)
-        context.compute(partial(_caught, work), partial(self._forwarded, message, entry, replica, buffers))
+        then = partial(self._forwarded, message, entry, replica, buffers)
+        self._compute("forward", message.route, work, then, context)
 
     def _forwarded(
         self, message: Forward, entry: _Entry, replica: Replica, buffers: Buffers, result: Trained | Exception
     ) -> None:
         self._idle.append(replica)
         if isinstance(result, Exception):
-            self._table.pop(message.route.batch, None)
+            self._entries.drop(message.route, entry)
             self._refuse(message.route, describe(message.x), result)
             return
         if buffers:
@@ -144,18 +181,22 @@ class GateActor(Actor):
     # Backward and update
 
     def _backward(self, message: Backward, context: Context) -> None:
-        entry = self._table.pop(message.route.batch, None)
-        if entry is None or entry.saved is None:
+        entry = self._entries.take(message.route)
+        if entry is None:
             self._tally.skipped["stray"] += 1
         elif not message.gradients:
             context.in_order(partial(self._send_back, message, (), NOTHING_TO_LEARN))
         elif isinstance(entry.saved, Graph):
             work = partial(entry.saved.gradients, message.gradients)
-            context.compute(partial(_caught, work), partial(self._backwarded, message, entry, None))
+            self._compute(
+                "backward", message.route, work, partial(self._backwarded, message, entry, None, context), context
+            )
         else:
+            assert entry.saved is not None
             replica = self._idle.pop()
-            work = partial(self._recompute, replica, entry.saved, self._weights.snapshot(), message.gradients)
-            context.compute(partial(_caught, work), partial(self._backwarded, message, entry, replica))
+            again = partial(self._recompute, replica, entry.saved, self._weights.snapshot(), message.gradients)
+            then = partial(self._backwarded, message, entry, replica, context)
+            self._compute("backward", message.route, again, then, context)
 
     def _recompute(
         self, replica: Replica, saved: _Input, snapshot: Snapshot, gradients: tuple[Tensor | None, ...]
@@ -166,22 +207,47 @@ class GateActor(Actor):
         return again.graph.gradients(gradients)
 
     def _backwarded(
-        self, message: Backward, entry: _Entry, replica: Replica | None, result: Gradients | Exception
+        self,
+        message: Backward,
+        entry: _Entry,
+        replica: Replica | None,
+        context: Context,
+        result: Gradients | Exception,
     ) -> None:
         if replica is not None:
             self._idle.append(replica)
         if isinstance(result, Exception):
             self._refuse(message.route, "its gradient", result)
-            return
-        outcome = self._update(result, entry, message.route)
+        elif self._may_update(context.now()):
+            self._commit(message, entry, result, context)
+        else:
+            self._parked.append(partial(self._commit, message, entry, result, context))
+
+    def _may_update(self, now: float) -> bool:
+        return now <= self._leased_until
+
+    def _commit(self, message: Backward, entry: _Entry, result: Gradients, context: Context) -> None:
+        """Apply a gradient; from here on the weights may be torn if anything goes wrong."""
+        try:
+            outcome = self._update(result, entry, message.route)
+        except Exception as error:
+            batch = message.route.batch
+            text = f"gate {self._gate.name!r} could not apply batch {batch}: {type(error).__name__}: {error}"
+            raise UpdateFailed(text, batch) from error
         self._send_back(message, result.of_inputs, outcome)
+        self._handover.maybe(context, self._entries)
 
     def _update(self, result: Gradients, entry: _Entry, route: Route) -> int | str:
         """Apply a gradient to the weights; return its staleness, or why it was not applied."""
         staleness = self._weights.version - entry.version
-        arrival = partial(self._arrival, staleness, entry, route)
-        outcome = self._learner.learn(result, staleness, arrival)
+        if self._entries.was_applied(route.batch):
+            outcome: int | str = ALREADY_APPLIED
+        elif staleness > self._max_staleness:
+            outcome = TOO_STALE
+        else:
+            outcome = self._learner.learn(result, staleness, partial(self._arrival, staleness, entry, route))
         if isinstance(outcome, int):
+            self._entries.mark_applied(route.batch)
             self._tally.add(staleness)
         elif outcome != NOTHING_TO_LEARN:
             self._tally.skipped[outcome] += 1
@@ -202,9 +268,12 @@ class GateActor(Actor):
     # Evaluation
 
     def _validate(self, message: Validate, context: Context) -> None:
+        if self._entries.is_gone(message.route.batch.incarnation):
+            self._tally.skipped["stray"] += 1
+            return
         replica = self._idle.pop()
         work = partial(replica.evaluate, message.x, self._weights.snapshot(), self._weights.buffers)
-        context.compute(partial(_caught, work), partial(self._validated, message, replica))
+        self._compute("evaluation", message.route, work, partial(self._validated, message, replica), context)
 
     def _validated(self, message: Validate, replica: Replica, result: Tree | Exception) -> None:
         self._idle.append(replica)
@@ -213,7 +282,7 @@ class GateActor(Actor):
         else:
             self._send_on(Validate(message.route, result))
 
-    # Neighbours, and what is kept of sentinels
+    # Neighbours, and what is in hand
 
     def _send_on(self, message: Forward | Validate) -> None:
         (self._wire.downstream or message.route.home).tell(message)
@@ -236,26 +305,32 @@ class GateActor(Actor):
         refusal.__cause__ = error
         route.home.tell(Refused(route, refusal))
 
-    def _forget_below(self, route: Route) -> None:
-        """Drop what is kept for batches that their sentinel does not wait for any more."""
-        incarnation = route.batch.incarnation
-        if route.low > self._low.get(incarnation, 0):
-            self._low[incarnation] = route.low
-            for batch in [b for b in self._table if b.incarnation == incarnation and b.seq < route.low]:
-                del self._table[batch]
+    def _compute(
+        self, what: str, route: Route, work: Callable[[], T], then: Callable[[T | Exception], None], context: Context
+    ) -> None:
+        doing = (what, route, context.now())
+        self._doing.append(doing)
 
-    def _forget(self, message: Forget) -> None:
-        self._gone = {each for each in (*self._gone, message.incarnation) if each >= message.oldest}
-        self._oldest = message.oldest
-        self._low.pop(message.incarnation, None)
-        for batch in [b for b in self._table if b.incarnation == message.incarnation]:
-            del self._table[batch]
+        def done(result: T | Exception) -> None:
+            self._doing.remove(doing)
+            then(result)
+
+        context.compute(partial(_caught, work), done)
+
+    def _waiting(self, now: float) -> str:
+        """Say what the gate has in hand."""
+        parts = [f"computes the {what} of batch {r.batch} since {now - since:.1f} s" for what, r, since in self._doing]
+        if self._parked:
+            parts.append(f"has {len(self._parked)} updates that wait for a lease")
+        if self._entries:
+            parts.append(f"waits for the gradients of {len(self._entries)} batches")
+        return "; ".join(parts)
 
     def _status(self) -> GateStatus:
         tally = self._tally
         mean = tally.total / tally.updates if tally.updates else 0.0
-        skipped = dict(tally.skipped)
-        return GateStatus(self._gate.name, self._weights.version, len(self._table), mean, tally.largest, skipped)
+        skipped = {reason: count for reason, count in tally.skipped.items() if count}
+        return GateStatus(self._gate.name, self._weights.version, len(self._entries), mean, tally.largest, skipped)
 
 
 def _caught(work: Callable[[], T]) -> T | Exception:

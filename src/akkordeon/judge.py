@@ -14,7 +14,7 @@ from akkordeon.differentiate import differentiate
 from akkordeon.metrics import Gauge, Gauges, Metrics
 from akkordeon.tree import Tree, describe, flatten, rebuild
 
-__all__ = ["Judge", "Loss"]
+__all__ = ["NO_GAUGES", "Judge", "Loss"]
 
 Loss = Callable[[Tree, Tree], Tensor]
 """Takes the network's output and the target of a batch; returns the mean over its samples, a scalar tensor."""
@@ -24,6 +24,7 @@ Learned = tuple[dict[str, float], tuple[Tensor | None, ...]]
 """Figures, and a gradient for each tensor of the output."""
 
 NO_GAUGES: Gauges = MappingProxyType({})
+"""Where no metric is to take a batch in."""
 
 
 class Judge:

@@ -5,6 +5,8 @@ right.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from akkordeon.gate import Gate, own_copy
 from akkordeon.messages import NON_FINITE, NOTHING_TO_LEARN
 from akkordeon.names import fill, kept
 from akkordeon.random_state import RandomState
+from akkordeon.replica import Replica
 from akkordeon.signals import GateState
 from akkordeon.staleness import Arrival
 from akkordeon.versions import Weights
@@ -52,7 +55,17 @@ class Learner:
             for name, part in self._parts():
                 # An optimizer knows itself which of its tensors belong on the device.
                 part.load_state_dict(to_device(state.rest[name], None if name == "optimizer" else self.device))
-            RandomState(self.device, state.rest["random"]).restore()
+            if "random" in state.rest:
+                RandomState(self.device, state.rest["random"]).restore()
+
+    def replicas(self, random_lock: AbstractContextManager[object]) -> list[Replica]:
+        """Return what the gate computes with, one for each computation at once."""
+        modules = [self.module, *(own_copy(self.module) for _ in range(self._gate.computations - 1))]
+        records = self._gate.activations == "recomputed"
+        make = partial(
+            Replica, random_lock=random_lock, device=self.device, records=records, autocast=self._gate.autocast
+        )
+        return [make(module) for module in modules]
 
     def learn(self, result: Gradients, staleness: int, arrival: Callable[[], Arrival]) -> int | str:
         """Apply the gradient of a batch; return its staleness, or why it was not applied.
@@ -82,11 +95,12 @@ class Learner:
             gradients = compensator.correct(gradients, arrival)
         return gradients
 
-    def state(self, *, whole: bool = True) -> GateState:
+    def state(self, *, whole: bool = True, random: bool = True) -> GateState:
         """Return all that a gate of this description needs to go on from here, as copies.
 
         Args:
             whole: with all that it keeps besides weights and buffers.
+            random: with torch's random generators, which it shares with others in its process.
 
         Raises:
             TypeError: the module keeps more than tensors.
@@ -97,7 +111,8 @@ class Learner:
             raise TypeError(f"its module has {extra[0]!r}, and only parameters and buffers of modules can be saved")
         rest: dict[str, Any] = {"buffers": {name: weights.pop(name) for name in list(weights) if name not in names}}
         if whole:
-            rest["random"] = RandomState(self.device).tensors
+            if random:
+                rest["random"] = RandomState(self.device).tensors
             rest |= {name: copied(part.state_dict()) for name, part in self._parts()}
         known = kinds(gate) if whole else {}
         return GateState(gate.name, gate.whole_prefix, self.weights.version, weights, rest, known)

@@ -9,7 +9,7 @@ from typing import Any
 
 from akkordeon.codec import copied
 from akkordeon.events import Kind, Report, SentinelStatus
-from akkordeon.messages import NOTHING_TO_LEARN
+from akkordeon.messages import ALREADY_APPLIED, NOTHING_TO_LEARN
 from akkordeon.metrics import Gauges, Mean, read
 from akkordeon.signals import Mark, Position
 from akkordeon.tree import Tree
@@ -27,7 +27,7 @@ class Epoch:
         number: from 1.
         began: when its pass was due or its first batch sent, in seconds; None before.
         batches: how many it has; None as long as the loader has not ended.
-        done: how many came back.
+        done: how many came back, or were given up.
         gauges: metrics that are no means.
     """
 
@@ -93,7 +93,6 @@ class Ledger:
         sentinel: its name.
         kind: what it does.
         metrics: names of the figures to report besides the loss.
-        gates: names, in the order of the chain.
         gauges: makes the metrics of an epoch that are no means.
     """
 
@@ -102,15 +101,14 @@ class Ledger:
         sentinel: str,
         kind: Kind,
         metrics: Sequence[str],
-        gates: Sequence[str],
         gauges: Callable[[], Gauges] = dict,
     ) -> None:
+        self.gates: Sequence[str] = ()  # names, in the order of the chain
         self.done = 0
         self.latest = 0
         self._sentinel = sentinel
         self._kind = kind
         self._metrics = tuple(metrics)
-        self._gates = tuple(gates)
         self._gauges = gauges
         self._epochs: dict[int, Epoch] = {}
 
@@ -137,11 +135,16 @@ class Ledger:
         """
         self.done += 1
         epoch.done += 1
-        for gate, outcome in zip(reversed(self._gates), trail, strict=False):
+        for gate, outcome in zip(reversed(self.gates), trail, strict=False):
             if isinstance(outcome, int):
                 epoch.staleness[gate].add(outcome)
-            elif outcome != NOTHING_TO_LEARN:
+            elif outcome not in (NOTHING_TO_LEARN, ALREADY_APPLIED):
                 epoch.skipped[f"{outcome} at {gate}"] += 1
+
+    def given_up(self, epoch: Epoch, reason: str) -> None:
+        """Note that a batch will not come back."""
+        epoch.done += 1
+        epoch.skipped[reason] += 1
 
     def close(self, epoch: Epoch, now: float) -> Report:
         """Forget an epoch and report on it.
@@ -160,7 +163,7 @@ class Ledger:
             loss=figures.get("loss", nan),
             metrics={name: figures.get(name, nan) for name in self._metrics},
             seconds=0.0 if epoch.began is None else now - epoch.began,
-            staleness={gate: epoch.staleness[gate].value for gate in self._gates if gate in epoch.staleness},
+            staleness={gate: epoch.staleness[gate].value for gate in self.gates if gate in epoch.staleness},
             skipped=dict(epoch.skipped),
             complete=epoch.complete,
             outputs=tuple(output for _, output in sorted(epoch.outputs.items())),
@@ -178,26 +181,22 @@ class Ledger:
         known = self._epochs.get(epoch)
         return Position(epoch, index, mark, known.state(now) if known and known.began is not None else None)
 
-    def status(
-        self, epochs: int | None, length: int | None, in_flight: int, now: float, *, draining: bool
-    ) -> SentinelStatus:
-        """Return how the sentinel stands.
+    def status(self, epochs: int | None, length: int | None, now: float) -> SentinelStatus:
+        """Return how the sentinel stands, as far as its epochs go.
 
         Args:
             epochs: the last one it makes, if there is one.
             length: batches in an epoch, if known.
-            in_flight: batches that are out.
             now: seconds.
-            draining: whether it is about to leave.
         """
         latest = self._epochs.get(self.latest) or Epoch(self.latest)
         return SentinelStatus(
             name=self._sentinel,
             kind=self._kind,
             epoch=self.latest,
-            in_flight=in_flight,
+            in_flight=0,
             done=self.done,
-            draining=draining,
+            draining=False,
             epochs=epochs,
             batches=latest.done,
             length=length,

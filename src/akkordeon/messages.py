@@ -9,6 +9,9 @@ The life of a batch:
 A batch is one token: it is at one place at any time. Targets stay with the sentinel. What leaves the last gate goes to
 the batch's `home`, and so does what leaves gate 1 on the way back: the batch is done. A gate that cannot compute a
 batch sends its home a `Refused`.
+
+Any of these may be lost, come twice or come late. Only the sentinel sends a batch again, as another attempt; gates keep
+the latest attempt, apply a batch once, and ignore what was sent in another term.
 """
 
 from dataclasses import dataclass
@@ -20,8 +23,10 @@ from akkordeon.actor import Ref
 from akkordeon.tree import Tree, flatten, rebuild
 
 __all__ = [
+    "ALREADY_APPLIED",
     "NON_FINITE",
     "NOTHING_TO_LEARN",
+    "TOO_STALE",
     "Backward",
     "BatchId",
     "Forward",
@@ -36,6 +41,13 @@ NOTHING_TO_LEARN = "nothing to learn"
 
 NON_FINITE = "non-finite"
 """In a trail: the gradient held a NaN or an infinity, so it was not applied."""
+
+
+TOO_STALE = "too stale"
+"""In a trail: the gradient came after more updates than are allowed, so it was not applied."""
+
+ALREADY_APPLIED = "already applied"
+"""In a trail: an earlier attempt had been applied, so this one was not. Not a fault, so not counted."""
 
 
 class BatchId(NamedTuple):
@@ -56,6 +68,7 @@ class Route(NamedTuple):
     Args:
         batch: which batch.
         attempt: how often the sentinel has sent it, from 1.
+        term: which wiring of the network it was sent in; gates ignore what is of another.
         low: the sentinel's oldest open batch; gates forget what they keep for older ones.
         home: the sentinel.
         size: number of samples.
@@ -63,6 +76,7 @@ class Route(NamedTuple):
 
     batch: BatchId
     attempt: int
+    term: int
     low: int
     home: Ref
     size: int

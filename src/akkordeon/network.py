@@ -1,6 +1,7 @@
 """A running network, as users hold it: attach and detach sentinels, watch, look at it, take the model out, close."""
 
 import itertools
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -12,18 +13,21 @@ from torch import Tensor, nn
 
 from akkordeon.actor import Ended, Engine, Inbox, Ref
 from akkordeon.checkpoint import Saved, packages, write, write_weights
-from akkordeon.conductor import Conductor
+from akkordeon.conductor import Conductor, Limits
 from akkordeon.control import Attach, Detach, Detached, Open, Pause, Paused, Resume, Roster, Subscribe, Unsubscribe, Who
 from akkordeon.engines import Threads
 from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, SaveFailed, WiringError
-from akkordeon.events import Departure, Failure, Notice, Report, Status
+from akkordeon.events import Departure, Failure, Notice, Report, Stall, Status
 from akkordeon.gate import Gate, check_chain, own_copy
 from akkordeon.names import fill
 from akkordeon.restore import beginning, chained
 from akkordeon.sentinel import Sentinel
-from akkordeon.signals import Connect, GateState, StateOf, StatusOf, Wire
+from akkordeon.signals import GateState, StateOf, StatusOf
+from akkordeon.supervision import Supervision
 
 __all__ = ["Network", "launch"]
+
+logger = logging.getLogger(__name__)
 
 ANSWER = 30.0
 """Seconds that gates, sentinels and the conductor have for an answer. They give it between two turns."""
@@ -38,6 +42,9 @@ def launch(
     engine: Engine | None = None,
     weights: Path | str | Mapping[str, Tensor] | None = None,
     resume: Path | str | None = None,
+    max_staleness: int | None = None,
+    capacity: int = 1024,
+    supervision: Supervision | None = None,
 ) -> "Network":
     """Start a network of gates, wired in the order given.
 
@@ -48,6 +55,12 @@ def launch(
             in the whole network (`Gate.prefix`); they may come from a network that was cut otherwise.
         resume: go on where a network was saved in this folder, with its optimizers, schedulers and random numbers. A
             training sentinel that joins under a name that was saved goes on at its place in the data.
+        max_staleness: of any gradient, in updates of its gate: all training sentinels together get no more than this
+            and one batch in flight, so 0 is synchronous training; a gradient that comes later still, because its
+            sentinel is slow, say, is skipped and counted. None lets in what sentinels ask for, and skips what comes
+            four times as late as there were ever batches in flight.
+        capacity: how many batches may be in flight at once, of all sentinels together.
+        supervision: when gates and sentinels count as dead, and how often gates are restarted.
 
     Raises:
         WiringError: the gates cannot be wired together; says why.
@@ -57,15 +70,15 @@ def launch(
     """
     try:
         check_chain(gates)
+        limits = Limits(max_staleness, capacity)
         begin = beginning(gates, weights, resume)
         engine = engine or Threads()
         name = f"network-{os.urandom(4).hex()}"
-        conductor = engine.spawn("conductor", partial(Conductor, name, begin.gates, begin.states, begin.positions))
+        make = partial(Conductor, name, begin.gates, begin.states, begin.positions, settings=supervision, limits=limits)
+        conductor = engine.spawn("conductor", make)
         refs: tuple[Ref, ...] = conductor.ask(Open(), timeout=ANSWER)
-        neighbours = [None, *refs, None]
-        for upstream, ref, downstream in zip(neighbours, refs, neighbours[2:], strict=False):
-            # Asked, not told: it fails if the gate could not be made, and is done before any batch can come.
-            ref.ask(Connect(Wire(upstream, downstream)), timeout=ANSWER)
+        for ref in refs:
+            ref.ask(StatusOf(), timeout=ANSWER)  # which fails if the gate could not be made
     except BaseException:
         if engine is not None:
             engine.close()
@@ -148,6 +161,8 @@ class Network:
                         yield notice.event
                     case Failure(error):
                         raise error
+                    case Stall(text):
+                        logger.warning("%s", text)
                     case Departure(_, had_end):
                         ended_some = ended_some or had_end
                 up_to_date = up_to_date or notice.number == 0  # what came before tells who was attached then
@@ -169,6 +184,7 @@ class Network:
             cause=roster.cause,
             gates=tuple(self._answers(roster.gates, StatusOf())),
             sentinels=tuple(self._answers(roster.sentinels, StatusOf())),
+            restarts=roster.restarts,
         )
 
     def model(self) -> nn.Sequential:

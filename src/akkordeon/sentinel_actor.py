@@ -1,60 +1,40 @@
 """The life of a sentinel: draw, send, take the output, count, report, leave.
 
 A batch is open from the moment it is sent until it is back. At most `in_flight` are; that window is the only
-back-pressure in a network. Every batch ends: it comes back, is refused, or is lost after the time limit.
+back-pressure in a network. Every batch ends: it comes back, or is given up and counted (`Outbox`).
 """
 
 import logging
-import zlib
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
-
-import torch
+from dataclasses import dataclass, replace
 
 from akkordeon.actor import Actor, Context, Ended, Ref
 from akkordeon.data import as_pair, num_samples
 from akkordeon.errors import BatchLost, SentinelFailed
-from akkordeon.events import Report
+from akkordeon.events import Report, SentinelStatus
 from akkordeon.judge import Judge
 from akkordeon.ledger import Epoch, Ledger
 from akkordeon.messages import Backward, BatchId, Forward, Refused, Route, Validate
-from akkordeon.provider import Provider, Shelf
+from akkordeon.outbox import OpenBatch, Outbox
 from akkordeon.sentinel import Sentinel
 from akkordeon.signals import (
-    Abort,
+    Alive,
     Chain,
-    Drain,
-    Draw,
     DrawFailed,
     Drawn,
     Exhausted,
-    GoOn,
     Held,
-    Hold,
     Left,
+    Orders,
     Position,
-    Start,
     StatusOf,
 )
+from akkordeon.supply import Supply
 from akkordeon.tree import Tree
 
-__all__ = ["OpenBatch", "SentinelActor"]
+__all__ = ["SentinelActor"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class OpenBatch:
-    """A batch that is out; its figures are known once its output came."""
-
-    route: Route
-    epoch: Epoch
-    x: Tree
-    target: Tree
-    sent: float
-    figures: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +52,6 @@ class SentinelActor(Actor):
 
     Args:
         sentinel: describes it.
-        chain: where batches go.
         conductor: who gets reports.
         network: name of the network, for the ids of batches.
         incarnation: tells sentinels of one name apart.
@@ -80,33 +59,27 @@ class SentinelActor(Actor):
     """
 
     def __init__(
-        self,
-        sentinel: Sentinel,
-        chain: Chain,
-        conductor: Ref,
-        network: str,
-        incarnation: int,
-        position: Position | None = None,
+        self, sentinel: Sentinel, conductor: Ref, network: str, incarnation: int, position: Position | None = None
     ) -> None:
         self.sentinel = sentinel
-        self.chain = chain
         self.judge = Judge(sentinel.loss, sentinel.metrics)
-        self.ledger = Ledger(sentinel.name, sentinel.kind, tuple(sentinel.metrics), chain.gates, self.judge.gauges)
-        self.open: dict[int, OpenBatch] = {}
+        self.chain: Chain | None = None
+        self.outbox = Outbox(sentinel.time_limit)
+        self.ledger = Ledger(sentinel.name, sentinel.kind, tuple(sentinel.metrics), self.judge.gauges)
+        self.supply = Supply(sentinel, incarnation, position)
         self.leaving = False
         self.error: Exception | None = None
         self.exhausted = 0
         self._conductor = conductor
         self._network = network
         self._incarnation = incarnation
-        self._shelf = Shelf(max(4, 2 * sentinel.in_flight))
+        self._orders: Orders | None = None
+        self._signs = 0
+        self._term = 0  # that batches were last sent in
         self._seq = 0
-        self._left = False
+        self._left: Left | None = None
         self._ticking = False
-        self._provider: Ref | None = None
-        self._position = position  # until the first batch is sent
-        self._hold: Hold | None = None
-        self._told = False
+        self._held = False
 
     # What each kind does in its own way
 
@@ -123,7 +96,7 @@ class SentinelActor(Actor):
         """Whether more batches should be prepared."""
 
     @abstractmethod
-    def send(self, batch: OpenBatch) -> None:
+    def send(self, batch: OpenBatch, chain: Chain) -> None:
         """Send a batch to the first gate."""
 
     @abstractmethod
@@ -143,38 +116,38 @@ class SentinelActor(Actor):
         """Handle what provider, gates and conductor send."""
         match message:
             case Forward(route, x) | Validate(route, x):
-                if (batch := self.open.get(route.batch.seq)) is not None:
+                batch = self._find(route)
+                if batch is not None and not batch.answered:
                     self.take_output(batch, x, context)
             case Backward(route, _, trail):
-                if (batch := self.open.get(route.batch.seq)) is not None:
+                if (batch := self._find(route)) is not None:
                     self.take_back(batch, trail, context)
+            case Refused(route, error):
+                if (batch := self._find(route)) is not None:
+                    self.fail(error)
+                    self.drop(batch, "refused", context)
             case Drawn() | Exhausted() | DrawFailed():
                 self._take_answer(message, context)
             case StatusOf():
-                sentinel, length = self.sentinel, self._shelf.length
-                return self.ledger.status(
-                    sentinel.last_epoch, length, len(self.open), context.now(), draining=self.leaving
-                )
+                return self._status(context)
             case _:
                 self._handle_control(message, context)
         self._go_on(context)
         return None
 
+    def _find(self, route: Route) -> OpenBatch | None:
+        """Return the batch that a message is about; between two terms, what comes is of none."""
+        return None if self.chain is None else self.outbox.find(route)
+
     def _handle_control(self, message: object, context: Context) -> None:
         match message:
-            case Start():
-                self._start(context)
+            case Orders():
+                if self._orders is None or message.number > self._orders.number:
+                    self._obey(message, context)
             case _Tick():
                 self._check_time_limits(context)
-            case Drain() | _Enough():
+            case _Enough():
                 self.leaving = True
-            case Hold() | GoOn():
-                self._hold, self._told = message if isinstance(message, Hold) else None, False
-            case Refused():
-                self.open.pop(message.route.batch.seq, None)
-                self.fail(message.error)
-            case Abort():
-                self._leave(context)
             case Ended():
                 self.fail(self.failure("its provider ended", message.reason))
             case _:
@@ -197,48 +170,60 @@ class SentinelActor(Actor):
 
     def done(self, batch: OpenBatch, trail: tuple[int | str, ...], context: Context) -> None:
         """Count a batch that came back, and report on its epoch if that is complete."""
-        del self.open[batch.route.batch.seq]
+        self.outbox.came_back(batch, context.now())
         self.ledger.came_back(batch.epoch, trail)
         if batch.epoch.complete:
             self._close(batch.epoch, context)
 
+    def drop(self, batch: OpenBatch, reason: str, context: Context) -> None:
+        """Give a batch up, and count it."""
+        self.outbox.give_up(batch, reason)
+        self.ledger.given_up(batch.epoch, reason)
+        if batch.epoch.complete:
+            self._close(batch.epoch, context)
+
+    # What the conductor wants
+
+    def _obey(self, orders: Orders, context: Context) -> None:
+        first, self._orders = self._orders is None, orders
+        self._conductor, self.chain = orders.conductor, orders.chain
+        self._held = False
+        self._signs += 1
+        waiting = self._waiting(context.now())
+        sign = Alive(context.me, self._signs, orders.term, self.ledger.done + self.outbox.resent, waiting)
+        self._conductor.tell(sign)
+        if first:
+            self._start(context)
+        if self._left is not None:
+            self._conductor.tell(self._left)  # again: the first one was lost
+        elif orders.cause is not None:
+            self._leave(context)
+        elif orders.chain is not None:
+            self.ledger.gates = orders.chain.gates
+            if orders.term > self._term:
+                self._begin_term(orders, context)
+        self.leaving = self.leaving or orders.leave
+
+    def _begin_term(self, orders: Orders, context: Context) -> None:
+        """Send again what is out: a gate has been replaced."""
+        self._term = orders.term
+        for batch in self.outbox.new_term(orders.blame, context.now()):
+            logger.warning("batch %s is dropped: gates ended %d times with it", batch.route.batch, batch.strikes)
+            self.drop(batch, "poison", context)
+
     def _start(self, context: Context) -> None:
-        sentinel = self.sentinel
-        seed = sentinel.seed
-        if seed is None:  # as far apart as names are, and the same in each run after torch.manual_seed
-            seed = (torch.initial_seed() + zlib.crc32(sentinel.name.encode())) % 2**63
-        if self._position is not None:
-            self._take_up(self._position, context)
-        make = partial(Provider, sentinel.data, context.me, sentinel.last_epoch, seed, self._position)
-        name = f"provider {sentinel.name} {self._incarnation}"  # that of one before may not have ended yet
-        self._provider = context.spawn(name, make, blocking=True)
-        context.watch(self._provider, context.me)
-        context.watch(context.me, self._provider)
-        if sentinel.seconds is not None:
-            context.tell_later(sentinel.seconds, _Enough())
+        if self.supply.take_up(self.ledger, context.now()):
+            self.leaving = True
+        self.supply.begin(context)
+        if self.sentinel.seconds is not None:
+            context.tell_later(self.sentinel.seconds, _Enough())
         self.begin(context)
 
-    def _take_up(self, position: Position, context: Context) -> None:
-        """Go on where a sentinel of this name stood when it was saved."""
-        last = self.sentinel.last_epoch
-        if last is not None and position.epoch > last:
-            self.leaving = True
-        elif position.mark.exact:
-            self.ledger.take_up(position, context.now())
-        elif position.index:
-            again = f"epoch {position.epoch} begins again, of which it had trained {position.index} batches"
-            logger.warning("sentinel %r: its loader cannot tell where it stood, so %s", self.sentinel.name, again)
-
-    def _place(self, context: Context) -> Position | None:
-        """Return where it stands, with nothing in flight."""
-        place = self._shelf.place()
-        return self._position if place is None else self.ledger.position(*place, context.now())
-
     def _take_answer(self, answer: Drawn | Exhausted | DrawFailed, context: Context) -> None:
-        self._shelf.answered(answer, context.now())
+        self.supply.answered(answer, context.now())
         match answer:
             case DrawFailed(error):
-                self.fail(self.failure(f"its loader raised after batch {self._seq + len(self._shelf.ready)}", error))
+                self.fail(self.failure(f"its loader raised after batch {self._seq + len(self.supply.ready)}", error))
             case Exhausted(epoch, 0):
                 remedy = "it must yield at least one batch, each time it is iterated"
                 self.fail(self.failure(f"its loader yielded no batch in epoch {epoch}; {remedy}", None))
@@ -251,27 +236,36 @@ class SentinelActor(Actor):
 
     def _go_on(self, context: Context) -> None:
         """Send what may be sent, ask for more, and leave when there is nothing left to do."""
-        ready = self._shelf.ready
-        while ready and len(self.open) < self.sentinel.in_flight and self._sends(ready[0].epoch):
-            self._send(ready.popleft(), context)
-        draws = self._provider is not None and not self.leaving and self.may_draw()
-        if draws and (amount := self._shelf.order(context.now())):
-            assert self._provider is not None
-            self._provider.tell(Draw(amount))
-        if self._hold is not None and not (self.open or self._told or self._left):
-            self._told = True
-            place = self._place(context)
-            self._conductor.tell(Held(self.sentinel.name, self._incarnation, self._hold.pause, place))
-        if self.leaving and not self.open:
+        if self.chain is not None and self._left is None:
+            self._send_what_may_be_sent(self.chain, context)
+        if not self.leaving and self.may_draw():
+            self.supply.order(context.now())
+        pause = None if self._orders is None else self._orders.pause
+        if pause is not None and not (self.outbox or self._held or self._left):
+            self._held = True
+            self._conductor.tell(Held(context.me, pause, self.supply.place(self.ledger, context.now())))
+        if self.leaving and not self.outbox:
             self._leave(context)
-        elif not self._ticking and (self.open or self._shelf.waiting):
+        elif not self._ticking and (self.outbox or self.supply.waits):
             self._ticking = True
             context.tell_later(self._tick, _Tick())
 
-    def _sends(self, epoch: int) -> bool:
-        return not self.leaving and self._hold is None and self.may_send(epoch)
+    def _send_what_may_be_sent(self, chain: Chain, context: Context) -> None:
+        while (batch := self.outbox.next_waiting()) is not None:
+            self._send_again(batch, chain, context)
+        ready = self.supply.ready
+        while ready and len(self.outbox) < self._window and self._sends(ready[0].epoch):
+            self._send(ready.popleft(), chain, context)
 
-    def _send(self, drawn: Drawn, context: Context) -> None:
+    def _sends(self, epoch: int) -> bool:
+        holds = self._orders is None or self._orders.pause is not None
+        return not (self.leaving or holds or self.outbox.is_waiting) and self.may_send(epoch)
+
+    @property
+    def _window(self) -> int:
+        return self.sentinel.in_flight if self._orders is None else self._orders.window
+
+    def _send(self, drawn: Drawn, chain: Chain, context: Context) -> None:
         seq, self._seq = self._seq, self._seq + 1
         try:
             x, target = as_pair(drawn.item, with_target=self.sentinel.kind != "test")
@@ -279,12 +273,15 @@ class SentinelActor(Actor):
         except TypeError as error:
             self.fail(self.failure(f"batch {seq} cannot be used", error))
             return
-        low = next(iter(self.open), seq)
+        now = context.now()
         batch_id = BatchId(self._network, self.sentinel.name, self._incarnation, seq)
-        route = Route(batch_id, 1, low, context.me, samples)
-        epoch = self.ledger.begin(drawn.epoch, context.now())
-        batch = self.open[seq] = OpenBatch(route, epoch, x, target, context.now())
-        self.send(batch)
+        epoch = self.ledger.begin(drawn.epoch, now)
+        batch = self.outbox.add(batch_id, self._term, context.me, samples, now, epoch=epoch, x=x, target=target)
+        self.send(batch, chain)
+
+    def _send_again(self, batch: OpenBatch, chain: Chain, context: Context) -> None:
+        self.outbox.again(batch, self._term, context.now())
+        self.send(batch, chain)
 
     def _close(self, epoch: Epoch, context: Context) -> None:
         """Report on an epoch, and see whether it was the last."""
@@ -309,20 +306,20 @@ class SentinelActor(Actor):
             return True
 
     def _leave(self, context: Context) -> None:
-        if self._left:
+        if self._left is not None:
             return
-        self._left = self.leaving = True
+        self.leaving = True
         position = None
         if self.sentinel.kind == "train":
-            position = self._place(context)
+            position = self.supply.place(self.ledger, context.now())
             for epoch in self.ledger.under_way():
                 if epoch.samples:
                     self._close(epoch, context)
-        if self._provider is not None:
-            context.stop(self._provider)
-        self._conductor.tell(Left(self.sentinel.name, self._incarnation, self.error, position))
+        self.supply.stop(context)
+        self._left = Left(context.me, self.error, position)
+        self._conductor.tell(self._left)
 
-    # Time limits
+    # Time limits, and how it stands
 
     @property
     def _tick(self) -> float:
@@ -330,21 +327,51 @@ class SentinelActor(Actor):
 
     def _check_time_limits(self, context: Context) -> None:
         self._ticking = False
-        if self._left:
+        if self._left is not None:
             return
         now, limit = context.now(), self.sentinel.time_limit
-        oldest = next(iter(self.open.values()), None)
-        if oldest is not None and now - oldest.sent > limit:
-            self._lose(oldest, now - oldest.sent)
-            self._leave(context)
-        elif self._shelf.waiting and not self.open and not self.leaving and now - self._shelf.waiting_since > limit:
+        if self.chain is not None:
+            self._check_batches(self.chain, context)
+        if self.supply.waits and not self.outbox and not self.leaving and self.supply.waited(now) > limit:
             remedy = "raise time_limit if it needs longer"
             self.fail(self.failure(f"its loader has yielded nothing for {limit:g} s; {remedy}", None))
 
-    def _lose(self, batch: OpenBatch, age: float) -> None:
-        self.fail(
-            BatchLost(
-                f"batch {batch.route.batch} has not come back after {age:.1f} s (time_limit is "
-                f"{self.sentinel.time_limit:g} s): a gate is slow or has lost it. Raise time_limit if gates need longer"
-            )
+    def _check_batches(self, chain: Chain, context: Context) -> None:
+        now = context.now()
+        for batch in self.outbox.lost(now):
+            if self.outbox.is_stuck(batch):
+                self.fail(self._lost(batch, now - batch.sent))
+                self._leave(context)
+                return
+            logger.warning("batch %s is dropped: it has not come back", batch.route.batch)
+            self.drop(batch, "lost", context)
+        for batch in self.outbox.overdue(now):
+            self._send_again(batch, chain, context)
+
+    def _lost(self, batch: OpenBatch, age: float) -> BatchLost:
+        return BatchLost(
+            f"batch {batch.route.batch} has not come back after {age:.1f} s (time_limit is "
+            f"{self.sentinel.time_limit:g} s), nor has any other since: a gate is slow, or hangs. "
+            "Raise time_limit if gates need longer"
+        )
+
+    def _waiting(self, now: float) -> str:
+        """Say what the sentinel waits for."""
+        oldest = self.outbox.oldest
+        if oldest is not None:
+            which = f"batch {oldest.route.batch}, attempt {oldest.route.attempt}"
+            return f"has {len(self.outbox)} batches out; the oldest is {which}, for {now - oldest.sent:.1f} s"
+        if self.supply.waits and not self.leaving:
+            return f"waits for its loader since {self.supply.waited(now):.1f} s"
+        return ""
+
+    def _status(self, context: Context) -> SentinelStatus:
+        status = self.ledger.status(self.sentinel.last_epoch, self.supply.length, context.now())
+        return replace(
+            status,
+            in_flight=len(self.outbox),
+            draining=self.leaving,
+            window=self._window,
+            resent=self.outbox.resent,
+            dropped=tuple(self.outbox.given_up),
         )

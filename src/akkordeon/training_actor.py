@@ -7,8 +7,11 @@ from torch import Tensor
 
 from akkordeon.actor import Context
 from akkordeon.data import all_finite
+from akkordeon.judge import NO_GAUGES
 from akkordeon.messages import NON_FINITE, Backward, Forward
-from akkordeon.sentinel_actor import OpenBatch, SentinelActor
+from akkordeon.outbox import OpenBatch
+from akkordeon.sentinel_actor import SentinelActor
+from akkordeon.signals import Chain
 from akkordeon.tree import Tree, flatten
 
 __all__ = ["TrainingActor"]
@@ -35,13 +38,16 @@ class TrainingActor(SentinelActor):
         """Draw on; the provider knows the last epoch."""
         return True
 
-    def send(self, batch: OpenBatch) -> None:
+    def send(self, batch: OpenBatch, chain: Chain) -> None:
         """Send it forward."""
-        self.chain.first.tell(Forward(batch.route, batch.x))
+        chain.first.tell(Forward(batch.route, batch.x))
 
     def take_output(self, batch: OpenBatch, output: Tree, context: Context) -> None:  # noqa: ARG002
         """Send the gradient of the loss back, or nothing where there is none to learn from."""
-        self.chain.last.tell(Backward(batch.route, self._gradients(batch, output)))
+        assert self.chain is not None
+        again = batch.figures is not None  # gauges have taken an earlier attempt in
+        batch.answered = True
+        self.chain.last.tell(Backward(batch.route, self._gradients(batch, output, again=again)))
 
     def take_back(self, batch: OpenBatch, trail: tuple[int | str, ...], context: Context) -> None:
         """Count it."""
@@ -51,11 +57,11 @@ class TrainingActor(SentinelActor):
             self._watch_non_finite(batch, trail)
         self.done(batch, trail, context)
 
-    def _gradients(self, batch: OpenBatch, output: Tree) -> tuple[Tensor | None, ...]:
+    def _gradients(self, batch: OpenBatch, output: Tree, *, again: bool) -> tuple[Tensor | None, ...]:
         if self.error is not None:
             return ()
         try:
-            figures, gradients = self.judge.learn(output, batch.target, batch.epoch.gauges)
+            figures, gradients = self.judge.learn(output, batch.target, NO_GAUGES if again else batch.epoch.gauges)
         except Exception as error:  # noqa: BLE001 - loss and metrics may raise anything
             self.fail(self.failure(f"no loss for batch {batch.route.batch.seq}", error))
             return ()

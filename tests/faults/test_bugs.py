@@ -156,7 +156,8 @@ def test_training_that_is_ended_by_an_exit_keeps_its_saved_place(saved: Path) ->
 
 @pytest.mark.parametrize("seed", range(5))
 def test_news_of_an_earlier_pause_does_not_count_for_the_next(seed: int) -> None:
-    with ak.launch(gates(), engine=stepped(seed)) as network:
+    engine = stepped(seed)
+    with ak.launch(gates(), engine=engine) as network:
         network.attach(training(in_flight=8))
         run_until(network, 8)
         first = ask_for_pause(network, "first")
@@ -167,7 +168,9 @@ def test_news_of_an_earlier_pause_does_not_count_for_the_next(seed: int) -> None
         wait_until_pause_begins(network)
         with pytest.raises(ak.NoAnswer):
             second.take(timeout=0.0)  # batches are in flight
-        network._conductor.tell(Held("train", incarnation=1, pause=1, position=None))  # overtaken by all the above
+        network._conductor.tell(
+            Held(engine.find("sentinel train"), pause=1, position=None)
+        )  # overtaken by all the above
         second.take(timeout=1.0)
         assert stands_still(network)
 

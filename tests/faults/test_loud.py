@@ -135,8 +135,9 @@ def test_a_gate_whose_input_does_not_fit_names_the_gate_before(engine: Engine) -
             list(network.watch())
 
 
-def test_an_exception_in_an_optimizer_fails_the_network_and_tells_every_sentinel(engine: Engine) -> None:
-    with ak.launch(gates(optimizer=BadSGD), engine=engine) as network:
+def test_an_optimizer_that_raises_again_and_again_fails_the_network_and_tells_every_sentinel(engine: Engine) -> None:
+    at_once = ak.Supervision(restarts=2, backoff=(0.0,))
+    with ak.launch(gates(optimizer=BadSGD), engine=engine, supervision=at_once) as network:
         network.attach(ak.TrainingSentinel("train", good_batches, cross_entropy, in_flight=3, epochs=2))
         network.attach(ak.ValidationSentinel("validation", good_batches, cross_entropy, every=60.0))
         with pytest.raises(

@@ -22,7 +22,7 @@ def home() -> Ref:
 
 @pytest.fixture
 def route(home: Ref) -> Route:
-    return Route(BatchId("network-1", "train", 2, 17), attempt=1, low=15, home=home, size=64)
+    return Route(BatchId("network-1", "train", 2, 17), attempt=1, term=1, low=15, home=home, size=64)
 
 
 @pytest.mark.parametrize("kind", [Forward, Validate])

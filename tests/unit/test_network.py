@@ -289,7 +289,7 @@ def test_detaching_who_cannot_get_through_says_so() -> None:
 def test_a_name_is_free_again_when_its_sentinel_has_left(network: Network) -> None:
     for _ in range(3):
         network.attach(training(epochs=1))
-        assert labels(list(network.watch())) == [("train", 1)]
+        assert labels([report for report in network.watch() if report.complete]) == [("train", 1)]
         network.attach(training())
         network.detach("train")
     list(network.watch())

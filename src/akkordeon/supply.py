@@ -1,0 +1,99 @@
+"""Where a sentinel's batches come from: its provider, the shelf they wait on, and where in the data the next one is."""
+
+import logging
+import zlib
+from collections import deque
+from functools import partial
+
+import torch
+
+from akkordeon.actor import Context, Ref
+from akkordeon.ledger import Ledger
+from akkordeon.provider import Provider, Shelf
+from akkordeon.sentinel import Sentinel
+from akkordeon.signals import Draw, DrawFailed, Drawn, Exhausted, Position
+
+__all__ = ["Supply"]
+
+logger = logging.getLogger(__name__)
+
+
+class Supply:
+    """The batches of a sentinel that are not out yet.
+
+    Args:
+        sentinel: describes where they come from.
+        incarnation: tells sentinels of one name apart.
+        position: where to begin in the data; None is at the beginning.
+    """
+
+    def __init__(self, sentinel: Sentinel, incarnation: int, position: Position | None) -> None:
+        self._sentinel = sentinel
+        self._incarnation = incarnation
+        self._position = position  # until the first batch is sent
+        self._shelf = Shelf(max(4, 2 * sentinel.in_flight))
+        self._provider: Ref | None = None
+
+    @property
+    def ready(self) -> deque[Drawn]:
+        """Batches that can be sent."""
+        return self._shelf.ready
+
+    @property
+    def length(self) -> int | None:
+        """Batches in an epoch, where the loader tells."""
+        return self._shelf.length
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is none, and some were asked for."""
+        return self._shelf.waiting
+
+    def waited(self, now: float) -> float:
+        """Return for how many seconds nothing has come."""
+        return now - self._shelf.waiting_since
+
+    def begin(self, context: Context) -> None:
+        """Start the provider."""
+        sentinel = self._sentinel
+        seed = sentinel.seed
+        if seed is None:  # as far apart as names are, and the same in each run after torch.manual_seed
+            seed = (torch.initial_seed() + zlib.crc32(sentinel.name.encode())) % 2**63
+        make = partial(Provider, sentinel.data, context.me, sentinel.last_epoch, seed, self._position)
+        name = f"provider {sentinel.name} {self._incarnation}"  # that of one before may not have ended yet
+        self._provider = context.spawn(name, make, blocking=True)
+        context.watch(self._provider, context.me)
+        context.watch(context.me, self._provider)
+
+    def take_up(self, ledger: Ledger, now: float) -> bool:
+        """Go on where a sentinel of this name stood when it was saved; return whether it had come to its end."""
+        position, last = self._position, self._sentinel.last_epoch
+        if position is None:
+            return False
+        if last is not None and position.epoch > last:
+            return True
+        if position.mark.exact:
+            ledger.take_up(position, now)
+        elif position.index:
+            again = f"epoch {position.epoch} begins again, of which it had trained {position.index} batches"
+            logger.warning("sentinel %r: its loader cannot tell where it stood, so %s", self._sentinel.name, again)
+        return False
+
+    def place(self, ledger: Ledger, now: float) -> Position | None:
+        """Return where the sentinel stands, with nothing in flight."""
+        place = self._shelf.place()
+        return self._position if place is None else ledger.position(*place, now)
+
+    def answered(self, answer: Drawn | Exhausted | DrawFailed, now: float) -> None:
+        """Take in what the provider answered."""
+        self._shelf.answered(answer, now)
+
+    def order(self, now: float) -> None:
+        """Ask for as many batches as there is room for."""
+        if self._provider is not None and (amount := self._shelf.order(now)):
+            self._provider.tell(Draw(amount))
+
+    def stop(self, context: Context) -> None:
+        """End the provider."""
+        if self._provider is not None:
+            context.stop(self._provider)
