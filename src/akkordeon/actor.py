@@ -35,6 +35,10 @@ class Actor(ABC):
     def receive(self, message: object, context: "Context") -> object:
         """Handle one message, in the actor's own turn. What it returns answers an `ask`; what it raises ends it."""
 
+    def look(self, now: float) -> str:  # noqa: ARG002
+        """Say what it has in hand, for a person to read; may be called at any time, from elsewhere."""
+        return ""
+
 
 @runtime_checkable
 class Parcel(Protocol):

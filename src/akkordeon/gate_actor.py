@@ -77,7 +77,7 @@ class GateActor(Actor):
         gate: describes it.
         state: to go on from; None to begin.
         applied: batches that state holds already; see `Copy`.
-        copy_every: updates after which it hands over a copy.
+        copying: when it hands over a copy: after how many updates, and for what share of its time at most.
         learner: makes what it computes and learns with.
     """
 
@@ -86,7 +86,7 @@ class GateActor(Actor):
         gate: Gate,
         state: GateState | None = None,
         applied: tuple[tuple[int, int], ...] = (),
-        copy_every: int = 20,
+        copying: tuple[int, float] = (20, 0.01),
         learner: Callable[[Gate, GateState | None], Learner] = Learner,
     ) -> None:
         self._gate = gate
@@ -95,7 +95,7 @@ class GateActor(Actor):
         self._wire = Wire(None, None)
         self._idle: list[Replica] = []
         self._entries: Entries[Graph | _Input] = Entries(applied)
-        self._handover = Handover(self._learner, copy_every)
+        self._handover = Handover(self._learner, *copying)
         self._tally = _Tally()
         self._lease_number = (0, 0)
         self._leased_until = -inf
@@ -142,9 +142,10 @@ class GateActor(Actor):
         self._tally.skipped["abandoned"] += self._entries.attend(frozenset(lease.attached), lease.newest)
         number = max(self._signs, default=0) + 1
         self._signs = {each: sent for each, sent in self._signs.items() if each >= lease.answers} | {number: now}
-        waiting = self._waiting(now)
+        waiting = self.look(now)
         lease.conductor.tell(Alive(context.me, number, self._entries.term, self._weights.version, waiting))
         self._handover.to(lease.conductor)
+        self._handover.maybe(context, self._entries, updates=1)
         if now <= self._leased_until:
             parked, self._parked = self._parked, []
             for update in parked:
@@ -317,9 +318,11 @@ class GateActor(Actor):
 
         context.compute(partial(_caught, work), done)
 
-    def _waiting(self, now: float) -> str:
+    def look(self, now: float) -> str:
         """Say what the gate has in hand."""
-        parts = [f"computes the {what} of batch {r.batch} since {now - since:.1f} s" for what, r, since in self._doing]
+        parts = [
+            f"computes the {what} of batch {r.batch} since {now - since:.1f} s" for what, r, since in list(self._doing)
+        ]
         if self._parked:
             parts.append(f"has {len(self._parked)} updates that wait for a lease")
         if self._entries:

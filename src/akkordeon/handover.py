@@ -15,9 +15,6 @@ __all__ = ["Handover"]
 
 logger = logging.getLogger(__name__)
 
-SHARE = 100
-"""A copy may take one part in so many of a gate's time."""
-
 
 class Handover:
     """Hands copies of a gate over to the conductor, once per so many updates, as long as that is cheap.
@@ -25,11 +22,13 @@ class Handover:
     Args:
         learner: of the gate.
         every: updates.
+        share: of its time that the gate may take for it.
     """
 
-    def __init__(self, learner: Learner, every: int) -> None:
+    def __init__(self, learner: Learner, every: int, share: float) -> None:
         self._learner = learner
         self._every = every
+        self._share = share
         self._conductor: Ref | None = None
         self._copied = learner.weights.version
         self._not_before = -inf
@@ -40,10 +39,10 @@ class Handover:
             self._not_before, self._copied = -inf, -self._every
         self._conductor = conductor
 
-    def maybe(self, context: Context, entries: Entries[Any]) -> None:
-        """Hand over a copy, if it is time."""
+    def maybe(self, context: Context, entries: Entries[Any], updates: int | None = None) -> None:
+        """Hand over a copy, if it is time: after so many updates, None for the usual number."""
         version, now = self._learner.weights.version, context.now()
-        if version - self._copied < self._every or now < self._not_before or self._conductor is None:
+        if version - self._copied < (updates or self._every) or now < self._not_before or self._conductor is None:
             return
         self._copied = version
         try:
@@ -57,4 +56,4 @@ class Handover:
         else:
             logger.warning("%s has weights that are not finite; it keeps the copy before", context.me.name)
         took = context.now() - now
-        self._not_before = now + took * SHARE
+        self._not_before = now + took / self._share

@@ -4,6 +4,7 @@ import itertools
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 ANSWER = 30.0
 """Seconds that gates, sentinels and the conductor have for an answer. They give it between two turns."""
+
+PAUSE, RETRIES = 0.05, 600
+"""Seconds between two looks whether a gate has been restarted, and how often to look."""
 
 LOOK = 5.0
 """Seconds without news after which a watcher looks whether the conductor still answers."""
@@ -91,8 +95,8 @@ class Network:
 
     def __init__(self, gates: Sequence[Gate], engine: Engine, conductor: Ref) -> None:
         self._gates = tuple(gates)
-        self._engine = engine
-        self._conductor = conductor
+        self.engine = engine
+        self.conductor = conductor
         self._seen = 0
         self._inboxes = itertools.count(1)
         self._closed = False
@@ -114,7 +118,7 @@ class Network:
         if not isinstance(sentinel, Sentinel):
             kinds = "a TrainingSentinel, ValidationSentinel or TestSentinel"
             raise WiringError(f"a {type(sentinel).__name__} cannot join a network; attach {kinds}")
-        refusal = self._ask(self._conductor, Attach(sentinel))
+        refusal = self._ask(self.conductor, Attach(sentinel))
         if isinstance(refusal, Exception):
             raise refusal
 
@@ -129,7 +133,7 @@ class Network:
         """
         inbox = self._inbox()
         try:
-            self._conductor.tell(Detach(name, inbox.ref))
+            self.conductor.tell(Detach(name, inbox.ref))
             detached: Detached = inbox.take(timeout=timeout)
             if detached.error is not None:
                 raise detached.error
@@ -149,8 +153,8 @@ class Network:
                 may you: call `watch` again.
         """
         inbox = self._inbox()
-        self._engine.watch(self._conductor, inbox.ref)
-        self._conductor.tell(Subscribe(inbox.ref, self._seen))
+        self.engine.watch(self.conductor, inbox.ref)
+        self.conductor.tell(Subscribe(inbox.ref, self._seen))
         up_to_date = ended_some = False
         try:
             while True:
@@ -169,7 +173,7 @@ class Network:
                 if up_to_date and not notice.ending and (ended_some or not notice.attached):
                     return
         finally:
-            self._conductor.tell(Unsubscribe(inbox.ref))
+            self.conductor.tell(Unsubscribe(inbox.ref))
             inbox.close()
 
     def status(self) -> Status:
@@ -178,7 +182,7 @@ class Network:
         Raises:
             NoAnswer: one of them did not answer within 30 s.
         """
-        roster: Roster = self._ask(self._conductor, Who())
+        roster: Roster = self._ask(self.conductor, Who())
         return Status(
             state="open" if roster.cause is None else "failed",
             cause=roster.cause,
@@ -240,22 +244,36 @@ class Network:
         return {state.prefix + name: each for state in self._states() for name, each in state.weights.items()}
 
     def _states(self, *, whole: bool = False) -> tuple[GateState, ...]:
-        roster: Roster = self._ask(self._conductor, Who())
-        if roster.cause is not None:
-            raise roster.cause
-        states = []
-        for ref in roster.gates:
-            state: GateState | Exception = self._ask(ref, StateOf(whole))
-            if isinstance(state, Exception):
-                raise SaveFailed(f"{ref.name} cannot tell its state: {type(state).__name__}: {state}") from state
-            states.append(state)
-        return tuple(states)
+        for _ in range(RETRIES):
+            roster: Roster = self._ask(self.conductor, Who())
+            if roster.cause is not None:
+                raise roster.cause
+            if len(roster.gates) == len(self._gates):
+                try:
+                    return tuple(self._state(ref, whole=whole) for ref in roster.gates)
+                except ActorFailed:
+                    pass  # it ended since the conductor was asked, which makes another one
+            self._pause()
+        raise NoAnswer(f"a gate is still being restarted after {RETRIES * PAUSE:g} s")
+
+    def _state(self, ref: Ref, *, whole: bool) -> GateState:
+        state: GateState | Exception = self._ask(ref, StateOf(whole))
+        if isinstance(state, Exception):
+            raise SaveFailed(f"{ref.name} cannot tell its state: {type(state).__name__}: {state}") from state
+        return state
+
+    def _pause(self) -> None:
+        """Let some time pass, on the engine's clock."""
+        inbox = self._inbox()
+        with suppress(NoAnswer):
+            inbox.take(timeout=PAUSE)
+        inbox.close()
 
     def _paused(self, timeout: float) -> Saved:
         """Return copies of the gates, taken while no training batch is in flight."""
         inbox = self._inbox()
         try:
-            self._conductor.tell(Pause(inbox.ref, timeout))
+            self.conductor.tell(Pause(inbox.ref, timeout))
             paused: Paused = inbox.take(timeout=timeout)
             if paused.error is not None:
                 raise paused.error
@@ -266,7 +284,7 @@ class Network:
             ) from error
         finally:
             inbox.close()
-            stood_still = self._ask(self._conductor, Resume(inbox.ref))
+            stood_still = self._ask(self.conductor, Resume(inbox.ref))
         if not stood_still:
             raise NoAnswer("could not save the network: its gates took too long to be copied")
         return Saved(states, paused.positions, packages())
@@ -278,19 +296,31 @@ class Network:
         """
         if not self._closed:
             self._closed = True
-            self._engine.close()
+            self.engine.close()
 
     def _next_notice(self, inbox: Inbox) -> Notice:
         while True:
             try:
                 message = inbox.take(timeout=LOOK)
             except NoAnswer:
-                self._ask(self._conductor, Who())
+                self._check_conductor()
                 continue
             if isinstance(message, Notice):
                 return message
             if isinstance(message, Ended):
                 raise ActorFailed(f"the conductor has ended: {message.reason!r}") from message.reason
+
+    def _check_conductor(self) -> None:
+        """See that the conductor still answers.
+
+        Raises:
+            NoAnswer: it does not, so nothing can be said of anybody but what the engine sees.
+        """
+        try:
+            self._ask(self.conductor, Who())
+        except NoAnswer as error:
+            error.add_note(self.engine.look())
+            raise
 
     def _answers(self, refs: Sequence[Ref], question: object) -> Iterator[Any]:
         for ref in refs:
@@ -301,7 +331,7 @@ class Network:
 
     def _inbox(self) -> Inbox:
         self._check_open()
-        return self._engine.inbox(f"inbox {next(self._inboxes)}")
+        return self.engine.inbox(f"inbox {next(self._inboxes)}")
 
     def _check_open(self) -> None:
         if self._closed:

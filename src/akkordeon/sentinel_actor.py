@@ -189,7 +189,7 @@ class SentinelActor(Actor):
         self._conductor, self.chain = orders.conductor, orders.chain
         self._held = False
         self._signs += 1
-        waiting = self._waiting(context.now())
+        waiting = self.look(context.now())
         sign = Alive(context.me, self._signs, orders.term, self.ledger.done + self.outbox.resent, waiting)
         self._conductor.tell(sign)
         if first:
@@ -355,7 +355,7 @@ class SentinelActor(Actor):
             "Raise time_limit if gates need longer"
         )
 
-    def _waiting(self, now: float) -> str:
+    def look(self, now: float) -> str:
         """Say what the sentinel waits for."""
         oldest = self.outbox.oldest
         if oldest is not None:

@@ -125,7 +125,7 @@ class Supervisor:
     def _start(self, post: _Post, context: Context) -> None:
         copy = self._vault.copies.get(post.gate.name)
         begin = (post.state, ()) if copy is None else (copy.state, copy.applied)
-        make = partial(self._life, post.gate, *begin, self._settings.copy_every)
+        make = partial(self._life, post.gate, *begin, self._settings.copying)
         ref = context.spawn(post.actor, make, computations=post.gate.computations)
         context.watch(ref, context.me)
         post.pulse = Pulse(ref, context.now())

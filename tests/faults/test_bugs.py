@@ -37,7 +37,7 @@ def versions(network: ak.Network) -> list[int]:
 def ask_for_pause(network: ak.Network, name: str, seconds: float = 60.0) -> Inbox:
     """Return where the answer will come."""
     inbox = engine_of(network).inbox(name)
-    network._conductor.tell(Pause(inbox.ref, seconds))
+    network.conductor.tell(Pause(inbox.ref, seconds))
     return inbox
 
 
@@ -47,7 +47,7 @@ def wait_until_pause_begins(network: ak.Network) -> None:
 
 
 def resume(network: ak.Network, inbox: Inbox) -> bool:
-    stood_still: bool = network._conductor.ask(Resume(inbox.ref), timeout=1.0)
+    stood_still: bool = network.conductor.ask(Resume(inbox.ref), timeout=1.0)
     return stood_still
 
 
@@ -168,7 +168,7 @@ def test_news_of_an_earlier_pause_does_not_count_for_the_next(seed: int) -> None
         wait_until_pause_begins(network)
         with pytest.raises(ak.NoAnswer):
             second.take(timeout=0.0)  # batches are in flight
-        network._conductor.tell(
+        network.conductor.tell(
             Held(engine.find("sentinel train"), pause=1, position=None)
         )  # overtaken by all the above
         second.take(timeout=1.0)

@@ -30,7 +30,7 @@ def normed(seed: int = 0, **settings: Any) -> list[Gate]:
 
 
 def engine_of(network: Network) -> Stepped:
-    engine = network._engine
+    engine = network.engine
     assert isinstance(engine, Stepped)
     return engine
 

@@ -90,13 +90,13 @@ def test_a_validation_runs_on_during_a_save_and_is_not_saved(tmp_path: Path) -> 
         network.save(tmp_path)
         assert_consistent(tmp_path)
         inbox = engine_of(network).inbox("saver")
-        network._conductor.tell(Pause(inbox.ref, 60.0))
+        network.conductor.tell(Pause(inbox.ref, 60.0))
         assert isinstance(inbox.take(timeout=1.0), Paused)
         before, measured = versions(network), done(network, "validation")
         engine_of(network).run(seconds=1.0)
         assert versions(network) == before  # no gate learns in a pause
         assert done(network, "validation") > measured
-        assert network._conductor.ask(Resume(inbox.ref), timeout=1.0) is True
+        assert network.conductor.ask(Resume(inbox.ref), timeout=1.0) is True
         assert goes_on(network)
 
 
@@ -105,13 +105,13 @@ def test_training_that_joins_in_a_pause_waits_for_its_end(tmp_path: Path) -> Non
         network.attach(training("one"))
         run_until(network, 3, "one")
         inbox = engine_of(network).inbox("saver")
-        network._conductor.tell(Pause(inbox.ref, 60.0))
+        network.conductor.tell(Pause(inbox.ref, 60.0))
         inbox.take(timeout=1.0)
         network.attach(training("two", epochs=2))
         engine_of(network).run(seconds=1.0)
         before = versions(network)
         assert done(network, "two") == 0
-        network._conductor.ask(Resume(inbox.ref), timeout=1.0)
+        network.conductor.ask(Resume(inbox.ref), timeout=1.0)
         assert sum(report.sentinel == "two" for report in network.watch()) == 2
         assert versions(network) > before
 
@@ -122,10 +122,10 @@ def test_training_that_leaves_in_a_pause_keeps_its_place(tmp_path: Path) -> None
         network.attach(training("two", in_flight=3))
         run_until(network, 5, "two")
         inbox = engine_of(network).inbox("saver")
-        network._conductor.tell(Pause(inbox.ref, 60.0))
+        network.conductor.tell(Pause(inbox.ref, 60.0))
         network.detach("two")
         assert set(inbox.take(timeout=1.0).positions) == {"one", "two"}
-        network._conductor.ask(Resume(inbox.ref), timeout=1.0)
+        network.conductor.ask(Resume(inbox.ref), timeout=1.0)
         network.save(tmp_path)
     assert_consistent(tmp_path, sentinels=2)
 
@@ -133,9 +133,9 @@ def test_training_that_leaves_in_a_pause_keeps_its_place(tmp_path: Path) -> None
 def test_a_second_save_at_the_same_time_is_refused() -> None:
     with launch(normed(), engine=stepped()) as network:
         first, second = (engine_of(network).inbox(name) for name in ("first", "second"))
-        network._conductor.tell(Pause(first.ref, 60.0))
+        network.conductor.tell(Pause(first.ref, 60.0))
         assert first.take(timeout=1.0).error is None
-        network._conductor.tell(Pause(second.ref, 60.0))
+        network.conductor.tell(Pause(second.ref, 60.0))
         with pytest.raises(AkkordeonError, match="somebody else is saving the network; try again"):
             raise second.take(timeout=1.0).error
 
@@ -145,14 +145,14 @@ def test_a_pause_whose_saver_is_gone_is_over_after_a_while() -> None:
         network.attach(training())
         run_until(network, 3)
         inbox = engine_of(network).inbox("saver")
-        network._conductor.tell(Pause(inbox.ref, 60.0))
+        network.conductor.tell(Pause(inbox.ref, 60.0))
         inbox.take(timeout=1.0)
         before = versions(network)
         engine_of(network).run(seconds=119.0)
         assert versions(network) == before
         engine_of(network).run(seconds=2.0)
         assert versions(network) > before
-        assert network._conductor.ask(Resume(inbox.ref), timeout=1.0) is False  # and who comes back late is told
+        assert network.conductor.ask(Resume(inbox.ref), timeout=1.0) is False  # and who comes back late is told
 
 
 class Slipping(SGD):

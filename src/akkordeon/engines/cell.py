@@ -112,9 +112,11 @@ class Cell:
         self._jobs.clear()
         self._actor = self._make = None
 
-    def look(self) -> str:
-        """Say what waits here."""
-        return f"{self.name}: {len(self.mailbox) + len(self.urgent)} messages waiting, {self._computing} computations"
+    def look(self, now: float) -> str:
+        """Say what waits here, and what the actor has in hand."""
+        waiting = len(self.mailbox) + len(self.urgent)
+        has = self._actor.look(now) if self._actor is not None else ""
+        return f"{self.name}: {waiting} messages waiting, {self._computing} computations; {has}".rstrip("; ")
 
     def failure(self) -> ActorFailed:
         """Say that the actor has ended, and why."""

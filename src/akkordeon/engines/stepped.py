@@ -98,7 +98,7 @@ class Stepped:
 
     def look(self) -> str:
         """See `akkordeon.actor.Engine.look`."""
-        return "\n".join(cell.look() for cell in self._cells.values())
+        return "\n".join(cell.look(self.time) for cell in self._cells.values())
 
     def close(self) -> None:
         """End all actors and put torch's thread setting back.

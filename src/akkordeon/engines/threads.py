@@ -191,7 +191,7 @@ class Threads:
     def look(self) -> str:
         """See `akkordeon.actor.Engine.look`."""
         with self._lock:
-            lines = [seat.look() for seat in self._seats.values()]
+            lines = [seat.look(time.monotonic()) for seat in self._seats.values()]
         frames = sys._current_frames()
         for worker in self._workers:
             lines.append(f"{worker.name} is busy with {worker.doing}")

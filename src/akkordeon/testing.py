@@ -1,0 +1,42 @@
+"""For tests of what one builds on a network: end a gate as if its process had died, and wait for a condition."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from akkordeon.actor import Ref
+from akkordeon.control import Roster, Who
+from akkordeon.errors import ActorNotFound, NoAnswer
+from akkordeon.network import Network
+
+__all__ = ["crash", "wait_until"]
+
+LOOK = 0.001
+"""Seconds between two looks at a condition."""
+
+
+def crash(network: Network, gate: str, *, timeout: float = 10.0) -> None:
+    """End a gate at whatever it is doing, as if its process had died; the network makes another one.
+
+    Raises:
+        ActorNotFound: there is no such gate, or it is being restarted already; lists those that live.
+    """
+    roster: Roster = network.conductor.ask(Who(), timeout=timeout)
+    found: list[Ref] = [ref for ref in roster.gates if ref.name.split(" ", 1)[1] == gate]
+    if not found:
+        there = ", ".join(ref.name for ref in roster.gates) or "none"
+        raise ActorNotFound(f"no gate {gate!r} lives now; there are: {there}")
+    network.engine.stop(found[0])
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 10.0, what: str = "it") -> None:
+    """Wait until a condition holds, looking at it again and again.
+
+    Raises:
+        NoAnswer: it did not hold within `seconds`.
+    """
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            raise NoAnswer(f"waited {seconds:g} s for {what}, in vain")
+        pause.wait(LOOK)
