@@ -36,8 +36,8 @@ def gates(optimizer: Callable[..., torch.optim.Optimizer] = SGD, **settings: Any
 
 
 def training(**settings: Any) -> ak.TrainingSentinel:
-    values: dict[str, Any] = {"in_flight": 3, "epochs": 1}
-    return ak.TrainingSentinel("train", batches, cross_entropy, **(values | settings))
+    values: dict[str, Any] = {"data": batches, "in_flight": 3, "epochs": 1}
+    return ak.TrainingSentinel("train", loss=cross_entropy, **(values | settings))
 
 
 def version(network: ak.Network, gate: str) -> int:
@@ -143,7 +143,7 @@ def test_a_batch_that_ends_its_gate_each_time_is_dropped_and_named(
     # Nothing squashes what the first gate yields, so that the poison reaches its gradient.
     chain[0] = ak.Gate("stem", nn.Linear(6, 8), partial(Poisoned, lr=0.1))
     with ak.launch(chain, engine=engine, supervision=ak.Supervision(backoff=(0.0,))) as network:
-        network.attach(training())
+        network.attach(training(data=with_poison))
         with caplog.at_level(logging.WARNING):
             (report,) = network.watch()
         status = network.status()
