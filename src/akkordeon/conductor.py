@@ -45,6 +45,13 @@ class Limits:
     max_staleness: int | None = None
     capacity: int = 1024
 
+    def __post_init__(self) -> None:
+        bound, capacity = self.max_staleness, self.capacity
+        if bound is not None and (not isinstance(bound, int) or bound < 0):
+            raise WiringError(f"max_staleness must be a whole number, at least 0, or None, not {bound}")
+        if not isinstance(capacity, int) or capacity < 1:
+            raise WiringError(f"capacity must be a whole number, at least 1, not {capacity}")
+
 
 @dataclass(frozen=True, slots=True)
 class _Tick:
