@@ -1,8 +1,8 @@
 """For tests of what one builds on a network: end a gate as if its process had died, and wait for a condition."""
 
-import threading
-import time
+import itertools
 from collections.abc import Callable
+from contextlib import suppress
 
 from akkordeon.actor import Ref
 from akkordeon.control import Roster, Who
@@ -11,8 +11,10 @@ from akkordeon.network import Network
 
 __all__ = ["crash", "wait_until"]
 
-LOOK = 0.001
+LOOK = 0.002
 """Seconds between two looks at a condition."""
+
+_numbers = itertools.count(1)
 
 
 def crash(network: Network, gate: str, *, timeout: float = 10.0) -> None:
@@ -29,14 +31,19 @@ def crash(network: Network, gate: str, *, timeout: float = 10.0) -> None:
     network.engine.stop(found[0])
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 10.0, what: str = "it") -> None:
-    """Wait until a condition holds, looking at it again and again.
+def wait_until(network: Network, condition: Callable[[], object], *, seconds: float = 10.0, what: str = "it") -> None:
+    """Wait until a condition holds, looking at it again and again; time passes on the network's engine.
 
     Raises:
         NoAnswer: it did not hold within `seconds`.
     """
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        if time.monotonic() > deadline:
-            raise NoAnswer(f"waited {seconds:g} s for {what}, in vain")
-        pause.wait(LOOK)
+    inbox = network.engine.inbox(f"wait for {what} {next(_numbers)}")
+    try:
+        for _ in range(round(seconds / LOOK)):
+            if condition():
+                return
+            with suppress(NoAnswer):
+                inbox.take(timeout=LOOK)
+    finally:
+        inbox.close()
+    raise NoAnswer(f"waited {seconds:g} s for {what}, in vain")

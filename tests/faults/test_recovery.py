@@ -52,7 +52,7 @@ def is_whole(network: ak.Network) -> bool:
 def test_a_gate_that_ends_is_made_anew_and_every_batch_ends(engine: Engine, gate: str) -> None:
     with ak.launch(gates(), engine=engine, supervision=AT_ONCE) as network:
         network.attach(training(epochs=4))
-        wait_until(lambda: version(network, gate) >= 10, what="updates")
+        wait_until(network, lambda: version(network, gate) >= 10, what="updates")
         crash(network, gate)
         reports = list(network.watch())
         assert [report.samples for report in reports] == [160] * 4
@@ -66,7 +66,7 @@ def test_a_gate_that_ends_is_made_anew_and_every_batch_ends(engine: Engine, gate
 def test_gates_that_end_all_at_once_come_back_all(engine: Engine) -> None:
     with ak.launch(gates(), engine=engine, supervision=AT_ONCE) as network:
         network.attach(training(epochs=2))
-        wait_until(lambda: version(network, "head") >= 5, what="updates")
+        wait_until(network, lambda: version(network, "head") >= 5, what="updates")
         for gate in ("head", "stem", "body"):
             crash(network, gate)
         assert [report.samples for report in network.watch()] == [160] * 2
@@ -80,7 +80,7 @@ def test_a_gate_goes_on_from_its_copy_with_the_state_of_its_optimizer(engine: En
         list(network.watch())
         before = network.engine.find("gate body").ask(_whole(), timeout=5)
         crash(network, "body")
-        wait_until(lambda: is_whole(network), what="the gate")
+        wait_until(network, lambda: is_whole(network), what="the gate")
         after = network.engine.find("gate#2 body").ask(_whole(), timeout=5)
     assert after.version == before.version == 40
     assert all(torch.equal(after.weights[name], before.weights[name]) for name in before.weights)
@@ -159,13 +159,13 @@ def test_beyond_the_limit_the_network_fails_with_the_first_cause() -> None:
         network.attach(training(epochs=None, time_limit=1000.0))
         network.attach(ak.ValidationSentinel("validation", batches, cross_entropy, every=0.2))
         for _ in range(3):
-            wait_until(lambda: is_whole(network), what="the gate")
+            wait_until(network, lambda: is_whole(network), what="the gate")
             crash(network, "body")
         with pytest.raises(ak.ActorFailed, match=r"gate body has failed.*It ended 3 times within 60 s"):
             list(network.watch())
         assert network.status().state == "failed"
         assert network.status().restarts == 2
-        wait_until(lambda: network.status().sentinels == (), what="sentinels to leave")
+        wait_until(network, lambda: network.status().sentinels == (), what="sentinels to leave")
 
 
 def test_restarts_wait_longer_each_time() -> None:
@@ -173,10 +173,10 @@ def test_restarts_wait_longer_each_time() -> None:
     with ak.launch(gates(), engine=engine) as network:
         waits = []
         for _ in range(4):
-            wait_until(lambda: is_whole(network), what="the gate")
+            wait_until(network, lambda: is_whole(network), what="the gate")
             before = engine.time
             crash(network, "body")
-            wait_until(lambda: is_whole(network), what="the gate")
+            wait_until(network, lambda: is_whole(network), what="the gate")
             waits.append(engine.time - before)
         assert waits == pytest.approx([0.0, 1.0, 2.0, 4.0], abs=0.1)
 
@@ -193,7 +193,7 @@ def test_a_gate_that_cannot_be_copied_is_not_restarted_and_the_reason_is_told(en
     chain[1] = ak.Gate("body", WithExtraState(8, 8), partial(SGD, lr=0.1))
     with ak.launch(chain, engine=engine, supervision=AT_ONCE) as network:
         network.attach(training(epochs=None))
-        wait_until(lambda: version(network, "body") >= 5, what="updates")
+        wait_until(network, lambda: version(network, "body") >= 5, what="updates")
         crash(network, "body")
         with pytest.raises(ak.ActorFailed, match=r"It could not be restarted, for it cannot be copied: .*extra_state"):
             list(network.watch())
@@ -202,7 +202,7 @@ def test_a_gate_that_cannot_be_copied_is_not_restarted_and_the_reason_is_told(en
 def test_a_model_can_be_taken_while_a_gate_is_being_restarted() -> None:
     with ak.launch(gates(), engine=Stepped(2)) as network:
         crash(network, "body")
-        wait_until(lambda: is_whole(network), what="the gate")
+        wait_until(network, lambda: is_whole(network), what="the gate")
         crash(network, "body")  # the second restart waits a second
         assert not is_whole(network)
         assert set(dict(network.model().named_children())) == {"stem", "body", "head"}
@@ -211,7 +211,7 @@ def test_a_model_can_be_taken_while_a_gate_is_being_restarted() -> None:
 def test_validations_go_through_restarts_too(engine: Engine) -> None:
     with ak.launch(gates(), engine=engine, supervision=AT_ONCE) as network:
         network.attach(ak.ValidationSentinel("validation", partial(batches, 300), cross_entropy, in_flight=4))
-        wait_until(lambda: any(each.done > 20 for each in network.status().sentinels), what="batches")
+        wait_until(network, lambda: any(each.done > 20 for each in network.status().sentinels), what="batches")
         crash(network, "head")
         (report,) = network.watch()
         assert report.samples == 1200
@@ -225,7 +225,7 @@ def test_a_restarted_gate_of_a_resumed_network_goes_on_from_what_was_saved(tmp_p
     with ak.launch(gates(), engine=engine, resume=tmp_path, supervision=AT_ONCE) as network:
         before = network.state_dict()
         crash(network, "stem")
-        wait_until(lambda: is_whole(network), what="the gate")
+        wait_until(network, lambda: is_whole(network), what="the gate")
         after = network.state_dict()
         assert version(network, "stem") == 40
     assert all(torch.equal(after[name], before[name]) for name in before)

@@ -104,7 +104,7 @@ def test_a_gate_that_hangs_is_reported_with_the_stack_of_its_worker(caplog: pyte
         network.attach(ak.TrainingSentinel("train", data, cross_entropy, in_flight=3, epochs=1))
         watcher = threading.Thread(target=watch, args=(network, reports))
         watcher.start()
-        wait_until(lambda: "nothing has moved" in caplog.text, what="a report")
+        wait_until(network, lambda: "nothing has moved" in caplog.text, what="a report")
         Hangs.free.set()
         watcher.join(30)
         assert not watcher.is_alive()
@@ -133,7 +133,7 @@ def test_a_loader_that_yields_nothing_is_reported_too(caplog: pytest.LogCaptureF
         network.attach(ak.TrainingSentinel("train", slow, cross_entropy, epochs=1))
         watcher = threading.Thread(target=watch, args=(network, reports))
         watcher.start()
-        wait_until(lambda: "nothing has moved" in caplog.text, what="a report")
+        wait_until(network, lambda: "nothing has moved" in caplog.text, what="a report")
         free.set()
         watcher.join(30)
     assert "sentinel train waits for its loader since 0." in caplog.text

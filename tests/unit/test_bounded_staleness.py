@@ -57,7 +57,7 @@ def test_sentinels_share_what_may_be_in_flight_and_get_what_is_left() -> None:
     with launch(gates(), engine=stepped(), max_staleness=4) as network:
         network.attach(training("one", in_flight=3))
         network.attach(training("two", in_flight=3))
-        wait_until(lambda: all(each.window for each in network.status().sentinels))
+        wait_until(network, lambda: all(each.window for each in network.status().sentinels))
         assert [each.window for each in network.status().sentinels] == [3, 2]
         with pytest.raises(
             WiringError,
@@ -68,7 +68,7 @@ def test_sentinels_share_what_may_be_in_flight_and_get_what_is_left() -> None:
         network.attach(validation())  # changes no weights, so it is not limited by staleness
         network.detach("one")
         network.attach(training("three", in_flight=8))
-        wait_until(lambda: all(each.window for each in network.status().sentinels))
+        wait_until(network, lambda: all(each.window for each in network.status().sentinels))
         assert {each.name: each.window for each in network.status().sentinels}["three"] == 3
 
 
@@ -76,7 +76,7 @@ def test_capacity_limits_all_kinds_of_sentinels() -> None:
     with launch(gates(), engine=stepped(), capacity=6) as network:
         network.attach(training("one", in_flight=4))
         network.attach(validation(in_flight=4, every=1.0))
-        wait_until(lambda: all(each.window for each in network.status().sentinels))
+        wait_until(network, lambda: all(each.window for each in network.status().sentinels))
         assert [each.window for each in network.status().sentinels] == [4, 2]
         with pytest.raises(WiringError, match=r"\(capacity=6\) are granted: 'one' 4, 'validation' 2"):
             network.attach(validation("another"))

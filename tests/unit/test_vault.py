@@ -11,7 +11,6 @@ from akkordeon.engines import Stepped
 from akkordeon.events import SentinelStatus
 from akkordeon.sentinel import Sentinel
 from akkordeon.signals import StatusOf
-from akkordeon.testing import wait_until
 from akkordeon.vault import Member, Register, Vault
 from tests.unit.networks import gates, training, validation
 
@@ -69,6 +68,10 @@ class Succession:
     def versions(self) -> list[int]:
         return [ref.ask(StatusOf(), timeout=5).version for ref in self.roster().gates]
 
+    def run_until_done(self, batches: int) -> None:
+        while self.sentinels()[0].done < batches:
+            self.engine.run(seconds=0.01)
+
     def run_to_its_end(self) -> None:
         deadline = self.engine.time + 60.0
         while self.roster().sentinels:
@@ -80,7 +83,7 @@ class Succession:
 def test_another_conductor_goes_on_where_one_has_ended(seed: int) -> None:
     succession = Succession(seed)
     succession.attach(training(in_flight=3, sizes=[5] * 60, epochs=1))
-    wait_until(lambda: succession.sentinels()[0].done >= 10)
+    succession.run_until_done(10)
     succession.die()
     succession.engine.run(seconds=0.05)  # batches go on without one
     succession.take_over()
@@ -95,7 +98,7 @@ def test_what_ended_while_there_was_no_conductor_is_noticed() -> None:
     succession = Succession(1)
     succession.attach(training(in_flight=3, sizes=[5] * 60, epochs=1))
     succession.attach(validation(every=1000.0))
-    wait_until(lambda: succession.sentinels()[0].done >= 10)
+    succession.run_until_done(10)
     succession.die()
     for name in ("gate body", "sentinel validation"):
         succession.engine.stop(succession.engine.find(name))
