@@ -66,7 +66,7 @@ def joined(first: int, size: int, epochs: int) -> ak.TrainingSentinel:
 @pytest.mark.parametrize("seed", range(6))
 def test_each_sample_is_trained_once_per_epoch_however_often_training_is_killed(seed: int, tmp_path: Path) -> None:
     """Two sentinels with several batches in flight; some saves are followed by more training that is lost."""
-    draw = random.Random(seed)  # noqa: S311 - where to interrupt is no secret
+    draw = random.Random(seed)
     epochs, both = 4, (joined(0, 4, 4), joined(SAMPLES, 5, 4))
     begin: dict[str, Any] = {}
     for _ in range(4):

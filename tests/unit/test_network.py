@@ -537,7 +537,7 @@ class Visitors:
         self.seen: list[Report] = []
         self.names: list[str] = []
         self._network = network
-        self._choice = random.Random(seed)  # noqa: S311 - an order of events, not a secret
+        self._choice = random.Random(seed)
 
     def act(self, number: int) -> None:
         choice, name = self._choice, f"sentinel {number}"
