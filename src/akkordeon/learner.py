@@ -50,6 +50,7 @@ class Learner:
         self._scheduler = gate.make_scheduler(self._optimizer) if self._optimizer else None
         self._compensators = [each.start(self.weights.trainable) for each in gate.compensations]
         self._accumulation = Accumulation(gate.accumulate) if gate.accumulate > 1 else None
+        self._kinds = kinds(gate)
         if state is not None:
             self.weights.version = state.version
             for name, part in self._parts():
@@ -114,7 +115,7 @@ class Learner:
             if random:
                 rest["random"] = RandomState(self.device).tensors
             rest |= {name: copied(part.state_dict()) for name, part in self._parts()}
-        known = kinds(gate) if whole else {}
+        known = self._kinds if whole else {}
         return GateState(gate.name, gate.whole_prefix, self.weights.version, weights, rest, known)
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
