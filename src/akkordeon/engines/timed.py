@@ -184,7 +184,7 @@ class Timed:
             engine.time, _, function, arguments = heapq.heappop(heap)
             function(*arguments)
         else:
-            if heap:
+            if deadline < math.inf:
                 engine.time = deadline
             return False
         return True
