@@ -4,7 +4,7 @@ Each run is a process of its own. `recovery` raises in the middle of updates, a 
 the same gate, made anew, applies its first gradient. `mnist` trains the recipe; with crashes, it ends a random gate a
 hundred times, evenly over the training, as if its process had died.
 
-    python benchmarks/faults/main.py               # everything; writes figures.json, and the table into README and docs
+    python benchmarks/faults/main.py               # everything; writes figures.json, and the table into docs
     python benchmarks/faults/main.py --arm mnist --crashes 100 --seed 0     # one run, in this process; prints JSON
 """
 
@@ -31,8 +31,7 @@ from akkordeon.recipes import mnist
 from akkordeon.testing import crash
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-PAGES = [ROOT / "README.md", ROOT / "docs" / "faults.md"]
+PAGE = HERE.parent.parent / "docs" / "faults.md"
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 CLEAN = 5
 CRASHES = 100
@@ -159,9 +158,8 @@ def main() -> None:
     figures = {"recovery": recovered, "clean": clean, "crashing": crashing}
     (HERE / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     table = rows(figures)
-    for page in PAGES:
-        before, rest = page.read_text().split(BEGIN)
-        page.write_text(before + BEGIN + table + END + rest.split(END)[1])
+    before, rest = PAGE.read_text().split(BEGIN)
+    PAGE.write_text(before + BEGIN + table + END + rest.split(END)[1])
     print(table)
 
 

@@ -13,7 +13,7 @@ from torch.optim import SGD
 
 import akkordeon as ak
 from akkordeon.actor import Engine
-from tests.waiting import wait_until
+from akkordeon.testing import wait_until
 
 Batch = tuple[Tensor, Tensor]
 

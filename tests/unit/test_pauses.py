@@ -17,9 +17,9 @@ from akkordeon.actor import Engine
 from akkordeon.checkpoint import read
 from akkordeon.control import Pause, Paused, Resume
 from akkordeon.engines import Threads
+from akkordeon.testing import wait_until
 from tests.unit.networks import stepped, training, validation
 from tests.unit.saves import can_be_resumed, done, engine_of, normed, run_until
-from tests.waiting import wait_until
 
 
 def versions(network: Network) -> list[int]:
