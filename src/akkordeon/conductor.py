@@ -15,7 +15,7 @@ from akkordeon.actor import Actor, Context, Ended, Ref
 from akkordeon.control import Attach, Detach, Detached, Open, Pause, Resume, Roster, Subscribe, Unsubscribe, Who
 from akkordeon.errors import ActorFailed, ActorNotFound, WiringError
 from akkordeon.evaluation_actor import EvaluationActor
-from akkordeon.events import Departure, Failure, Report, Stall
+from akkordeon.events import Alarm, Departure, Failure, Report
 from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
 from akkordeon.pauses import Over, Pauses
@@ -320,7 +320,7 @@ class Conductor(Actor):
             else:
                 self._order(attached, context)
         if (report := self._watchdog.check(now)) is not None:
-            self._stream.publish(Stall(f"{report}\n{context.look()}"))
+            self._stream.publish(Alarm(f"{report}\n{context.look()}"))
 
     def _alive(self, sign: Alive, context: Context) -> None:
         attached = self._find(sign.actor)
@@ -376,7 +376,9 @@ class Conductor(Actor):
         if wait is None:
             assert self._gates.cause is not None
             self._stream.publish(Failure(self._gates.cause))
-        elif wait > 0:
+            return
+        self._stream.publish(Alarm(self._gates.plan(gate, wait)))
+        if wait > 0:
             context.tell_later(wait, Restart(gate))
         else:
             self._gates.restart(Restart(gate), context)

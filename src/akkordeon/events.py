@@ -7,7 +7,7 @@ from typing import Literal
 from akkordeon.signals import GateStatus
 from akkordeon.tree import Tree
 
-__all__ = ["Departure", "Event", "Failure", "Kind", "Notice", "Report", "SentinelStatus", "Stall", "Status"]
+__all__ = ["Alarm", "Departure", "Event", "Failure", "Kind", "Notice", "Report", "SentinelStatus", "Status"]
 
 Kind = Literal["train", "validate", "test"]
 
@@ -83,17 +83,17 @@ class Departure:
 
 
 @dataclass(frozen=True, slots=True)
-class Stall:
-    """Nothing has moved for a while.
+class Alarm:
+    """Something that a person should know of, and that the network goes on after.
 
     Args:
-        text: who waits for what, what waits in the mailboxes, and the stacks of the workers.
+        text: which gate has ended, and why; or that nothing moves, and who waits for what.
     """
 
     text: str
 
 
-Event = Report | Failure | Departure | Stall | None
+Event = Report | Failure | Departure | Alarm | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from akkordeon.conductor import Conductor, Limits
 from akkordeon.control import Attach, Detach, Detached, Open, Pause, Paused, Resume, Roster, Subscribe, Unsubscribe, Who
 from akkordeon.engines import Threads
 from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, SaveFailed, WiringError
-from akkordeon.events import Departure, Failure, Notice, Report, Stall, Status
+from akkordeon.events import Alarm, Departure, Failure, Notice, Report, Status
 from akkordeon.gate import Gate, check_chain, own_copy
 from akkordeon.names import fill
 from akkordeon.restore import beginning, chained
@@ -165,7 +165,7 @@ class Network:
                         yield notice.event
                     case Failure(error):
                         raise error
-                    case Stall(text):
+                    case Alarm(text):
                         logger.warning("%s", text)
                     case Departure(_, had_end):
                         ended_some = ended_some or had_end

@@ -221,6 +221,13 @@ class Supervisor:
             return None
         return settings.backoff[min(before, len(settings.backoff) - 1)]
 
+    def plan(self, gate: str, wait: float) -> str:
+        """Say, for a person to read, why a gate has ended and what follows."""
+        copy = self._vault.copies.get(gate)
+        version = "as it was at the beginning" if copy is None else f"as it was at version {copy.state.version}"
+        when = f" in {wait:g} s" if wait else ""
+        return f"gate {gate!r} has ended: {self._post(gate).deaths[-1][1]}. It is made anew{when}, {version}"
+
     def restart(self, message: Restart, context: Context) -> None:
         """Make a gate anew from its latest copy."""
         post = self._post(message.gate)

@@ -15,7 +15,7 @@ OPTIONS = re.findall(
     r"\S+",
     """--in-flight --epochs --seconds --until --validate-every --take --share --batch-size --lr --compensation
     --sentinels --seed --save --save-every --resume --weights --export --option -o --data --json --live --plain
-    --workers --debug --time-limit""",
+    --workers --debug --time-limit --max-staleness""",
 )
 
 PROBE = """

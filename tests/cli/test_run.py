@@ -77,6 +77,13 @@ def test_synchronous_runs_of_one_seed_say_the_same(recipe: Path) -> None:
     assert figures(5) != first
 
 
+def test_a_bound_of_nothing_on_staleness_is_a_synchronous_run(recipe: Path) -> None:
+    def figures(*how: object) -> list[float]:
+        return [each["loss"] for each in reports("run", recipe, *how, "--epochs", 2, "--seed", 4)]
+
+    assert figures("--in-flight", 4, "--max-staleness", 0) == figures("--in-flight", 1)
+
+
 def test_a_run_learns_until_a_goal_is_reached(recipe: Path) -> None:
     seen = events("run", recipe, "--epochs", 10**6, "--validate-every", 0.1, "--until", "accuracy=0.9")
     assert seen[-1]["reached"] is True

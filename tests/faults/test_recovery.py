@@ -109,13 +109,16 @@ class Slips(SGD):
         super().step()
 
 
-def test_an_error_in_the_middle_of_an_update_leaves_no_torn_weights(engine: Engine) -> None:
+def test_an_error_in_the_middle_of_an_update_leaves_no_torn_weights(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
     Slips.steps, Slips.slips = 0, 1
     with ak.launch(gates(Slips), engine=engine, supervision=AT_ONCE) as network:
         network.attach(training())
         (report,) = network.watch()
         assert report.samples == 160
         assert network.status().restarts == 1
+        assert "has ended: OSError: the step slipped. It is made anew, as it was at version " in caplog.text
         assert all(tensor.abs().max() < 100 for tensor in network.state_dict().values())
 
 

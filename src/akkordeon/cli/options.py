@@ -148,6 +148,9 @@ class RunOptions(RecipeOptions):
     in_flight: Annotated[
         int | None, _on(HOW, metavar="N", min=1, help="Batches out at once; 1 is synchronous training.")
     ] = None
+    max_staleness: Annotated[
+        int | None, _on(HOW, metavar="N", min=0, help="Updates that a gradient may come late; 0 is synchronous.")
+    ] = None
     sentinels: Annotated[int, _on(HOW, metavar="N", min=1, help="Training sentinels at once, each on its share.")] = 1
     compensation: Annotated[str | None, _on(HOW, metavar="NAME", help="Of all gates: none, delay, delay-constant.")] = (
         None

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 
 from akkordeon.cli.console import Output
 from akkordeon.cli.interrupt import Interrupts
@@ -36,7 +37,8 @@ def run(options: RunOptions, output: Output, interrupts: Interrupts) -> int:
     given = {"lr": options.lr, "batch_size": options.batch_size, "folder": options.data}
     planned = plan(load(options, given), options)
     engine = None if options.workers is None else Threads(options.workers)
-    with launch(planned.gates, engine=engine, weights=options.weights, resume=options.resume) as network:
+    begin = partial(launch, weights=options.weights, resume=options.resume, max_staleness=options.max_staleness)
+    with begin(planned.gates, engine=engine) as network:
         course = Run(network, planned, options, output, interrupts)
         course.prepare()
         with interrupts.gently(course.drain), output.watching(network.status):
