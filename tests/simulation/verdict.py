@@ -1,0 +1,67 @@
+"""What must hold when all is over: every batch has ended, nothing is kept, nobody who was replaced lives on."""
+
+from collections import Counter
+
+from akkordeon.gate_actor import GateActor
+from tests.simulation.oracle import Oracle, Watched, reason_of
+
+__all__ = ["dropped", "judge"]
+
+
+def judge(oracle: Oracle) -> None:
+    """Check it."""
+    _check_departures(oracle)
+    for watched in oracle.sentinels.values():
+        _check_batches(oracle, watched)
+    _check_living(oracle)
+    for name, lives in oracle.lives.items():
+        history = lives[-1].learner.history
+        if len(set(history)) != len(history):
+            oracle.violated(f"{name} has applied a batch twice")
+
+
+def dropped(oracle: Oracle) -> Counter[str]:
+    """Return how many batches were given up, by reason."""
+    return Counter(reason_of(each) for watched in oracle.sentinels.values() for each in watched.actor.outbox.given_up)
+
+
+def _check_departures(oracle: Oracle) -> None:
+    conductor = oracle.conductor
+    assert conductor is not None
+    if conductor._attached:
+        oracle.violated(f"sentinels never end: {list(conductor._attached)}")
+    if oracle.cause is not None:
+        for name, watched in oracle.sentinels.items():
+            if not (watched.told or watched.ended is not None or watched.actor._left is not None):
+                oracle.violated(f"{name} was never told why the network failed")
+
+
+def _check_batches(oracle: Oracle, watched: Watched) -> None:
+    """C2: each batch is done, or was given up and counted, or its sentinel has ended with an error that says why."""
+    actor = watched.actor
+    name, outbox = actor.sentinel.name, actor.outbox
+    given_up = len(outbox.given_up)
+    if actor._seq != actor.ledger.done + given_up + len(outbox) and given_up < 20:
+        oracle.violated(f"{name} has sent {actor._seq} batches; {actor.ledger.done} are done and {given_up} given up")
+    if len(outbox) and not (watched.crashed or actor.error is not None or oracle.cause is not None):
+        oracle.violated(f"{name} has left {len(outbox)} batches behind, and says no reason")
+    if given_up and not all(reason_of(each) for each in outbox.given_up):
+        oracle.violated(f"{name} has given batches up and says no reason")
+    oracle.counts["batches_done"] += actor.ledger.done
+    oracle.counts["batches_resent"] += outbox.resent
+    oracle.counts["abandoned"] += len(outbox) if watched.crashed else 0
+
+
+def _check_living(oracle: Oracle) -> None:
+    """C11, C12: the present gates alone, with nothing in hand."""
+    roster = {ref.name for ref in oracle.roster()}
+    for name, actor in oracle.living().items():
+        if not isinstance(actor, GateActor):
+            if name != "conductor":
+                oracle.violated(f"{name} lives on")
+            continue
+        if name not in roster:
+            oracle.violated(f"{name} was replaced, and lives on")
+        elif len(actor._entries) or actor._entries.applied or actor._parked or actor._doing:
+            oracle.violated(f"{name} keeps {len(actor._entries)} batches, {actor._entries.applied}, {actor._parked}")
+        oracle.counts.update({f"skipped {why}": count for why, count in actor._tally.skipped.items() if count})
