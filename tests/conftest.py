@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from akkordeon.actor import Engine
-from akkordeon.engines import Stepped, Threads
+from akkordeon.engines import Delays, Stepped, Threads
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,11 @@ def make_stepped() -> Engine:
     return Stepped(seed=1, debug=True)
 
 
-@pytest.fixture(params=[make_threads, make_stepped], ids=["threads", "stepped"])
+def make_timed() -> Engine:
+    return Stepped(seed=1, delays=Delays(), debug=True)
+
+
+@pytest.fixture(params=[make_threads, make_stepped, make_timed], ids=["threads", "stepped", "timed"])
 def make_engine(request: pytest.FixtureRequest) -> Callable[[], Engine]:
     make: Callable[[], Engine] = request.param
     return make

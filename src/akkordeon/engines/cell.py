@@ -17,14 +17,18 @@ __all__ = ["Ask", "Cell", "Job", "Turn"]
 Turn = tuple[Callable[..., object], tuple[object, ...]]
 """What an actor does in one go, alone with its state: a function and its arguments."""
 
+START = "start"
+"""The kind of the turn in which an actor is made."""
+
 
 class Job:
     """A place in the order of an actor's results: a computation, or a mark that must not overtake one."""
 
-    __slots__ = ("_work", "cell", "done", "result", "then")
+    __slots__ = ("_work", "cell", "done", "kind", "result", "then")
 
     def __init__(self, cell: "Cell", work: Callable[[], Any] | None, then: Callable[..., None]) -> None:
         self.cell = cell
+        self.kind = cell.handles
         self.then = then
         self.result: tuple[Any, ...] = ()
         self.done = work is None
@@ -63,6 +67,8 @@ class Cell:
         self.watchers: list[Ref] = []
         self.ended = False
         self.reason: BaseException | None = None
+        self.handles: type | None = None  # of the message that led to this turn
+        self.goes_on = False  # from a computation, or a mark
         self._make: Callable[[], Actor] | None = make
         self._actor: Actor | None = None
         self._jobs: deque[Job] = deque()
@@ -76,18 +82,28 @@ class Cell:
             return True
         return bool((self._jobs and self._jobs[0].done) or self.urgent or self._make is not None)
 
+    @property
+    def kind(self) -> str:
+        """What its turn is about: the type of the message, with "then" for what follows from it, or "start"."""
+        name = START if self.handles is None else self.handles.__name__
+        return f"{name} then" if self.goes_on else name
+
     def take(self) -> Turn:
         """Begin the next turn: what is urgent first, then results in the order of asking, then other messages."""
         if self.urgent and self._actor is not None:
             first = self.urgent.popleft()
+            self.handles, self.goes_on = type(first.message if isinstance(first, Ask) else first), False
             return (self._answer, (first,)) if isinstance(first, Ask) else (self._actor.receive, (first, self.context))
         if self._jobs and self._jobs[0].done:
             job = self._jobs.popleft()
             self._computing -= job.computes
+            self.handles, self.goes_on = job.kind, True
             return job.then, job.result
         if self._actor is None:
             return self._start, ()
-        return self._actor.receive, (self.mailbox.popleft(), self.context)
+        message = self.mailbox.popleft()
+        self.handles, self.goes_on = type(message), False
+        return self._actor.receive, (message, self.context)
 
     def put(self, item: object) -> None:
         """Put a message or a question where it waits for its turn."""
@@ -111,6 +127,11 @@ class Cell:
         self.mailbox.clear()
         self._jobs.clear()
         self._actor = self._make = None
+
+    @property
+    def actor(self) -> Actor | None:
+        """The actor itself, from when it is made until it ends."""
+        return self._actor
 
     def look(self) -> str:
         """Say what waits here."""

@@ -1,104 +1,139 @@
-"""The simulation engine: one thing happens per step, on a virtual clock, in an order that one seed decides.
+"""The simulation engine: actors on a virtual clock, where one seed decides what happens.
 
-A step is one of: a message arrives, an actor takes a turn, a computation runs. What may happen next is drawn from all
-that could, so messages of different senders overtake each other and computations end out of order, while messages of
-one sender to one receiver stay in order. When nothing can happen, the clock jumps to the next timer. The same seed
-gives the same events, in any process: `digest` says so.
+It has two modes. *Exploring*: a step is one of: a message arrives, an actor takes a turn, a computation runs. What may
+happen next is drawn from all that could, so messages of different senders overtake each other and computations end out
+of order, while messages of one sender to one receiver stay in order. When nothing can happen, the clock jumps to the
+next timer. *Timed*: messages, turns and computations take the time that `Delays` gives them, and what is due first
+comes first; `Faults` say what goes wrong.
 
-Nothing runs unless somebody outside waits: `ask`, `Inbox.take` and `run` make the steps.
+The same seed gives the same events, in any process: `digest` says so. Nothing runs unless somebody outside waits:
+`ask`, `Inbox.take` and `run` make the steps.
 """
 
 import hashlib
-import heapq
-import itertools
 import logging
-import random
-from collections import deque
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
 from akkordeon.actor import Actor, Ended, Inbox, Ref
-from akkordeon.engines.cell import Ask, Cell, Job
+from akkordeon.engines.addresses import Letterbox, Scope, body_of
+from akkordeon.engines.bodies import Body, Course
+from akkordeon.engines.cell import Ask
+from akkordeon.engines.delays import Delays
+from akkordeon.engines.exploring import Exploring
+from akkordeon.engines.faults import Crashed, Faults
 from akkordeon.engines.intraop import OneThread
+from akkordeon.engines.timed import Timed
 from akkordeon.engines.witness import Witness
-from akkordeon.errors import ActorNotFound, NameTaken, NoAnswer
+from akkordeon.errors import ActorNotFound, NameTaken
 
-__all__ = ["Stepped"]
+__all__ = ["Observer", "Stepped"]
 
 logger = logging.getLogger(__name__)
 
-OUTSIDE = "outside"
-ENGINE = "engine"
+Observer = Callable[[str, str, object], None]
+"""Is told of an event: its kind, the name of the actor, and the message if it is about one."""
+
+CHUNK = 4096
+"""Events whose fingerprint is taken together."""
 
 
 class Stepped:
     """A deterministic engine on virtual time.
 
+    With `delays`, `faults` or `workers` it is timed, without them exploring.
+
+    Messages from and to the outside take no time, and neither do those of an actor to itself, or between one that may
+    block and the one that spawned it: these two live on one host. Nothing of this kind is ever lost.
+
     Args:
-        seed: decides the order of events.
-        tick: how many virtual seconds each step takes.
+        seed: decides the order of events, and all that is drawn.
+        delays: how long messages, turns and computations take.
+        faults: what goes wrong.
+        workers: so many take the turns of all actors but those that may block, as on `Threads`; without, each actor
+            has a processor for its turns and one for each of its computations.
+        tick: how many virtual seconds each step takes when exploring.
         debug: as for `Threads`.
+
+    Attributes:
+        time: the virtual second.
+        steps: turns, computations and arrivals so far.
+        dead_letters: messages so far to actors that had ended.
+        injected: how often what went wrong. "cut off" counts what a partition kept from getting across.
+        observers: called after each event: "arrives", "turn" (after what the actor does in it), "computes", "ends",
+            "heals", and the kinds of faults.
     """
 
-    def __init__(self, seed: int = 0, *, tick: float = 0.001, debug: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        delays: Delays | None = None,
+        faults: Faults | None = None,
+        workers: int | None = None,
+        tick: float = 0.001,
+        debug: bool = False,
+    ) -> None:
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers must be at least 1, not {workers}")
         self.time = 0.0
         self.steps = 0
         self.dead_letters = 0
-        self._tick = tick
-        self._order = random.Random(seed)  # noqa: S311 - an order of events, not a secret
-        self._digest = hashlib.sha256()
+        self.injected: Counter[str] = Counter()
+        self.observers: list[Observer] = []
+        self.bodies: dict[str, Body] = {}
+        self.current: Body | None = None
+        self._hash = hashlib.sha256()
+        self._events: list[str] = []
         self._one_thread = OneThread()
         self._witness = Witness() if debug else None
-        self._cells: dict[str, Cell] = {}
-        self._transit: dict[tuple[str, str], deque[tuple[Cell, object]]] = {}
-        self._jobs: list[Job] = []
-        self._timers: list[tuple[float, int, Cell, object]] = []
-        self._number = itertools.count()
-        self._current = OUTSIDE
         self._closed = False
+        self._course: Course = Exploring(self, seed, tick)
+        if (delays, faults, workers) != (None, None, None):
+            self._course = Timed(self, seed, delays or Delays(), faults or Faults(), workers, tick)
 
     @property
     def digest(self) -> str:
         """A fingerprint of all events so far: their order, times, actors and kinds of message."""
-        return self._digest.hexdigest()
+        self._hash.update("".join(self._events).encode())
+        self._events.clear()
+        return self._hash.hexdigest()
 
-    def spawn(self, name: str, make: Callable[[], Actor], *, computations: int = 1, blocking: bool = False) -> Ref:  # noqa: ARG002
-        """See `akkordeon.actor.Engine.spawn`. Nothing blocks here, so `blocking` makes no difference."""
-        if self._closed:
-            raise RuntimeError(f"cannot spawn {name}: the engine is closed")
-        if name in self._cells:
-            raise NameTaken(f"an actor named {name!r} is alive; stop it first, or choose another name")
-        cell = self._cells[name] = Cell(name, make, computations)
-        cell.context = _Context(self, cell)
-        return cell.context.me
+    def spawn(self, name: str, make: Callable[[], Actor], *, computations: int = 1, blocking: bool = False) -> Ref:
+        """See `akkordeon.actor.Engine.spawn`. Nothing blocks here; with `blocking` it lives with its spawner."""
+        return self._add(Body(name, make, computations, self.current), blocking=blocking)
 
     def find(self, name: str) -> Ref:
         """See `akkordeon.actor.Engine.find`."""
-        if name not in self._cells:
-            raise ActorNotFound(f"no actor named {name!r}; there are: {', '.join(self._cells) or 'none'}")
-        return self._cells[name].context.me
+        if name not in self.bodies:
+            raise ActorNotFound(f"no actor named {name!r}; there are: {', '.join(self.bodies) or 'none'}")
+        return self.bodies[name].context.me
 
     def watch(self, ref: Ref, watcher: Ref) -> None:
         """See `akkordeon.actor.Engine.watch`."""
-        assert isinstance(ref, _Ref)
-        if ref.cell.ended:
-            watcher.tell(Ended(ref, ref.cell.reason))
-        else:
-            ref.cell.watchers.append(watcher)
+        body = body_of(ref)
+        if not body.ended:
+            body.watchers.append(watcher)
+        elif not body.silent or body.lives_with(body_of(watcher)):
+            self._course.notify(body, body_of(watcher), Ended(ref, body.reason), late=True)
 
     def stop(self, ref: Ref) -> None:
         """See `akkordeon.actor.Engine.stop`."""
-        assert isinstance(ref, _Ref)
-        self._end(ref.cell, None)
+        body = body_of(ref)
+        if self._course.reaches(self.current, body):
+            self.end(body, None)
 
     def inbox(self, name: str) -> Inbox:
         """See `akkordeon.actor.Engine.inbox`."""
-        return _Inbox(self, name)
+        inbox = Letterbox(self)
+        body = Body(name, lambda: inbox, 1, None)
+        body.inbox = True
+        inbox.ref = self._add(body, blocking=False)
+        return inbox
 
     def look(self) -> str:
         """See `akkordeon.actor.Engine.look`."""
-        return "\n".join(cell.look() for cell in self._cells.values())
+        return "\n".join(body.look() for body in self.bodies.values())
 
     def close(self) -> None:
         """End all actors and put torch's thread setting back.
@@ -109,8 +144,8 @@ class Stepped:
         if self._closed:
             return
         self._closed = True
-        for cell in list(self._cells.values()):
-            self._end(cell, None)
+        for body in list(self.bodies.values()):
+            self.end(body, None)
         self._one_thread.close()
         if self._witness:
             self._witness.check()
@@ -122,170 +157,131 @@ class Stepped:
             Whether `until` holds.
         """
         deadline = self.time + seconds
-        while not until() and self.time < deadline and self._step(deadline):
+        step = self._course.step
+        while not until() and self.time < deadline and step(deadline):
             pass
         return bool(until())
 
-    def send(self, cell: Cell, message: object) -> None:
+    # For checks and experiments
+
+    def actor(self, name: str) -> Actor | None:
+        """Return the living actor of that name, if there is one and it has been made."""
+        return None if (body := self.bodies.get(name)) is None or body.inbox else body.actor
+
+    def actors(self) -> Iterator[tuple[str, Actor]]:
+        """Yield names and actors that live, those included that are cut off from all others."""
+        for body in list(self.bodies.values()):
+            if body.actor is not None and not body.inbox:
+                yield body.name, body.actor
+
+    def crash(self, ref: Ref, *, silent: bool = False, reason: BaseException | None = None) -> None:
+        """End an actor at once, in the middle of its turn if it is in one; a part of what it told there gets out.
+
+        Args:
+            ref: which.
+            silent: tell no watcher on another host.
+            reason: what watchers that are told see; a `Crashed` by default.
+        """
+        body = body_of(ref)
+        if body.ended:
+            return
+        self._course.cut_short(body)
+        body.crashed, body.silent = True, silent
+        self.inject("silent crash" if silent else "crash", body.name)
+        self.end(body, reason or Crashed(f"{body.name} crashed at {self.time:.6f} s"))
+        body.forget_answer()
+
+    def pause(self, ref: Ref, seconds: float) -> None:
+        """Let an actor stand still for so many seconds, with all that live on its host; messages wait. Timed only."""
+        self._course.pause(body_of(ref), seconds)
+
+    def cut_off(self, names: Iterable[str], seconds: float) -> None:
+        """Cut actors off from all others, not from each other, for so many seconds. Timed only."""
+        self._course.cut_off([body_of(self.find(name)) for name in names], seconds)
+
+    def jump(self, ref: Ref, seconds: float) -> None:
+        """Let the clock that an actor sees jump, forward or backward; timers are true all the same."""
+        body = body_of(ref)
+        body.host.offset += seconds
+        self.inject("jump", body.name)
+
+    # What refs, contexts and courses call
+
+    def send(self, body: Body, message: object) -> None:
         """Put a message on its way."""
         if self._witness:
-            self._witness.saw(message, self._current, cell.name)
-        if cell.ended:
-            self.dead_letters += 1
-        else:
-            self._transit.setdefault((self._current, cell.name), deque()).append((cell, message))
+            self._witness.saw(message, "outside" if self.current is None else self.current.name, body.name)
+        self._course.send(body, message)
 
-    def question(self, cell: Cell, ask: Ask) -> None:
+    def question(self, body: Body, ask: Ask) -> None:
         """Put a question to an actor."""
-        if self._current != OUTSIDE:
-            raise RuntimeError(f"{self._current} asked {cell.name}; actors tell, they never ask")
-        if cell.ended:
-            ask.answer.set_exception(cell.failure())
+        if self.current is not None:
+            raise RuntimeError(f"{self.current.name} asked {body.name}; actors tell, they never ask")
+        if body.ended:
+            ask.answer.set_exception(body.failure())
         else:
-            cell.put(ask)
+            self._course.question(body, ask)
 
-    def later(self, seconds: float, cell: Cell, message: object) -> None:
+    def later(self, seconds: float, body: Body, message: object) -> None:
         """Send after a while."""
-        heapq.heappush(self._timers, (self.time + seconds, next(self._number), cell, message))
+        self._course.later(seconds, body, message)
 
-    def _step(self, deadline: float) -> bool:
-        choices: list[tuple[Callable[[Any], None], object]] = [
-            *((self._arrive, route) for route in self._transit),
-            *((self._compute, job) for job in self._jobs),
-            *((self._turn, cell) for cell in self._cells.values() if cell.ready),
-        ]
-        if choices:
-            self.time += self._tick
-            self.steps += 1
-            happen, what = self._order.choice(choices)
-            happen(what)
-        elif self._timers and self._timers[0][0] <= deadline:
-            self.time = max(self.time, self._timers[0][0])
-        else:
-            if self._timers:
-                self.time = deadline
-            return False
-        while self._timers and self._timers[0][0] <= self.time:
-            _, _, cell, message = heapq.heappop(self._timers)
-            self._note("timer", cell, message)
-            self._transit.setdefault((cell.name, cell.name), deque()).append((cell, message))
-        return True
-
-    def _arrive(self, route: tuple[str, str]) -> None:
-        cell, message = self._transit[route].popleft()
-        if not self._transit[route]:
-            del self._transit[route]
-        self._note("arrives", cell, message)
-        if cell.ended:
-            self.dead_letters += 1
-        else:
-            cell.put(message)
-
-    def _turn(self, cell: Cell) -> None:
-        self._note("turn", cell, None)
-        function, arguments = cell.take()
-        if self._guarded(lambda: function(*arguments), cell) and (job := cell.finish()) is not None:
-            self._jobs.append(job)
-
-    def _compute(self, job: Job) -> None:
-        self._jobs.remove(job)
-        self._note("computes", job.cell, None)
-        if not job.cell.ended and self._guarded(job.run, job.cell):
-            job.done = True
-
-    def _guarded(self, step: Callable[[], object], cell: Cell) -> bool:
-        before, self._current = self._current, cell.name
+    def act(self, body: Body, function: Callable[..., object], arguments: tuple[object, ...]) -> BaseException | None:
+        """Do what an actor does; return what it raised. A `KeyboardInterrupt` is the user's, who waits outside."""
+        before, self.current = self.current, body
         try:
-            step()
-        except KeyboardInterrupt:  # the user's, who waits outside
+            function(*arguments)
+        except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, the watchers must learn of it
-            self._end(cell, error)
-            return False
+            return error
         finally:
-            self._current = before
-        return True
-
-    def _end(self, cell: Cell, reason: BaseException | None) -> None:
-        if cell.ended:
-            return
-        cell.end(reason)
-        del self._cells[cell.name]
-        watchers, cell.watchers = cell.watchers, []
-        if reason is not None and not watchers:
-            logger.error("%s has failed, and nobody watched it", cell.name, exc_info=reason)
-        before, self._current = self._current, ENGINE  # a route of its own: the news may overtake the actor's messages
-        for watcher in watchers:
-            watcher.tell(Ended(cell.context.me, reason))
-        self._current = before
-
-    def _note(self, event: str, cell: Cell, message: object) -> None:
-        self._digest.update(f"{self.time:.9f} {event} {cell.name} {type(message).__name__}\n".encode())
-
-
-class _Ref:
-    """The address of an actor on this engine."""
-
-    __slots__ = ("_engine", "cell", "name")
-
-    def __init__(self, engine: Stepped, cell: Cell) -> None:
-        self._engine = engine
-        self.cell = cell
-        self.name = cell.name
-
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
-
-    def tell(self, message: object) -> None:
-        self._engine.send(self.cell, message)
-
-    def ask(self, message: object, *, timeout: float) -> Any:
-        ask = Ask(message)
-        self._engine.question(self.cell, ask)
-        if not self._engine.run(until=ask.answer.done, seconds=timeout):
-            raise NoAnswer(f"{self.name} did not answer {type(message).__name__} within {timeout:g} s")
-        return ask.answer.result()
-
-
-class _Context:
-    """What one actor may do."""
-
-    def __init__(self, engine: Stepped, cell: Cell) -> None:
-        self._engine = engine
-        self._cell = cell
-        self.me: Ref = _Ref(engine, cell)
-        self.random_lock: AbstractContextManager[object] = nullcontext()
-        self.compute = cell.compute
-        self.in_order = cell.in_order
-        self.spawn = engine.spawn
-        self.find = engine.find
-        self.watch = engine.watch
-        self.stop = engine.stop
-        self.look = engine.look
-
-    def now(self) -> float:
-        return self._engine.time
-
-    def tell_later(self, seconds: float, message: object) -> None:
-        self._engine.later(seconds, self._cell, message)
-
-
-class _Inbox(Actor):
-    """A queue that actors can tell things to: an actor that passes them on."""
-
-    def __init__(self, engine: Stepped, name: str) -> None:
-        self._messages: deque[object] = deque()
-        self._engine = engine
-        self.ref = engine.spawn(name, lambda: self)
-
-    def receive(self, message: object, context: object) -> object:  # noqa: ARG002
-        self._messages.append(message)
+            self.current = before
         return None
 
-    def take(self, *, timeout: float) -> Any:
-        if not self._engine.run(until=lambda: self._messages, seconds=timeout):
-            raise NoAnswer(f"nothing came to {self.ref.name} within {timeout:g} s")
-        return self._messages.popleft()
+    def end(self, body: Body, reason: BaseException | None) -> None:
+        """End an actor and tell its watchers."""
+        if body.ended:
+            return
+        body.end(reason)
+        del self.bodies[body.name]
+        watchers, body.watchers = body.watchers, []
+        if reason is not None and not watchers and not body.crashed:
+            logger.error("%s has failed, and nobody watched it", body.name, exc_info=reason)
+        for watcher in map(body_of, watchers):
+            if not body.silent or body.lives_with(watcher):
+                self._course.notify(body, watcher, Ended(body.context.me, reason), late=False)
+        self.show("ends", body.name, reason)
 
-    def close(self) -> None:
-        self._engine.stop(self.ref)
+    def inject(self, kind: str, name: str, message: object = None) -> None:
+        """Count and note a fault."""
+        self.injected[kind] += 1
+        self.note(kind, name, message)
+
+    def note(self, event: str, name: str, message: object) -> None:
+        """Take an event into the fingerprint, and show it."""
+        self.record(event, name, message)
+        if self.observers:
+            self.show(event, name, message)
+
+    def record(self, event: str, name: str, message: object) -> None:
+        """Take an event into the fingerprint."""
+        self._events.append(f"{self.time:.9f} {event} {name} {type(message).__name__}\n")
+        if len(self._events) >= CHUNK:
+            self._hash.update("".join(self._events).encode())
+            self._events.clear()
+
+    def show(self, event: str, name: str, message: object) -> None:
+        """Tell the observers of an event."""
+        for observer in self.observers:
+            observer(event, name, message)
+
+    def _add(self, body: Body, *, blocking: bool) -> Ref:
+        if self._closed:
+            raise RuntimeError(f"cannot spawn {body.name}: the engine is closed")
+        if body.name in self.bodies:
+            raise NameTaken(f"an actor named {body.name!r} is alive; stop it first, or choose another name")
+        self.bodies[body.name] = body
+        body.context = Scope(self, body)
+        self._course.settle(body, blocking=blocking)
+        return body.context.me
