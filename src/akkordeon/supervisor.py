@@ -167,13 +167,17 @@ class Supervisor:
             self._opened = self.term
 
     def copied(self, copy: Copy | NoCopy) -> None:
-        """Keep a copy of a gate; those of gates that were replaced come too late."""
+        """Keep a copy of a gate; those of gates that were replaced come too late, and so do those that were overtaken."""
         for post in self._posts:
             if self._holds(post, copy.actor):
-                if isinstance(copy, Copy):
-                    self._vault.put(copy)
-                else:
+                if isinstance(copy, NoCopy):
                     post.no_copy = copy.error
+                elif self._is_newest(copy):
+                    self._vault.put(copy)
+
+    def _is_newest(self, copy: Copy) -> bool:
+        before = self._vault.copies.get(copy.state.name)
+        return before is None or copy.state.version >= before.state.version
 
     def _holds(self, post: _Post, actor: Ref) -> bool:
         return post.pulse is not None and post.pulse.ref == actor

@@ -32,8 +32,8 @@ GATES = tuple(Gate(f"g{number}", nn.Identity()) for number in range(1, 6))
 LONGEST = 240.0
 """Virtual seconds in which everything must have ended."""
 
-AFTERMATH = 14.0
-"""Virtual seconds in which the last traces must be gone: two leases, and some."""
+AFTERMATH = 3.0
+"""Virtual seconds in which the last traces must be gone once nothing goes wrong any more: a few beats."""
 
 
 class Died(AkkordeonError):

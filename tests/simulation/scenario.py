@@ -20,7 +20,7 @@ FLAVOURS: tuple[Flavour, ...] = (
     "mixed", "duplicates", "partitions", "reordering", "churn", "conductor", "wide", "slow", "numbers", "poison", "storm",
 )  # fmt: skip
 
-CALM = 18.0
+CALM = 14.0
 """Virtual seconds after which nothing goes wrong any more."""
 
 

@@ -19,7 +19,7 @@ from akkordeon.messages import NON_FINITE
 from akkordeon.replica import Trained
 from akkordeon.signals import GateState
 
-__all__ = ["Batch", "Book", "Loader", "Poison", "StubJudge", "StubLearner", "StubState", "Token", "Trouble"]
+__all__ = ["FINE", "Batch", "Book", "Loader", "Poison", "StubJudge", "StubLearner", "StubState", "Token", "Trouble"]
 
 Batch = tuple[int, int]
 """Which sentinel (a number for each that ever joined), and which of its batches."""

@@ -43,13 +43,19 @@ def _check_batches(oracle: Oracle, watched: Watched) -> None:
     given_up = len(outbox.given_up)
     if actor._seq != actor.ledger.done + given_up + len(outbox) and given_up < 20:
         oracle.violated(f"{name} has sent {actor._seq} batches; {actor.ledger.done} are done and {given_up} given up")
-    if len(outbox) and not (watched.crashed or actor.error is not None or oracle.cause is not None):
+    excused = watched.crashed or actor.error is not None or oracle.cause is not None or _taken_for_dead(oracle, name)
+    if len(outbox) and not excused:
         oracle.violated(f"{name} has left {len(outbox)} batches behind, and says no reason")
     if given_up and not all(reason_of(each) for each in outbox.given_up):
         oracle.violated(f"{name} has given batches up and says no reason")
     oracle.counts["batches_done"] += actor.ledger.done
     oracle.counts["batches_resent"] += outbox.resent
-    oracle.counts["abandoned"] += len(outbox) if watched.crashed else 0
+    oracle.counts["abandoned"] += len(outbox) if watched.ended is not None else 0
+
+
+def _taken_for_dead(oracle: Oracle, name: str) -> bool:
+    """Whether users were told that it gave no sign of life."""
+    return any(f"{name!r} gave no sign of life" in text for text in oracle.failures)
 
 
 def _check_living(oracle: Oracle) -> None:
