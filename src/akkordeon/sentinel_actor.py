@@ -142,7 +142,7 @@ class SentinelActor(Actor):
     def _handle_control(self, message: object, context: Context) -> None:
         match message:
             case Orders():
-                if self._orders is None or message.number > self._orders.number:
+                if self._is_news(message):
                     self._obey(message, context)
             case _Tick():
                 self._check_time_limits(context)
@@ -183,6 +183,9 @@ class SentinelActor(Actor):
             self._close(batch.epoch, context)
 
     # What the conductor wants
+
+    def _is_news(self, orders: Orders) -> bool:
+        return self._orders is None or orders.number > self._orders.number
 
     def _obey(self, orders: Orders, context: Context) -> None:
         first, self._orders = self._orders is None, orders

@@ -229,10 +229,13 @@ class Supervisor:
             post.deaths.popleft()
         before = len(post.deaths)
         post.deaths.append((now, _told(reason)))
-        if post.no_copy is not None or before >= settings.restarts:
+        if post.no_copy is not None or not self._may_restart(before):
             self.cause = self._failure(post, reason)
             return None
         return settings.backoff[min(before, len(settings.backoff) - 1)]
+
+    def _may_restart(self, before: int) -> bool:
+        return before < self._settings.restarts
 
     def restart(self, message: Restart, context: Context) -> None:
         """Make a gate anew from its latest copy."""

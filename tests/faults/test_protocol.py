@@ -12,8 +12,11 @@ from akkordeon.actor import Actor, Context, Ref
 from akkordeon.conductor import Conductor
 from akkordeon.control import Open
 from akkordeon.engines import Stepped
+from akkordeon.entries import Entries
 from akkordeon.errors import ActorNotFound
-from akkordeon.signals import Copy, GateState
+from akkordeon.gate_actor import GateActor
+from akkordeon.messages import Backward, BatchId, Forward, Route
+from akkordeon.signals import Copy, GateState, Lease, StatusOf, Wire
 from akkordeon.vault import Register, Vault
 
 
@@ -44,6 +47,43 @@ def test_a_copy_that_was_overtaken_on_its_way_does_not_replace_the_later_one() -
     engine.run(seconds=1)
     assert vault.copies["a"].state.version == 6
     engine.close()
+
+
+def lease(conductor: Ref, number: int, attached: tuple[int, ...]) -> Lease:
+    """The one of this number, which answers the gate's sign of life before."""
+    return Lease((1, number), conductor, number - 1, 10.0, 1, Wire(None, None), attached, 1, 10)
+
+
+def test_an_update_that_waited_for_a_lease_is_not_made_once_its_sentinel_is_gone() -> None:
+    """The gate has forgotten by then what it has applied of that sentinel, so this could be the second time."""
+    engine = Stepped()
+    outside, gate = engine.inbox("outside").ref, engine.spawn("gate", partial(GateActor, chain()[0]))
+    route = Route(BatchId("net", "s", 1, 0), 1, 1, 0, outside, 1)
+    gate.tell(lease(outside, 1, attached=(1,)))
+    engine.run(seconds=1)
+    gate.tell(Forward(route, torch.ones(1, 2)))
+    engine.run(seconds=1)
+    gate.tell(Backward(route, (torch.ones(1, 2),)))
+    engine.run(seconds=1)
+    assert gate.ask(StatusOf(), timeout=1).version == 0  # no lease yet
+    gate.tell(lease(outside, 2, attached=()))
+    engine.run(seconds=1)
+    status = gate.ask(StatusOf(), timeout=1)
+    assert (status.version, status.skipped) == (0, {"stray": 1})
+    engine.close()
+
+
+def test_a_forward_that_comes_twice_is_computed_once() -> None:
+    """A gradient that comes twice as well would have met the second one, which may have used other weights."""
+    entries: Entries[str] = Entries()
+    entries.rewire(1)
+    route = Route(BatchId("net", "s", 1, 5), 1, 1, 3, Stepped().inbox("home").ref, 1)
+    entry = entries.begin(route, version=0)
+    assert entry is not None
+    entry.saved = "graph"
+    assert entries.take(route) is entry
+    assert entries.begin(route, version=1) is None
+    assert entries.begin(route._replace(attempt=2), version=1) is not None
 
 
 class Sleeper(Actor):

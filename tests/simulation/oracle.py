@@ -213,7 +213,8 @@ class Oracle:
             self._check_attendance(actor, name, message)
         if learner.torn:
             return
-        if learner.weights.version - learner.copied >= self.terms.copy_every and learner.finite:
+        late = learner.weights.version - learner.copied >= self.terms.copy_every
+        if late and learner.finite and not self.engine.bodies[name].host.offset:  # whose clock has not jumped
             self.violated(f"{name} is at {learner.weights.version} and was last copied at {learner.copied}")
         if len(actor._entries) > life.peak:
             life.peak = len(actor._entries)
@@ -224,7 +225,7 @@ class Oracle:
         if lease.number != actor._lease_number:
             return
         entries = actor._entries
-        kept = {batch.incarnation for batch in entries._table} | {*entries._low} | {*entries._applied}
+        kept = {batch.incarnation for batch in entries._table} | {*entries._known}
         if gone := [each for each in kept if each <= lease.newest and each not in lease.attached]:
             self.violated(f"{name} keeps something of sentinels {gone}, which are gone")
 

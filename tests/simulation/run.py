@@ -152,7 +152,9 @@ class Run:
 
     def _over(self) -> bool:
         conductor = self.oracle.conductor
-        ended = conductor is not None and not conductor._attached and self.saving is None
+        if conductor is None or (conductor._gates.chain is None and conductor._gates.cause is None):
+            return False
+        ended = not conductor._attached and self.saving is None
         return ended and self.engine.time > self.scenario.faults.until and self._is_alive()
 
     def _run_until(self, time: float) -> None:
