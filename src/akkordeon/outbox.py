@@ -153,7 +153,7 @@ class Outbox:
             now: seconds.
         """
         for batch in self._open.values():
-            batch.strikes += blame is None or blame == batch.route.batch
+            batch.strikes += blame == batch.route.batch or (blame is None and not batch.waits)
             batch.sent, batch.patience = now, self._patience / 2
             batch.waits = True
         return [batch for batch in self._open.values() if batch.strikes >= STRIKES]

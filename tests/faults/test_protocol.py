@@ -16,6 +16,7 @@ from akkordeon.entries import Entries
 from akkordeon.errors import ActorNotFound
 from akkordeon.gate_actor import GateActor
 from akkordeon.messages import Backward, BatchId, Forward, Route
+from akkordeon.outbox import Outbox
 from akkordeon.signals import Copy, GateState, Lease, StatusOf, Wire
 from akkordeon.vault import Register, Vault
 
@@ -84,6 +85,23 @@ def test_a_forward_that_comes_twice_is_computed_once() -> None:
     assert entries.take(route) is entry
     assert entries.begin(route, version=1) is None
     assert entries.begin(route._replace(attempt=2), version=1) is not None
+
+
+def test_a_batch_that_waits_is_not_blamed_for_what_another_does_alone() -> None:
+    """The last of three tries goes alone; those that wait for it were given up together with it."""
+    home, outbox = Stepped().inbox("home").ref, Outbox(30.0)
+    for seq in range(2):
+        outbox.add(BatchId("net", "s", 1, seq), 1, home, 1, 0.0, epoch=None, x=None, target=None)
+    for _ in range(2):
+        assert outbox.new_term(None, 1.0) == []
+        if outbox.oldest is not None and outbox.oldest.strikes == 1:
+            for batch in outbox:
+                outbox.again(batch, 2, 1.0)
+    alone = outbox.next_waiting()
+    assert alone is not None
+    outbox.again(alone, 3, 2.0)
+    assert outbox.next_waiting() is None
+    assert outbox.new_term(None, 3.0) == [alone]
 
 
 class Sleeper(Actor):

@@ -24,7 +24,7 @@ from akkordeon.vault import Register, Vault
 from tests.simulation.oracle import Oracle, Terms
 from tests.simulation.scenario import Act, Scenario
 from tests.simulation.stub import StubJudge, StubLearner
-from tests.simulation.verdict import dropped, judge
+from tests.simulation.verdict import dropped, judge, judge_flavour
 
 __all__ = ["Outcome", "Run", "simulate"]
 
@@ -149,6 +149,7 @@ class Run:
         if not self.oracle.violations:
             self._run_until(self.engine.time + AFTERMATH)
             judge(self.oracle)
+            judge_flavour(self.scenario, self.oracle)
 
     def _over(self) -> bool:
         conductor = self.oracle.conductor
@@ -181,7 +182,7 @@ class Run:
         )
         self.conductor = self.engine.spawn("conductor", make)
         try:
-            self.conductor.ask(Open(), timeout=5.0)
+            self.conductor.ask(Open(), timeout=60.0)
         except ActorFailed as error:
             self._was_killed(error)
 
@@ -203,6 +204,8 @@ class Run:
         elif act.what == "save" and self.saving is None:
             self.saving = self._inbox()
             self.conductor.tell(Pause(self.saving.ref, 10.0))
+        elif act.what == "sleep":
+            self.engine.pause(self.conductor, act.seconds)
         elif act.what == "kill":
             self.engine.inject("conductor dies", "conductor")
             self.engine.crash(self.conductor)
@@ -212,7 +215,7 @@ class Run:
         assert self.conductor is not None
         assert act.sentinel is not None
         try:
-            self.conductor.ask(Attach(act.sentinel), timeout=5.0)
+            self.conductor.ask(Attach(act.sentinel), timeout=60.0)
         except ActorFailed as error:
             self._was_killed(error)
 

@@ -14,10 +14,10 @@ from tests.simulation.stub import Batch, Loader, Token, Trouble
 __all__ = ["FLAVOURS", "Act", "Flavour", "Scenario", "draw"]
 
 Flavour = Literal[
-    "mixed", "duplicates", "partitions", "reordering", "churn", "conductor", "wide", "slow", "numbers", "poison", "storm"
+    "mixed", "duplicates", "partitions", "reordering", "churn", "conductor", "wide", "slow", "numbers", "poison", "storm", "sleep"
 ]
 FLAVOURS: tuple[Flavour, ...] = (
-    "mixed", "duplicates", "partitions", "reordering", "churn", "conductor", "wide", "slow", "numbers", "poison", "storm",
+    "mixed", "duplicates", "partitions", "reordering", "churn", "conductor", "wide", "slow", "numbers", "poison", "storm", "sleep",
 )  # fmt: skip
 
 CALM = 14.0
@@ -30,13 +30,15 @@ class Act:
 
     Args:
         at: virtual second.
-        what: "attach" a sentinel, "detach" one, "save", or "kill" the conductor.
+        what: "attach" a sentinel, "detach" one, "save", "kill" the conductor, or let it "sleep".
         sentinel: which, for the first two.
+        seconds: how long the conductor sleeps.
     """
 
     at: float
-    what: Literal["attach", "detach", "save", "kill"]
+    what: Literal["attach", "detach", "save", "kill", "sleep"]
     sentinel: Sentinel | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -126,22 +128,29 @@ def _faults(drawn: random.Random, flavour: Flavour) -> Faults:
         case "slow":
             rates |= {"slow": 0.3}
         case "poison" | "numbers":
-            rates |= {"crashes": 0.02, "partitions": 0.0, "pauses": 0.05, "silent": 0.0}
+            rates |= {"crashes": 0.0, "partitions": 0.0, "pauses": 0.05, "jumps": 0.0}
         case "storm":
-            rates |= {"crashes": 1.0}
+            return Faults(crashes=2.0, victims=_is_first_gate, until=CALM)
+        case "sleep":
+            return Faults(loss=0.01, until=CALM)
     if drawn.random() < 0.25:
         rates["reordering"] = rates.get("reordering", 0.05)
     return Faults(**rates, jump=3.0, seconds=(0.1, 12.0), until=CALM)
 
 
+def _is_first_gate(name: str) -> bool:
+    return name.startswith("gate") and name.endswith(" g1")
+
+
 def _trouble(drawn: random.Random, flavour: Flavour, gates: int) -> Trouble:
-    def some(amount: float, least: int = 0) -> frozenset[tuple[Batch, str]]:
-        times = int(amount) + (drawn.random() < amount % 1) if not least else least
-        return frozenset(((drawn.randint(1, 3), drawn.randint(0, 19)), f"g{drawn.randint(1, gates)}") for _ in range(times))
+    def some(amount: float) -> frozenset[tuple[Batch, str]]:
+        times = int(amount) + (drawn.random() < amount % 1)
+        return frozenset(((drawn.randint(1, 2), drawn.randint(0, 19)), f"g{drawn.randint(1, gates)}") for _ in range(times))
 
     match flavour:
         case "poison":
-            return Trouble(poison=some(0.6), torn=some(0.9), hiccups=some(1.0), refused=some(0.1))
+            one = some(1.0)
+            return Trouble(poison=one) if drawn.random() < 0.5 else Trouble(torn=one, hiccups=some(0.7))
         case "numbers":
             lossless = frozenset(batch for batch, _ in some(3.0))
             return Trouble(non_finite=some(8.0), overflows=some(0.3), lossless=lossless)
@@ -168,6 +177,8 @@ def _acts(drawn: random.Random, flavour: Flavour, trouble: Trouble) -> list[Act]
         acts.append(Act(CALM + 1.0, "detach", validation))
     if drawn.random() < 0.2:
         acts.append(Act(drawn.uniform(1.0, 12.0), "save"))
+    if flavour == "sleep":
+        acts += [Act(drawn.uniform(1.0, 6.0), "sleep", seconds=drawn.uniform(3.0, 20.0))]
     if flavour == "conductor" or drawn.random() < 0.1:
         acts.append(Act(drawn.uniform(1.0, 12.0), "kill"))
     return acts

@@ -4,8 +4,10 @@ from collections import Counter
 
 from akkordeon.gate_actor import GateActor
 from tests.simulation.oracle import Oracle, Watched, reason_of
+from tests.simulation.scenario import Scenario
+from tests.simulation.stub import Trouble
 
-__all__ = ["dropped", "judge"]
+__all__ = ["dropped", "judge", "judge_flavour"]
 
 
 def judge(oracle: Oracle) -> None:
@@ -18,6 +20,29 @@ def judge(oracle: Oracle) -> None:
         history = lives[-1].learner.history
         if len(set(history)) != len(history):
             oracle.violated(f"{name} has applied a batch twice")
+
+
+def judge_flavour(scenario: Scenario, oracle: Oracle) -> None:
+    """Check what must hold where only certain things go wrong."""
+    if scenario.flavour == "poison":
+        _check_poison(scenario.trouble, oracle)
+    if scenario.flavour == "sleep" and oracle.counts["replacements"]:
+        oracle.violated("a gate was taken for dead while it was its conductor that slept")
+
+
+def _check_poison(trouble: Trouble, oracle: Oracle) -> None:
+    """One batch that ends gates is dropped before they are restarted too often.
+
+    Nobody knows whose batch it was, where a gate cannot say: each other sentinel may lose the one that it had out alone.
+    """
+    guilty = {batch for batch, _ in trouble.poison | trouble.torn}
+    if oracle.cause is not None:
+        oracle.violated(f"the network has failed of one batch: {oracle.cause}")
+    for watched in oracle.sentinels.values():
+        found = [int(each.split(" ", 1)[0]) for each in watched.actor.outbox.given_up if reason_of(each) == "poison"]
+        innocent = [(watched.key, seq) for seq in found if (watched.key, seq) not in guilty]
+        if len(innocent) > (not trouble.torn and len(found) == len(innocent)):
+            oracle.violated(f"batches {innocent} are dropped as poison, and {guilty} is it")
 
 
 def dropped(oracle: Oracle) -> Counter[str]:
