@@ -6,23 +6,32 @@ goes over the wires and from what the stub of the gates does, not from what the 
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
-from akkordeon.actor import Actor, Ref
+from akkordeon.actor import Ref
 from akkordeon.conductor import Conductor
 from akkordeon.control import Attach
-from akkordeon.engines import Stepped
+from akkordeon.engines import Crashed, Stepped
+from akkordeon.errors import AkkordeonError, UpdateFailed
 from akkordeon.events import Failure, Stall
 from akkordeon.gate_actor import GateActor
-from akkordeon.messages import ALREADY_APPLIED, NON_FINITE, NOTHING_TO_LEARN, TOO_STALE, Backward
+from akkordeon.messages import ALREADY_APPLIED, NON_FINITE, NOTHING_TO_LEARN, TOO_STALE, Backward, Forward, Route
 from akkordeon.sentinel_actor import SentinelActor
 from akkordeon.signals import Alive, Copy, Lease, Orders
 from akkordeon.vault import Member
-from tests.simulation.stub import FINE, Batch, Loader, StubLearner, StubState, Trouble
+from tests.simulation.stub import FINE, Batch, Loader, Poison, StubLearner, StubState, Trouble
 
-__all__ = ["Oracle", "Terms", "Watched", "term_of"]
+__all__ = ["Died", "Oracle", "Terms", "Watched", "term_of"]
 
 SLACK = 1e-6
+PATIENCE = 2.5
+"""Seconds after its time limit within which a batch must have been given up: it is looked for once per second."""
+
+class Died(AkkordeonError):
+    """The conductor was killed at a point where it writes."""
+
+
+EXPECTED = (Crashed, Died, Poison, UpdateFailed)
+"""What actors may end of: what was injected."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ class Life:
     peak: int = 0
     signs: dict[int, float] = field(default_factory=dict)
     leased: float = 0.0
+    lows: dict[int, int] = field(default_factory=dict)
 
 
 def term_of(actor: str) -> int:
@@ -153,6 +163,9 @@ class Oracle:
                 self.violated(f"{self.current} begins at {learner.began}; the conductor had {self.banked[name]}")
             if learner.history != before.history[: learner.began]:
                 self.violated(f"{self.current} begins with what its predecessor never was")
+        recent = [life for life in lives[1:] if life.born > self.engine.time - self.terms.within]
+        if len(recent) >= self.terms.restarts and self.engine.injected["conductor dies"] == 0:
+            self.violated(f"{name} is restarted for the {len(recent) + 1}th time")
         life = Life(learner, self.current, term_of(self.current), self.engine.time)
         lives.append(life)
         self.by_actor[self.current] = life
@@ -203,6 +216,8 @@ class Oracle:
         elif (watched := self.sentinels.get(name)) is not None:
             watched.ended = self.engine.time
             watched.crashed = reason is not None
+        if reason is not None and not isinstance(reason, EXPECTED):
+            self.violated(f"{name} has failed: {reason!r}")
 
     def _gate(self, actor: GateActor, name: str, message: object) -> None:
         life = self.by_actor[name]
@@ -211,6 +226,8 @@ class Oracle:
             now = self.engine.time + self.engine.bodies[name].host.offset
             life.signs.setdefault(max(actor._signs, default=0), now)
             self._check_attendance(actor, name, message)
+        elif isinstance(message, Forward):
+            self._check_low(actor, life, message.route)
         if learner.torn:
             return
         late = learner.weights.version - learner.copied >= self.terms.copy_every
@@ -228,6 +245,16 @@ class Oracle:
         kept = {batch.incarnation for batch in entries._table} | {*entries._known}
         if gone := [each for each in kept if each <= lease.newest and each not in lease.attached]:
             self.violated(f"{name} keeps something of sentinels {gone}, which are gone")
+
+    def _check_low(self, actor: GateActor, life: Life, route: Route) -> None:
+        """C8: nothing is kept of batches that no sentinel waits for."""
+        entries, (batch, _, term, low, *_) = actor._entries, route
+        if term != entries.term or batch.incarnation not in entries._known:
+            return
+        low = life.lows[batch.incarnation] = max(low, life.lows.get(batch.incarnation, 0))
+        known = entries._known[batch.incarnation]
+        if (known.applied and min(known.applied) < low) or (batch.seq < low and batch in entries._table):
+            self.violated(f"{life.actor} keeps batches of sentinel {batch.incarnation} before {low}: {known.applied}")
 
     def _check_table(self, actor: GateActor, name: str) -> None:
         """C8: no more batches wait at a gate than sentinels have out, and those that were given up lately."""
@@ -250,11 +277,20 @@ class Oracle:
         member = self.members.get(actor._incarnation)
         if member is not None and len(actor.outbox) > member.window:
             self.violated(f"{name} has {len(actor.outbox)} batches out, and may have {member.window}")
+        if type(message).__name__ == "_Tick" and actor.chain is not None and actor._left is None:
+            self._check_age(actor, name)
         if actor.ledger.done > watched.done:
             watched.done = actor.ledger.done
             if isinstance(message, Backward):
                 self._check_done(watched, name, message)
         self._check_mailbox(name)
+
+    def _check_age(self, actor: SentinelActor, name: str) -> None:
+        """C2: in time, a batch comes back or is given up."""
+        now = self.engine.time + self.engine.bodies[name].host.offset
+        oldest = actor.outbox.oldest
+        if oldest is not None and not oldest.waits and now - oldest.sent > actor.sentinel.time_limit + PATIENCE:
+            self.violated(f"{name} waits for {oldest.route} since {now - oldest.sent:.1f} s")
 
     def _check_mailbox(self, name: str) -> None:
         self.counts["mailbox"] = max(self.counts["mailbox"], len(self.engine.bodies[name].mailbox))
@@ -349,10 +385,6 @@ class Oracle:
             self.violated(f"a copy of {state.name} at {state.version} replaces one at {before.state.version}")
         self.counts["copies"] += 1
 
-    def living(self) -> dict[str, Actor]:
-        """All actors that have not ended."""
-        return dict(self.engine.actors())
-
     def roster(self) -> tuple[Ref, ...]:
         """The gates as their conductor knows them."""
         return () if self.conductor is None else self.conductor._gates.refs
@@ -361,6 +393,3 @@ class Oracle:
 def reason_of(text: str) -> str:
     """Return why a batch was given up, of what an outbox remembers."""
     return text.rsplit(": ", 1)[1]
-
-
-AnyDict = dict[str, Any]

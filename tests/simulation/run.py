@@ -16,15 +16,15 @@ from akkordeon.actor import Inbox, Ref
 from akkordeon.conductor import Conductor, Limits
 from akkordeon.control import Attach, Detach, Open, Pause, Paused, Resume
 from akkordeon.engines import Stepped
-from akkordeon.errors import ActorFailed, AkkordeonError
+from akkordeon.errors import ActorFailed
 from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
 from akkordeon.signals import Copy
 from akkordeon.vault import Register, Vault
-from tests.simulation.oracle import Oracle, Terms
+from tests.simulation.oracle import Died, Oracle, Terms
 from tests.simulation.scenario import Act, Scenario
 from tests.simulation.stub import StubJudge, StubLearner
-from tests.simulation.verdict import dropped, judge, judge_flavour
+from tests.simulation.verdict import dropped, judge, judge_flavour, leftovers
 
 __all__ = ["Outcome", "Run", "simulate"]
 
@@ -32,12 +32,8 @@ GATES = tuple(Gate(f"g{number}", nn.Identity()) for number in range(1, 6))
 LONGEST = 240.0
 """Virtual seconds in which everything must have ended."""
 
-AFTERMATH = 3.0
-"""Virtual seconds in which the last traces must be gone once nothing goes wrong any more: a few beats."""
-
-
-class Died(AkkordeonError):
-    """The conductor was killed at a point where it writes."""
+AFTERMATH = 20.0
+"""Virtual seconds in which the last traces must be gone once nothing goes wrong any more."""
 
 
 @dataclass
@@ -146,8 +142,10 @@ class Run:
     def _finish(self) -> None:
         while not self.oracle.violations and self.engine.time < LONGEST and not self._over():
             self._run_until(self.engine.time + 1.0)
+        patience = self.engine.time + AFTERMATH
+        while not self.oracle.violations and self.engine.time < patience and any(leftovers(self.oracle)):
+            self._run_until(self.engine.time + 1.0)
         if not self.oracle.violations:
-            self._run_until(self.engine.time + AFTERMATH)
             judge(self.oracle)
             judge_flavour(self.scenario, self.oracle)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from akkordeon.engines import Delays, Faults, exponential
+from akkordeon.engines import Delays, Faults, exponential, lognormal
 from akkordeon.engines.delays import Delay
 from akkordeon.sentinel import Sentinel, TrainingSentinel, ValidationSentinel
 from akkordeon.supervision import Supervision
@@ -109,6 +109,8 @@ def draw(seed: int, flavour: Flavour = "mixed") -> Scenario:
 
 def _delays(drawn: random.Random, flavour: Flavour) -> Delays:
     link: Delay = exponential(drawn.choice((0.005, 0.02, 0.06)))
+    if drawn.random() < 0.25:
+        link = lognormal(0.05, 2.0)  # a few take seconds
     work: Delay = exponential(drawn.choice((0.005, 0.02, 0.06)))
     return Delays(link=link, work=work)
 
@@ -132,7 +134,7 @@ def _faults(drawn: random.Random, flavour: Flavour) -> Faults:
         case "storm":
             return Faults(crashes=2.0, victims=_is_first_gate, until=CALM)
         case "sleep":
-            return Faults(loss=0.01, until=CALM)
+            return Faults(loss=0.003, until=CALM)
     if drawn.random() < 0.25:
         rates["reordering"] = rates.get("reordering", 0.05)
     return Faults(**rates, jump=3.0, seconds=(0.1, 12.0), until=CALM)
@@ -175,8 +177,8 @@ def _acts(drawn: random.Random, flavour: Flavour, trouble: Trouble) -> list[Act]
         validation = ValidationSentinel("v", loader, loss, every=2.0, in_flight=2, time_limit=15.0)  # type: ignore[arg-type]
         acts.append(Act(0.5, "attach", validation))
         acts.append(Act(CALM + 1.0, "detach", validation))
-    if drawn.random() < 0.2:
-        acts.append(Act(drawn.uniform(1.0, 12.0), "save"))
+    if drawn.random() < (0.6 if flavour == "reordering" else 0.2):
+        acts.append(Act(drawn.uniform(1.0, 8.0), "save"))
     if flavour == "sleep":
         acts += [Act(drawn.uniform(1.0, 6.0), "sleep", seconds=drawn.uniform(3.0, 20.0))]
     if flavour == "conductor" or drawn.random() < 0.1:
@@ -186,5 +188,5 @@ def _acts(drawn: random.Random, flavour: Flavour, trouble: Trouble) -> list[Act]
 
 def _training(drawn: random.Random, flavour: Flavour, key: int, name: str, loss: _Loss) -> TrainingSentinel:
     window = drawn.choice((1, 2, 3, 6)) if flavour != "wide" else drawn.randint(8, 16)
-    data = Loader(key, drawn.randint(10, 20))
-    return TrainingSentinel(name, data, loss, in_flight=window, epochs=2, time_limit=15.0)  # type: ignore[arg-type]
+    data, limit = Loader(key, drawn.randint(10, 14)), 60.0 if flavour == "sleep" else 15.0
+    return TrainingSentinel(name, data, loss, in_flight=window, epochs=2, time_limit=limit)  # type: ignore[arg-type]
