@@ -127,6 +127,8 @@ class Outbox:
     def again(self, batch: OpenBatch, term: int, now: float) -> None:
         """Make another attempt of a batch; it has twice as long as before."""
         self.resent += 1
+        if batch.waits:
+            batch.sent = now
         low = next(iter(self._open))
         batch.route = batch.route._replace(attempt=batch.route.attempt + 1, term=term, low=low)
         batch.waits = batch.answered = False
@@ -154,7 +156,7 @@ class Outbox:
         """
         for batch in self._open.values():
             batch.strikes += blame == batch.route.batch or (blame is None and not batch.waits)
-            batch.sent, batch.patience = now, self._patience / 2
+            batch.patience = self._patience / 2
             batch.waits = True
         return [batch for batch in self._open.values() if batch.strikes >= STRIKES]
 

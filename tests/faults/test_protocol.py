@@ -104,6 +104,17 @@ def test_a_batch_that_waits_is_not_blamed_for_what_another_does_alone() -> None:
     assert outbox.new_term(None, 3.0) == [alone]
 
 
+def test_a_batch_that_has_waited_for_its_turn_has_all_its_time_when_it_is_sent() -> None:
+    """One that had to wait for others that went alone was taken for lost as soon as it was out."""
+    home, outbox = Stepped().inbox("home").ref, Outbox(30.0)
+    batch = outbox.add(BatchId("net", "s", 1, 0), 1, home, 1, 0.0, epoch=None, x=None, target=None)
+    outbox.new_term(None, 1.0)
+    assert outbox.lost(100.0) == []
+    outbox.again(batch, 2, 100.0)
+    assert outbox.lost(101.0) == []
+    assert outbox.lost(131.0) == [batch]
+
+
 class Sleeper(Actor):
     """Has left, and waits to be stopped."""
 
