@@ -15,7 +15,7 @@ from akkordeon import sentinel_actor
 from akkordeon.actor import Inbox, Ref
 from akkordeon.conductor import Conductor, Limits
 from akkordeon.control import Attach, Detach, Open, Pause, Paused, Resume
-from akkordeon.engines import Stepped
+from akkordeon.engines import Stepped, links
 from akkordeon.errors import ActorFailed
 from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
@@ -31,6 +31,9 @@ __all__ = ["Outcome", "Run", "simulate"]
 GATES = tuple(Gate(f"g{number}", nn.Identity()) for number in range(1, 6))
 LONGEST = 240.0
 """Virtual seconds in which everything must have ended."""
+
+COPYING = 4
+"""How often it is looked, within a second each time, whether all stand still while the network is saved."""
 
 AFTERMATH = 20.0
 """Virtual seconds in which the last traces must be gone once nothing goes wrong any more."""
@@ -124,10 +127,11 @@ class Run:
         self.conductor: Ref | None = None
         self.inboxes = 0
         self.saving: Inbox | None = None
+        self.copying = 0
 
     def play(self) -> Outcome:
         """Run it to its end."""
-        with _stubs():
+        with _stubs(held_back=100.0 if self.scenario.flavour == "reordering" else links.HELD_BACK):
             try:
                 for act in self.scenario.acts:
                     self._run_until(act.at)
@@ -163,7 +167,7 @@ class Run:
 
     def _look_after(self) -> None:
         """Do what the outside does when something happens: make another conductor, end a save."""
-        if not self._is_alive():
+        while not self._is_alive():
             self._conduct()
         if self.saving is not None:
             self._resume(self.saving)
@@ -190,7 +194,7 @@ class Run:
         self.engine.inject("conductor dies", "conductor")
 
     def _do(self, act: Act) -> None:
-        if not self._is_alive():
+        while not self._is_alive():
             self._conduct()
         assert self.conductor is not None
         if act.what == "attach":
@@ -200,7 +204,7 @@ class Run:
             assert act.sentinel is not None
             self.conductor.tell(Detach(act.sentinel.name, self._inbox().ref))
         elif act.what == "save" and self.saving is None:
-            self.saving = self._inbox()
+            self.saving, self.copying = self._inbox(), COPYING
             self.conductor.tell(Pause(self.saving.ref, 10.0))
         elif act.what == "sleep":
             self.engine.pause(self.conductor, act.seconds)
@@ -216,6 +220,7 @@ class Run:
             self.conductor.ask(Attach(act.sentinel), timeout=60.0)
         except ActorFailed as error:
             self._was_killed(error)
+            self._do(act)
 
     def _inbox(self) -> Inbox:
         self.inboxes += 1
@@ -225,9 +230,11 @@ class Run:
         """Once all stand still, let them go on."""
         assert self.conductor is not None
         notices = list(getattr(inbox, "_messages"))  # noqa: B009 - private
-        if notices and isinstance(notices[0], Paused) and notices[0].error is None:
+        paused = bool(notices) and isinstance(notices[0], Paused) and notices[0].error is None
+        if paused:
             self._check_stand_still()
-        if notices or not self._is_alive() or self.engine.time > self.scenario.faults.until:
+            self.copying -= 1
+        if self.copying == 0 or (notices and not paused) or self.engine.time > self.scenario.faults.until:
             self.conductor.tell(Resume(inbox.ref))
             self.saving = None
 
@@ -261,11 +268,12 @@ class Run:
 
 
 @contextmanager
-def _stubs() -> Iterator[None]:
-    """Let sentinels judge tokens, and log nothing."""
+def _stubs(held_back: float) -> Iterator[None]:
+    """Let sentinels judge tokens, and log nothing; what is held back, is so for so many times as long as usual."""
     logging.disable(logging.ERROR)
     try:
-        with mock.patch.object(sentinel_actor, "Judge", StubJudge):
+        judging = mock.patch.object(sentinel_actor, "Judge", StubJudge)
+        with judging, mock.patch.object(links, "HELD_BACK", held_back):
             yield
     finally:
         logging.disable(logging.NOTSET)

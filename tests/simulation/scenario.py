@@ -2,8 +2,8 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from akkordeon.engines import Delays, Faults, exponential, lognormal
 from akkordeon.engines.delays import Delay
@@ -11,7 +11,7 @@ from akkordeon.sentinel import Sentinel, TrainingSentinel, ValidationSentinel
 from akkordeon.supervision import Supervision
 from tests.simulation.stub import Batch, Loader, Token, Trouble
 
-__all__ = ["FLAVOURS", "Act", "Flavour", "Scenario", "draw"]
+__all__ = ["FLAVOURS", "Act", "Flavour", "Scenario", "calm", "draw"]
 
 Flavour = Literal[
     "mixed", "duplicates", "partitions", "reordering", "churn", "conductor", "wide", "slow", "numbers", "poison", "storm", "sleep"
@@ -107,9 +107,27 @@ def draw(seed: int, flavour: Flavour = "mixed") -> Scenario:
     )
 
 
+def calm(seed: int, *, sentinels: int = 1, **changes: Any) -> Scenario:
+    """Return a scenario in which nothing goes wrong: some sentinels that train, and nobody comes or goes."""
+    drawn = random.Random(f"calm {seed}")  # noqa: S311
+    loss = _Loss(frozenset())
+    acts = [Act(0.0, "attach", _training(drawn, "mixed", key, f"t{key}", loss)) for key in range(1, sentinels + 1)]
+    scenario = Scenario(
+        seed=seed,
+        gates=drawn.randint(3, 5),
+        delays=_delays(drawn, "mixed"),
+        faults=Faults(until=1.0),
+        trouble=Trouble(),
+        acts=tuple(acts),
+        supervision=Supervision(lease=6.0),
+        flavour="calm",
+    )
+    return replace(scenario, **changes)
+
+
 def _delays(drawn: random.Random, flavour: Flavour) -> Delays:
     link: Delay = exponential(drawn.choice((0.005, 0.02, 0.06)))
-    if drawn.random() < 0.25:
+    if flavour != "mixed" and drawn.random() < 0.25:
         link = lognormal(0.05, 2.0)  # a few take seconds
     work: Delay = exponential(drawn.choice((0.005, 0.02, 0.06)))
     return Delays(link=link, work=work)
@@ -177,8 +195,9 @@ def _acts(drawn: random.Random, flavour: Flavour, trouble: Trouble) -> list[Act]
         validation = ValidationSentinel("v", loader, loss, every=2.0, in_flight=2, time_limit=15.0)  # type: ignore[arg-type]
         acts.append(Act(0.5, "attach", validation))
         acts.append(Act(CALM + 1.0, "detach", validation))
-    if drawn.random() < (0.6 if flavour == "reordering" else 0.2):
-        acts.append(Act(drawn.uniform(1.0, 8.0), "save"))
+    for _ in range(2):
+        if drawn.random() < (0.8 if flavour == "reordering" else 0.1):
+            acts.append(Act(drawn.uniform(1.0, 10.0), "save"))
     if flavour == "sleep":
         acts += [Act(drawn.uniform(1.0, 6.0), "sleep", seconds=drawn.uniform(3.0, 20.0))]
     if flavour == "conductor" or drawn.random() < 0.1:

@@ -262,7 +262,7 @@ class Loader:
     count: Iterator[int] = field(default_factory=itertools.count)
 
     def __call__(self) -> "Loader":
-        return self
+        return Loader(self.key, self.length)
 
     def __iter__(self) -> Iterator[tuple[Token, None]]:
         for _ in range(self.length):
