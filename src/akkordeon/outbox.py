@@ -46,7 +46,6 @@ class OpenBatch:
         patience: seconds between the last two.
         strikes: gates that ended while it was out.
         waits: it is to be sent when nothing else is out.
-        answered: its gradient is on its way.
     """
 
     route: Route
@@ -58,7 +57,6 @@ class OpenBatch:
     patience: float
     strikes: int = 0
     waits: bool = False
-    answered: bool = False
     figures: Mapping[str, float] | None = None
 
 
@@ -131,7 +129,7 @@ class Outbox:
             batch.sent = now
         low = next(iter(self._open))
         batch.route = batch.route._replace(attempt=batch.route.attempt + 1, term=term, low=low)
-        batch.waits = batch.answered = False
+        batch.waits = False
         batch.patience *= 2
         batch.due = now + batch.patience
 

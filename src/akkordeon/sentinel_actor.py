@@ -116,8 +116,7 @@ class SentinelActor(Actor):
         """Handle what provider, gates and conductor send."""
         match message:
             case Forward(route, x) | Validate(route, x):
-                batch = self._find(route)
-                if batch is not None and not batch.answered:
+                if (batch := self._find(route)) is not None:
                     self.take_output(batch, x, context)
             case Backward(route, _, trail):
                 if (batch := self._find(route)) is not None:

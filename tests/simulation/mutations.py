@@ -14,7 +14,6 @@ from akkordeon.gate_actor import GateActor
 from akkordeon.outbox import Outbox
 from akkordeon.sentinel_actor import SentinelActor
 from akkordeon.supervisor import Supervisor
-from akkordeon.training_actor import TrainingActor
 from tests.simulation.scenario import FLAVOURS, Flavour
 
 __all__ = ["MUTATIONS", "Mutation"]
@@ -76,11 +75,6 @@ def _first_waiting(box: Any) -> Any:
     return next((batch for batch in box if batch.waits), None)
 
 
-def _answers_again(actor: Any, batch: Any, output: Any, context: Any) -> None:
-    TRAINING(actor, batch, output, context)
-    batch.answered = False
-
-
 def _between_terms(actor: Any, route: Any) -> Any:
     return actor.outbox.find(route)
 
@@ -98,7 +92,7 @@ def _tick_once(supervisor: Any, context: Any) -> Any:
     return TICK(supervisor, context)
 
 
-TRAINING, TICK = TrainingActor.take_output, Supervisor.tick
+TICK = Supervisor.tick
 
 MUTATIONS = (
     Mutation("a batch that was applied is not applied again", _put(Entries, "was_applied", _always(value=False))),
@@ -125,7 +119,6 @@ MUTATIONS = (
     Mutation("sentinels know the latest attempt", _put(Outbox, "_is_latest", _even_if_waiting)),
     Mutation("what waits to be sent has not come back", _put(Outbox, "_is_latest", _latest_attempt_only)),
     Mutation("between two terms nothing comes back", _put(SentinelActor, "_find", _between_terms)),
-    Mutation("an output is answered once", _put(TrainingActor, "take_output", _answers_again)),
     Mutation("what is overdue is sent again", _put(Outbox, "overdue", _always(value=[]))),
     Mutation("what is lost is given up", _put(Outbox, "lost", _always(value=[]))),
     Mutation("a batch has three tries", _put(outbox, "STRIKES", 1000), ("poison",)),

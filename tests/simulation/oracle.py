@@ -216,6 +216,8 @@ class Oracle:
         elif (watched := self.sentinels.get(name)) is not None:
             watched.ended = self.engine.time
             watched.crashed = reason is not None
+        if isinstance(reason, Died):
+            self.engine.inject("conductor dies", name)
         if reason is not None and not isinstance(reason, EXPECTED):
             self.violated(f"{name} has failed: {reason!r}")
 
@@ -299,6 +301,10 @@ class Oracle:
         """C4: each gate of the term has applied the batch, or said why not."""
         route, trail = message.route, message.trail
         batch = (watched.key, route.batch.seq)
+        orders = watched.actor._orders
+        assert orders is not None
+        if route.term != orders.term:
+            self.violated(f"{name} counts {batch} as done in term {route.term}, and knows of term {orders.term}")
         if len(trail) != len(self.lives):
             self.violated(f"{name} counts {batch} as done, and its trail is {trail}")
         for gate, outcome in zip(reversed(list(self.lives)), trail, strict=False):

@@ -191,7 +191,6 @@ class Run:
     def _was_killed(self, error: ActorFailed) -> None:
         if not isinstance(error.__cause__, Died):
             self.oracle.violated(f"the conductor has failed: {error.__cause__!r}")
-        self.engine.inject("conductor dies", "conductor")
 
     def _do(self, act: Act) -> None:
         while not self._is_alive():

@@ -127,7 +127,7 @@ def calm(seed: int, *, sentinels: int = 1, **changes: Any) -> Scenario:
 
 def _delays(drawn: random.Random, flavour: Flavour) -> Delays:
     link: Delay = exponential(drawn.choice((0.005, 0.02, 0.06)))
-    if flavour != "mixed" and drawn.random() < 0.25:
+    if flavour not in ("mixed", "sleep") and drawn.random() < 0.25:
         link = lognormal(0.05, 2.0)  # a few take seconds
     work: Delay = exponential(drawn.choice((0.005, 0.02, 0.06)))
     return Delays(link=link, work=work)
