@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -14,6 +13,7 @@ from torch.optim import SGD
 
 import akkordeon as ak
 from akkordeon.actor import Engine
+from tests.waiting import wait_until
 
 Batch = tuple[Tensor, Tensor]
 
@@ -49,12 +49,9 @@ def trains_on(network: ak.Network) -> None:
 
 def nothing_left(network: ak.Network) -> None:
     """No gate keeps anything of a sentinel that failed."""
-    deadline = time.monotonic() + 10
-    while sum(gate.open for gate in network.status().gates) and time.monotonic() < deadline:
-        pass  # a status overtakes the news that the sentinel has left
-    status = network.status()
-    assert status.sentinels == ()
-    assert [gate.open for gate in status.gates] == [0, 0, 0]
+    # a status overtakes the news that the sentinel has left
+    wait_until(network, lambda: [gate.open for gate in network.status().gates] == [0, 0, 0])
+    assert network.status().sentinels == ()
 
 
 class Stubborn(nn.Module):

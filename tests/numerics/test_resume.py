@@ -1,6 +1,5 @@
 """A network that was saved and resumed trains as one that was never interrupted: bit for bit, one batch in flight."""
 
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 import akkordeon as ak
 from akkordeon.actor import Engine
 from akkordeon.metrics import Metrics, Perplexity
+from tests.waiting import wait_until
 
 SAMPLES, BATCH = 200, 10  # 20 batches in an epoch
 EPOCHS = 15  # 300 batches
@@ -89,9 +89,7 @@ def figures(network: ak.Network) -> dict[int, Any]:
 
 
 def wait_for(network: ak.Network, batches: int) -> None:
-    deadline = time.monotonic() + 30
-    while network.status().sentinels[0].done < batches:
-        assert time.monotonic() < deadline
+    wait_until(network, lambda: network.status().sentinels[0].done >= batches)
 
 
 OPTIMIZERS: dict[str, Any] = {

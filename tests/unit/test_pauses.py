@@ -19,6 +19,7 @@ from akkordeon.control import Pause, Paused, Resume
 from akkordeon.engines import Threads
 from tests.unit.networks import stepped, training, validation
 from tests.unit.saves import can_be_resumed, done, engine_of, normed, run_until
+from tests.waiting import wait_until
 
 
 def versions(network: Network) -> list[int]:
@@ -27,9 +28,7 @@ def versions(network: Network) -> list[int]:
 
 def wait_for(network: Network, batches: int, sentinel: str = "train") -> None:
     """Wait until so many batches came back, on any engine."""
-    deadline = time.monotonic() + 30
-    while done(network, sentinel) < batches:
-        assert time.monotonic() < deadline
+    wait_until(network, lambda: done(network, sentinel) >= batches)
 
 
 def goes_on(network: Network, sentinel: str = "train") -> bool:

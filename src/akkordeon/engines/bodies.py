@@ -16,13 +16,13 @@ class Host:
     An actor that may block lives with the one that spawned it.
     """
 
-    __slots__ = ("bodies", "offset", "paused_from", "paused_until", "slowness")
+    __slots__ = ("bodies", "lost", "offset", "paused_until", "slowness")
 
     def __init__(self) -> None:
         self.bodies: list[Body] = []
         self.offset = 0.0
         self.slowness = 1.0
-        self.paused_from = 0.0
+        self.lost = 0.0  # seconds in all that it stood still, or will
         self.paused_until = 0.0
 
 

@@ -67,11 +67,11 @@ class Mishaps:
     def pause(self, body: Body, seconds: float) -> None:
         """Let a host stand still; a pause that it is in already may become longer."""
         host, now = body.host, self._engine.time
-        if host.paused_until <= now:
-            host.paused_from = now
-        host.paused_until = max(host.paused_until, now + seconds)
+        until = max(host.paused_until, now + seconds)
+        host.lost += until - max(host.paused_until, now)
+        host.paused_until = until
         self._engine.inject("pause", body.name)
-        self._course.after(host.paused_until - now, self._go_on, host)
+        self._course.after(until - now, self._go_on, host)
 
     def cut_off(self, bodies: list[Body], seconds: float) -> None:
         """Let nothing across between these hosts and all others."""

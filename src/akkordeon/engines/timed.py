@@ -158,9 +158,9 @@ class Timed:
         self.worker = None
         self._happened("turn", body, handled)
         if body.inbox or not (seconds := self._turn(body.name, body.kind) * body.host.slowness):
-            self._end_turn(body, by, error)
+            self._end_turn(body, by, error, body.host.lost)
         else:
-            self.after(seconds, self._end_turn, body, by, error)
+            self.after(seconds, self._end_turn, body, by, error, body.host.lost)
         return True
 
     def begin_work(self, body: Body, job: Job, by: Executor) -> None:
@@ -170,7 +170,7 @@ class Timed:
         self._happened("computes", body, None)
         kind = START if job.kind is None else job.kind.__name__
         seconds = self._work(body.name, kind) * body.host.slowness
-        self.after(seconds, self._end_work, body, job, by, letters, error)
+        self.after(seconds, self._end_work, body, job, by, letters, error, body.host.lost)
 
     # Events
 
@@ -184,7 +184,7 @@ class Timed:
             engine.time, _, function, arguments = heapq.heappop(heap)
             function(*arguments)
         else:
-            if heap:
+            if deadline < math.inf:
                 engine.time = deadline
             return False
         return True
@@ -222,8 +222,9 @@ class Timed:
         else:
             self._arrive(None, watcher, message)
 
-    def _end_turn(self, body: Body, by: Executor, error: BaseException | None) -> None:
-        if self._stands_still(body, self._end_turn, body, by, error):
+    def _end_turn(self, body: Body, by: Executor, error: BaseException | None, lost: float) -> None:
+        if body.host.lost > lost:
+            self.after(body.host.lost - lost, self._end_turn, body, by, error, body.host.lost)
             return
         letters, body.outbox, body.answering = body.outbox, [], None
         self.worker = by if isinstance(by, VirtualWorker) else None
@@ -236,8 +237,11 @@ class Timed:
         by.turn_over(body, None if body.ended else job)
         self.worker = None
 
-    def _end_work(self, body: Body, job: Job, by: Executor, letters: Letters, error: BaseException | None) -> None:
-        if self._stands_still(body, self._end_work, body, job, by, letters, error):
+    def _end_work(
+        self, body: Body, job: Job, by: Executor, letters: Letters, error: BaseException | None, lost: float
+    ) -> None:
+        if body.host.lost > lost:
+            self.after(body.host.lost - lost, self._end_work, body, job, by, letters, error, body.host.lost)
             return
         self.worker = by if isinstance(by, VirtualWorker) else None
         if not body.crashed:
@@ -248,14 +252,6 @@ class Timed:
         job.done = bool(job.result)  # nothing, if the user interrupted it
         by.work_over(body)
         self.worker = None
-
-    def _stands_still(self, body: Body, function: Callable[..., None], *arguments: object) -> bool:
-        """Put off the end of what an actor does by the time that it stands still."""
-        host, now = body.host, self._engine.time
-        if host.paused_until <= now:
-            return False
-        self._at(host.paused_until + (now - host.paused_from), function, *arguments)
-        return True
 
     def _at(self, due: float, function: Callable[..., None], *arguments: object) -> None:
         heapq.heappush(self._heap, (due, next(self._number), function, arguments))
