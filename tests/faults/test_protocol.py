@@ -7,17 +7,18 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from akkordeon import Gate
+from akkordeon import Gate, TrainingSentinel
 from akkordeon.actor import Actor, Context, Ref
 from akkordeon.conductor import Conductor
 from akkordeon.control import Open
 from akkordeon.engines import Stepped
 from akkordeon.entries import Entries
-from akkordeon.errors import ActorNotFound
+from akkordeon.errors import ActorNotFound, NoAnswer
 from akkordeon.gate_actor import GateActor
 from akkordeon.messages import Backward, BatchId, Forward, Route
 from akkordeon.outbox import Outbox
-from akkordeon.signals import Copy, GateState, Lease, StatusOf, Wire
+from akkordeon.signals import Alive, Chain, Copy, GateState, Held, Lease, Orders, StatusOf, Wire
+from akkordeon.training_actor import TrainingActor
 from akkordeon.vault import Register, Vault
 
 
@@ -113,6 +114,64 @@ def test_a_batch_that_has_waited_for_its_turn_has_all_its_time_when_it_is_sent()
     outbox.again(batch, 2, 100.0)
     assert outbox.lost(101.0) == []
     assert outbox.lost(131.0) == [batch]
+
+
+def test_a_lease_that_was_overtaken_brings_no_sentinel_back() -> None:
+    """The gate has forgotten what it applied of that one."""
+    engine = Stepped()
+    outside, gate = engine.inbox("outside").ref, engine.spawn("gate", partial(GateActor, chain()[0]))
+    route = Route(BatchId("net", "s", 1, 0), 1, 1, 0, outside, 1)
+    gate.tell(lease(outside, 2, attached=()))
+    engine.run(seconds=1)
+    gate.tell(lease(outside, 1, attached=(1,)))
+    engine.run(seconds=1)
+    gate.tell(Forward(route, torch.ones(1, 2)))
+    engine.run(seconds=1)
+    assert gate.ask(StatusOf(), timeout=1).open == 0
+    engine.close()
+
+
+def test_a_forward_that_comes_after_its_batch_is_over_is_not_begun() -> None:
+    """The gate has forgotten by then that it applied it."""
+    entries: Entries[str] = Entries()
+    entries.rewire(1)
+    route = Route(BatchId("net", "s", 1, 5), 1, 1, 5, Stepped().inbox("home").ref, 1)
+    assert entries.begin(route, version=0) is not None
+    entries.mark_applied(route.batch)
+    assert entries.begin(route._replace(batch=route.batch._replace(seq=6), low=6), version=1) is not None
+    assert not entries.was_applied(route.batch)
+    assert entries.begin(route._replace(attempt=2), version=1) is None
+
+
+def test_what_comes_back_from_a_term_that_is_over_does_not_count() -> None:
+    """The gate that was replaced may have lost it."""
+    home, outbox = Stepped().inbox("home").ref, Outbox(30.0)
+    batch = outbox.add(BatchId("net", "s", 1, 0), 1, home, 1, 0.0, epoch=None, x=None, target=None)
+    before = batch.route
+    assert outbox.find(before) is batch
+    outbox.new_term(None, 1.0)
+    assert outbox.find(before) is None
+    outbox.again(batch, 2, 2.0)
+    assert outbox.find(before) is None
+    assert outbox.find(batch.route) is batch
+
+
+def test_orders_that_were_overtaken_do_not_end_a_pause() -> None:
+    """What is saved would have been of no one moment."""
+    engine = Stepped()
+    inbox = engine.inbox("all others")
+    sentinel = TrainingSentinel("t", partial(list, [(torch.ones(1, 2), torch.ones(1, 2))]), nn.functional.mse_loss)
+    actor = engine.spawn("sentinel t", partial(TrainingActor, sentinel, inbox.ref, "net", 1))
+    there = Chain(inbox.ref, inbox.ref, ("a",))
+    actor.tell(Orders((1, 2), inbox.ref, 1, there, 1, pause=1))
+    engine.run(seconds=2)
+    actor.tell(Orders((1, 1), inbox.ref, 1, there, 1))
+    engine.run(seconds=2)
+    told = [type(inbox.take(timeout=0.1)) for _ in range(2)]
+    assert told == [Alive, Held]
+    with pytest.raises(NoAnswer):
+        inbox.take(timeout=1)
+    engine.close()
 
 
 class Sleeper(Actor):

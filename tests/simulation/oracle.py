@@ -5,7 +5,9 @@ goes over the wires and from what the stub of the gates does, not from what the 
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from akkordeon.actor import Ref
 from akkordeon.conductor import Conductor
@@ -123,6 +125,7 @@ class Oracle:
         self.most_windows = 0
         self._number = 0
         self._asked: set[object] = set()
+        self._looks: dict[str, Callable[[str, object], None]] = {}
         self._published = 0
         self._down: float | None = None
         self._down_term = 0
@@ -196,15 +199,25 @@ class Oracle:
     def saw(self, event: str, name: str, message: object) -> None:
         """Take in an event."""
         if event == "turn":
-            actor = self.engine.actor(name)
-            if isinstance(actor, GateActor):
-                self._gate(actor, name, message)
-            elif isinstance(actor, SentinelActor):
-                self._sentinel(actor, name, message)
-            elif isinstance(actor, Conductor):
-                self._conduct(actor, message)
+            look = self._looks.get(name) or self._look_at(name)
+            look(name, message)
         elif event == "ends":
+            self._looks.pop(name, None)
             self._ends(name, message)
+
+    def _look_at(self, name: str) -> Callable[[str, object], None]:
+        """Return what looks at the turns of an actor."""
+        actor = self.engine.actor(name)
+        look: Callable[[str, object], None] = _look_away
+        if isinstance(actor, GateActor):
+            look = partial(self._gate, actor, self.by_actor[name])
+        elif isinstance(actor, SentinelActor):
+            look = partial(self._sentinel, actor)
+        elif isinstance(actor, Conductor):
+            look = partial(self._conduct, actor)
+        if actor is not None:
+            self._looks[name] = look
+        return look
 
     def _ends(self, name: str, reason: object) -> None:
         if (life := self.by_actor.get(name)) is not None:
@@ -221,8 +234,7 @@ class Oracle:
         if reason is not None and not isinstance(reason, EXPECTED):
             self.violated(f"{name} has failed: {reason!r}")
 
-    def _gate(self, actor: GateActor, name: str, message: object) -> None:
-        life = self.by_actor[name]
+    def _gate(self, actor: GateActor, life: Life, name: str, message: object) -> None:
         learner = life.learner
         if isinstance(message, Lease):
             now = self.engine.time + self.engine.bodies[name].host.offset
@@ -333,7 +345,7 @@ class Oracle:
 
     # The conductor, and its vault
 
-    def _conduct(self, conductor: Conductor, message: object) -> None:
+    def _conduct(self, conductor: Conductor, name: str, message: object) -> None:
         if conductor is not self.conductor:
             self.conductor, self._published = conductor, 0
         if conductor._stream._count > self._published:
@@ -394,6 +406,10 @@ class Oracle:
     def roster(self) -> tuple[Ref, ...]:
         """The gates as their conductor knows them."""
         return () if self.conductor is None else self.conductor._gates.refs
+
+
+def _look_away(name: str, message: object) -> None:
+    """Look at nothing."""
 
 
 def reason_of(text: str) -> str:
