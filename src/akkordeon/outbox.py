@@ -145,12 +145,11 @@ class Outbox:
         """Whether nothing has come back since this batch was sent."""
         return self._last_back < batch.sent
 
-    def new_term(self, blame: BatchId | None, now: float) -> list[OpenBatch]:
+    def new_term(self, blame: BatchId | None) -> list[OpenBatch]:
         """Count the gate that has ended against the batches it may have ended of; return those to be given up.
 
         Args:
             blame: the batch it is known to have ended of; None if that is not known.
-            now: seconds.
         """
         for batch in self._open.values():
             batch.strikes += blame == batch.route.batch or (blame is None and not batch.waits)

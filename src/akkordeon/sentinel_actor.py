@@ -209,7 +209,7 @@ class SentinelActor(Actor):
     def _begin_term(self, orders: Orders, context: Context) -> None:
         """Send again what is out: a gate has been replaced."""
         self._term = orders.term
-        for batch in self.outbox.new_term(orders.blame, context.now()):
+        for batch in self.outbox.new_term(orders.blame):
             logger.warning("batch %s is dropped: gates ended %d times with it", batch.route.batch, batch.strikes)
             self.drop(batch, "poison", context)
 

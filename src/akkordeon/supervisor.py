@@ -176,7 +176,7 @@ class Supervisor:
             self._opened = self.term
 
     def copied(self, copy: Copy | NoCopy) -> None:
-        """Keep a copy of a gate; those of gates that were replaced come too late, and so do those that were overtaken."""
+        """Keep a copy of a gate; those of gates that were replaced come too late, as do those that were overtaken."""
         for post in self._posts:
             if self._holds(post, copy.actor):
                 if isinstance(copy, NoCopy):

@@ -94,7 +94,7 @@ def test_a_batch_that_waits_is_not_blamed_for_what_another_does_alone() -> None:
     for seq in range(2):
         outbox.add(BatchId("net", "s", 1, seq), 1, home, 1, 0.0, epoch=None, x=None, target=None)
     for _ in range(2):
-        assert outbox.new_term(None, 1.0) == []
+        assert outbox.new_term(None) == []
         if outbox.oldest is not None and outbox.oldest.strikes == 1:
             for batch in outbox:
                 outbox.again(batch, 2, 1.0)
@@ -102,14 +102,14 @@ def test_a_batch_that_waits_is_not_blamed_for_what_another_does_alone() -> None:
     assert alone is not None
     outbox.again(alone, 3, 2.0)
     assert outbox.next_waiting() is None
-    assert outbox.new_term(None, 3.0) == [alone]
+    assert outbox.new_term(None) == [alone]
 
 
 def test_a_batch_that_has_waited_for_its_turn_has_all_its_time_when_it_is_sent() -> None:
     """One that had to wait for others that went alone was taken for lost as soon as it was out."""
     home, outbox = Stepped().inbox("home").ref, Outbox(30.0)
     batch = outbox.add(BatchId("net", "s", 1, 0), 1, home, 1, 0.0, epoch=None, x=None, target=None)
-    outbox.new_term(None, 1.0)
+    outbox.new_term(None)
     assert outbox.lost(100.0) == []
     outbox.again(batch, 2, 100.0)
     assert outbox.lost(101.0) == []
@@ -149,7 +149,7 @@ def test_what_comes_back_from_a_term_that_is_over_does_not_count() -> None:
     batch = outbox.add(BatchId("net", "s", 1, 0), 1, home, 1, 0.0, epoch=None, x=None, target=None)
     before = batch.route
     assert outbox.find(before) is batch
-    outbox.new_term(None, 1.0)
+    outbox.new_term(None)
     assert outbox.find(before) is None
     outbox.again(batch, 2, 2.0)
     assert outbox.find(before) is None

@@ -89,19 +89,41 @@ TICK = Supervisor.tick
 MUTATIONS = (
     Mutation("a batch that was applied is not applied again", _put(Entries, "was_applied", _always(value=False))),
     Mutation("what was applied travels with a copy", _put(Entries, "applied", ())),
-    Mutation("a gradient meets the forward of its own attempt", _put(Entries, "_is_latest", _always(value=True)), ("slow", "wide")),
+    Mutation(
+        "a gradient meets the forward of its own attempt",
+        _put(Entries, "_is_latest", _always(value=True)),
+        ("slow", "wide"),
+    ),
     Mutation("an attempt is computed once at a gate", _put(Entries, "_has_been_here", _always(value=False))),
     Mutation("gates forget what no sentinel waits for", _put(Entries, "_forget_below", _always(value=None))),
     Mutation("gates forget sentinels that are gone", _put(Entries, "attend", _keeps_all)),
     Mutation("nothing is begun for sentinels that are gone", _put(Entries, "is_gone", _always(value=False))),
-    Mutation("nothing is begun for batches that are over", _put(Entries, "_is_over", _always(value=False)), ("reordering",)),
-    Mutation("nothing is applied that nobody waits for", _put(GateActor, "_is_awaited", _always(value=True)), ("wide", "sleep")),
+    Mutation(
+        "nothing is begun for batches that are over", _put(Entries, "_is_over", _always(value=False)), ("reordering",)
+    ),
+    Mutation(
+        "nothing is applied that nobody waits for",
+        _put(GateActor, "_is_awaited", _always(value=True)),
+        ("wide", "sleep"),
+    ),
     Mutation("no update without a lease", _put(GateActor, "_may_update", _commits_at_once), ("sleep",)),
-    Mutation("a lease runs from when it was asked for", _put(GateActor, "_asked", lambda _gate, _lease: math.inf), ("sleep",)),
-    Mutation("nothing is applied that is too stale", _put(GateActor, "_is_too_stale", _always(value=False)), ("poison", "wide")),
+    Mutation(
+        "a lease runs from when it was asked for", _put(GateActor, "_asked", lambda _gate, _lease: math.inf), ("sleep",)
+    ),
+    Mutation(
+        "nothing is applied that is too stale",
+        _put(GateActor, "_is_too_stale", _always(value=False)),
+        ("poison", "wide"),
+    ),
     Mutation("no more is let in than there is room for", _put(Conductor, "_window", _grants_all)),
-    Mutation("copies of replaced gates are not kept", _put(Supervisor, "_holds", _same_gate), ("conductor", "partitions")),
-    Mutation("copies that were overtaken are not kept", _put(Supervisor, "_is_newest", _always(value=True)), ("reordering", "wide")),
+    Mutation(
+        "copies of replaced gates are not kept", _put(Supervisor, "_holds", _same_gate), ("conductor", "partitions")
+    ),
+    Mutation(
+        "copies that were overtaken are not kept",
+        _put(Supervisor, "_is_newest", _always(value=True)),
+        ("reordering", "wide"),
+    ),
     Mutation("copies are finite", _put(handover, "all_finite", _always(value=True)), ("numbers",)),
     Mutation("gates hand copies over", _put(handover.Handover, "maybe", _always(value=None))),
     Mutation("sentinels know the latest attempt", _put(Outbox, "_is_latest", _even_if_waiting), ("wide", "reordering")),
@@ -114,6 +136,8 @@ MUTATIONS = (
     Mutation("who waits may have slept", _put(supervision.Pulse, "is_silent", _silent_by_time), ("sleep",)),
     Mutation("silence is death", _put(supervision.Pulse, "is_silent", _always(value=False))),
     Mutation("those to end are told again", _put(Supervisor, "tick", _tick_once)),
-    Mutation("the next conductor knows who is to end", _put(Supervisor, "find_retired", _forgets_retired), ("conductor",)),
+    Mutation(
+        "the next conductor knows who is to end", _put(Supervisor, "find_retired", _forgets_retired), ("conductor",)
+    ),
     Mutation("the register is written", _put(Conductor, "_write", _always(value=None)), ("conductor",)),
 )

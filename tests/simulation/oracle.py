@@ -28,6 +28,7 @@ SLACK = 1e-6
 PATIENCE = 2.5
 """Seconds after its time limit within which a batch must have been given up: it is looked for once per second."""
 
+
 class Died(AkkordeonError):
     """The conductor was killed at a point where it writes."""
 

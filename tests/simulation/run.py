@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 from unittest import mock
 
 from torch import nn
@@ -177,7 +178,8 @@ class Run:
 
     def _conduct(self) -> None:
         gates = GATES[: self.scenario.gates]
-        life = partial(GateActor, learner=partial(StubLearner, self.oracle))
+        stub: Any = partial(StubLearner, self.oracle)
+        life = partial(GateActor, learner=stub)
         limits = Limits(self.scenario.max_staleness, self.scenario.capacity)
         make = partial(
             Conductor, "sim", gates, settings=self.scenario.supervision, limits=limits, vault=self.vault, life=life

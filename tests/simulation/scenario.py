@@ -1,9 +1,9 @@
-"""What happens in a simulated network, drawn from a seed: gates, sentinels, what goes wrong, who comes and goes when."""
+"""What happens in a simulated network, drawn from a seed: gates, sentinels, what goes wrong, who comes and goes."""
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from akkordeon.engines import Delays, Faults, exponential, lognormal
 from akkordeon.engines.delays import Delay
@@ -14,11 +14,21 @@ from tests.simulation.stub import Batch, Loader, Token, Trouble
 __all__ = ["FLAVOURS", "Act", "Flavour", "Scenario", "calm", "draw"]
 
 Flavour = Literal[
-    "mixed", "duplicates", "partitions", "reordering", "churn", "conductor", "wide", "slow", "numbers", "poison", "storm", "sleep"
+    "mixed",
+    "duplicates",
+    "partitions",
+    "reordering",
+    "churn",
+    "conductor",
+    "wide",
+    "slow",
+    "numbers",
+    "poison",
+    "storm",
+    "sleep",
 ]
-FLAVOURS: tuple[Flavour, ...] = (
-    "mixed", "duplicates", "partitions", "reordering", "churn", "conductor", "wide", "slow", "numbers", "poison", "storm", "sleep",
-)  # fmt: skip
+FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
+"""Kinds of misfortune."""
 
 CALM = 14.0
 """Virtual seconds after which nothing goes wrong any more."""
@@ -89,7 +99,7 @@ def draw(seed: int, flavour: Flavour = "mixed") -> Scenario:
     trouble = _trouble(drawn, flavour, gates)
     acts = sorted(_acts(drawn, flavour, trouble), key=lambda act: act.at)
     supervision = Supervision(lease=6.0, copy_every=drawn.choice((1, 3, 8, 20)), stall=10.0)
-    dies_at = ()
+    dies_at: tuple[tuple[int, bool], ...] = ()
     if flavour == "conductor":
         dies_at = ((drawn.randint(2, 8), drawn.random() < 0.5),)
     return Scenario(
@@ -135,7 +145,7 @@ def _delays(drawn: random.Random, flavour: Flavour) -> Delays:
 
 def _faults(drawn: random.Random, flavour: Flavour) -> Faults:
     share: Callable[[float, float], float] = drawn.uniform
-    rates = {"loss": share(0.0, 0.03), "duplicates": share(0.0, 0.02)}
+    rates: dict[str, Any] = {"loss": share(0.0, 0.03), "duplicates": share(0.0, 0.02)}
     rates |= {"crashes": share(0.0, 0.25), "pauses": share(0.0, 0.15), "partitions": share(0.0, 0.1)}
     rates |= {"jumps": share(0.0, 0.02), "silent": drawn.choice((0.0, 0.5))}
     match flavour:
@@ -165,7 +175,9 @@ def _is_first_gate(name: str) -> bool:
 def _trouble(drawn: random.Random, flavour: Flavour, gates: int) -> Trouble:
     def some(amount: float) -> frozenset[tuple[Batch, str]]:
         times = int(amount) + (drawn.random() < amount % 1)
-        return frozenset(((drawn.randint(1, 2), drawn.randint(0, 19)), f"g{drawn.randint(1, gates)}") for _ in range(times))
+        return frozenset(
+            ((drawn.randint(1, 2), drawn.randint(0, 19)), f"g{drawn.randint(1, gates)}") for _ in range(times)
+        )
 
     match flavour:
         case "poison":
@@ -195,9 +207,8 @@ def _acts(drawn: random.Random, flavour: Flavour, trouble: Trouble) -> list[Act]
         validation = ValidationSentinel("v", loader, loss, every=2.0, in_flight=2, time_limit=15.0)  # type: ignore[arg-type]
         acts.append(Act(0.5, "attach", validation))
         acts.append(Act(CALM + 1.0, "detach", validation))
-    for _ in range(2):
-        if drawn.random() < (0.8 if flavour == "reordering" else 0.1):
-            acts.append(Act(drawn.uniform(1.0, 10.0), "save"))
+    saves = sum(drawn.random() < (0.8 if flavour == "reordering" else 0.1) for _ in range(2))
+    acts += [Act(drawn.uniform(1.0, 10.0), "save") for _ in range(saves)]
     if flavour == "sleep":
         acts += [Act(drawn.uniform(1.0, 6.0), "sleep", seconds=drawn.uniform(3.0, 20.0))]
     if flavour == "conductor" or drawn.random() < 0.1:

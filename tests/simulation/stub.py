@@ -124,7 +124,7 @@ class _Weights:
     """See `akkordeon.versions.Weights`."""
 
     trainable = ()
-    buffers: Mapping[str, Any] = {}  # noqa: RUF012 - never written
+    buffers: Mapping[str, Any] = {}
 
     def __init__(self) -> None:
         self.version = 0

@@ -1,4 +1,4 @@
-"""Switches off each rule that keeps a network safe; the oracle must notice, or it would not notice a bug there (D13)."""
+"""Switches off each rule that keeps a network safe; the oracle must notice, as it must notice a bug there (D13)."""
 
 import pytest
 

@@ -16,7 +16,7 @@ from akkordeon import Gate, TrainingSentinel, launch
 from akkordeon.engines import Delays, Faults, Stepped, by_actor, constant, exponential
 from akkordeon.network import Network
 from tests.simulation.run import Run, simulate
-from tests.simulation.scenario import Act, Scenario, calm, draw
+from tests.simulation.scenario import Act, Scenario, calm
 from tests.simulation.stub import Loader
 
 Pair = tuple[Tensor, Tensor]
@@ -131,7 +131,7 @@ def test_one_batch_at_a_time_trains_as_a_plain_loop_does_bit_for_bit() -> None: 
     for _ in range(2):
         for x, target in pairs():
             optimizer.zero_grad()
-            nn.functional.cross_entropy(plain(x), target).backward()
+            nn.functional.cross_entropy(plain(x), target).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     for faults in (Faults(), Faults(duplicates=0.2)):
         engine = Stepped(7, delays=Delays(), faults=faults)

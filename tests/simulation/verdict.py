@@ -42,7 +42,7 @@ def _check_quiet(oracle: Oracle) -> None:
 def _check_poison(trouble: Trouble, oracle: Oracle) -> None:
     """One batch that ends gates is dropped before they are restarted too often.
 
-    Nobody knows whose batch it was, where a gate cannot say: each other sentinel may lose the one that it had out alone.
+    Where a gate cannot say whose batch it was, each other sentinel may lose the one that it had out alone.
     """
     guilty = {batch for batch, _ in trouble.poison | trouble.torn}
     if oracle.cause is not None:
