@@ -7,7 +7,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 	$$($(PYTHON) scripts/cpu_index.py) --editable
 DOCS = $(BIN)/sphinx-build -W --keep-going -q docs build/docs
 
-.PHONY: train test check docs bench clean
+.PHONY: train test check soak docs bench clean
 
 train: $(VENV)/.installed  ## Fetch MNIST, train it as actors, show the result
 	$(BIN)/akkordeon run mnist
@@ -26,6 +26,9 @@ check: $(VENV)/.installed-dev  ## The quick one while you work
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -n 2 tests/unit tests/engines
+
+soak: $(VENV)/.installed-dev  ## Simulate 100,000 networks under faults: hours
+	$(BIN)/python -m tests.simulation.soak
 
 docs: $(VENV)/.installed-dev  ## Build the documentation: build/docs/index.html
 	$(DOCS)

@@ -103,7 +103,6 @@ class Conductor(Actor):
         self._names: set[str] = set()  # of all that were ever attached
         self._newest = 0
         self._max_in_flight = 0
-        self._retired: list[Ref] = []
         self._told: object = None
         self._numbers = itertools.count(1)
         self._pauses = Pauses(positions or {})
@@ -175,6 +174,7 @@ class Conductor(Actor):
         self._names, self._newest = set(register.names), register.newest
         self._max_in_flight = register.max_in_flight
         missing = list(self._gates.reopen(dict(register.gates), register.term, context))
+        self._gates.find_retired(register.retired, context)
         if register.cause is not None:
             self._gates.cause = ActorFailed(register.cause)
         for member in register.sentinels:
@@ -285,10 +285,11 @@ class Conductor(Actor):
     def _dismiss(self, attached: _Attached, error: Exception | None, context: Context, *, ended: bool = False) -> None:
         name = attached.member.name
         del self._attached[name]
+        if not ended:
+            self._gates.retired.append(attached.pulse.ref)
         self._write()
         if not ended:
             context.stop(attached.pulse.ref)
-            self._retired.append(attached.pulse.ref)
         self._watchdog.forget(attached.pulse.ref, context.now())
         self._attend()
         self._gates.lease(context)
@@ -310,8 +311,6 @@ class Conductor(Actor):
         now, lease = context.now(), self._settings.lease
         for gate in self._gates.tick(context):
             self._replace(gate, TimeoutError(f"no sign of life for {lease:g} s"), context)
-        for ref in self._retired:
-            context.stop(ref)  # again: it may have been out of reach
         for attached in list(self._attached.values()):
             if attached.pulse.is_silent(now, lease):
                 name = attached.member.name
@@ -359,7 +358,6 @@ class Conductor(Actor):
     # Ends
 
     def _ended(self, message: Ended, context: Context) -> None:
-        self._retired = [ref for ref in self._retired if ref != message.actor]
         attached = self._find(message.actor)
         if attached is not None:
             error = ActorFailed(f"sentinel {attached.member.name} failed: {message.reason!r}")
@@ -395,6 +393,7 @@ class Conductor(Actor):
             names=tuple(sorted(self._names)),
             newest=self._newest,
             max_in_flight=self._max_in_flight,
+            retired=tuple(ref.name for ref in self._gates.retired),
             cause=None if cause is None else str(cause),
         )
         self._vault.write(register)

@@ -4,8 +4,9 @@ Invariants: of a batch there is one entry, that of its latest attempt; a batch t
 known to have been; nothing is kept of sentinels that are gone, nor of batches that their sentinel does not wait for.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from akkordeon.messages import BatchId, Route
@@ -32,6 +33,26 @@ class Entry(Generic[S]):
     saved: S | None = None
 
 
+@dataclass(slots=True)
+class _Known:
+    """What a gate knows of a sentinel's batches that may come again.
+
+    Args:
+        low: the oldest of them; those before are over.
+        begun: the latest attempt of each that has been here.
+        applied: those that have changed the weights.
+    """
+
+    low: int = 0
+    begun: dict[int, int] = field(default_factory=dict)
+    applied: set[int] = field(default_factory=set)
+
+    def forget_below(self, low: int) -> None:
+        self.low = low
+        self.begun = {seq: attempt for seq, attempt in self.begun.items() if seq >= low}
+        self.applied = {seq for seq in self.applied if seq >= low}
+
+
 class Entries(Generic[S]):
     """The batches of a gate.
 
@@ -43,12 +64,11 @@ class Entries(Generic[S]):
         self.term = 0
         self._table: dict[BatchId, Entry[S]] = {}
         # By incarnation of the sentinel, since no two sentinels of a network have the same.
-        self._low: dict[int, int] = {}
-        self._applied: dict[int, set[int]] = {}
+        self._known: defaultdict[int, _Known] = defaultdict(_Known)
         self._attached: Collection[int] = ()
         self._newest = 0
         for incarnation, seq in applied:
-            self._applied.setdefault(incarnation, set()).add(seq)
+            self._known[incarnation].applied.add(seq)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -61,14 +81,17 @@ class Entries(Generic[S]):
         """Whether a sentinel has left."""
         return incarnation <= self._newest and incarnation not in self._attached
 
+    def is_awaited(self, batch: BatchId) -> bool:
+        """Whether its sentinel still waits for a batch."""
+        return not self.is_gone(batch.incarnation) and not self._is_over(batch)
+
     def begin(self, route: Route, version: int) -> Entry[S] | None:
         """Keep an entry for a forward; None if nobody waits for this attempt any more, or it has been here."""
         batch = route.batch
         self._forget_below(route)
-        known = self._table.get(batch)
-        late = batch.seq < self._low.get(batch.incarnation, 0)
-        if late or self.is_gone(batch.incarnation) or (known is not None and known.attempt >= route.attempt):
+        if not self.is_awaited(batch) or self._has_been_here(route):
             return None
+        self._known[batch.incarnation].begun[batch.seq] = route.attempt
         self._table.pop(batch, None)
         entry = self._table[batch] = Entry(route.attempt, version, in_flight=len(self._table))
         return entry
@@ -87,16 +110,16 @@ class Entries(Generic[S]):
 
     def was_applied(self, batch: BatchId) -> bool:
         """Whether an attempt of this batch has changed the weights."""
-        return batch.seq in self._applied.get(batch.incarnation, ())
+        return batch.seq in self._known[batch.incarnation].applied
 
     def mark_applied(self, batch: BatchId) -> None:
         """Note that it has."""
-        self._applied.setdefault(batch.incarnation, set()).add(batch.seq)
+        self._known[batch.incarnation].applied.add(batch.seq)
 
     @property
     def applied(self) -> tuple[tuple[int, int], ...]:
         """Incarnation and number of the batches applied that may come again."""
-        return tuple((incarnation, seq) for incarnation, seqs in self._applied.items() for seq in sorted(seqs))
+        return tuple((incarnation, seq) for incarnation, each in self._known.items() for seq in sorted(each.applied))
 
     def rewire(self, term: int) -> None:
         """Begin another term: what is in flight will be sent again."""
@@ -109,9 +132,17 @@ class Entries(Generic[S]):
         abandoned = [batch for batch in self._table if self.is_gone(batch.incarnation)]
         for batch in abandoned:
             del self._table[batch]
-        self._low = {each: low for each, low in self._low.items() if not self.is_gone(each)}
-        self._applied = {each: seqs for each, seqs in self._applied.items() if not self.is_gone(each)}
+        for incarnation in [each for each in self._known if self.is_gone(each)]:
+            del self._known[incarnation]
         return len(abandoned)
+
+    def _is_over(self, batch: BatchId) -> bool:
+        known = self._known.get(batch.incarnation)
+        return known is not None and batch.seq < known.low
+
+    def _has_been_here(self, route: Route) -> bool:
+        """Whether a forward of this attempt, or of a later one, has come before."""
+        return self._known[route.batch.incarnation].begun.get(route.batch.seq, 0) >= route.attempt
 
     def _is_latest(self, entry: Entry[S], route: Route) -> bool:
         return entry.attempt == route.attempt
@@ -119,9 +150,7 @@ class Entries(Generic[S]):
     def _forget_below(self, route: Route) -> None:
         """Drop what is kept for batches that their sentinel does not wait for any more."""
         incarnation = route.batch.incarnation
-        if route.low > self._low.get(incarnation, 0):
-            self._low[incarnation] = route.low
+        if not self.is_gone(incarnation) and route.low > self._known[incarnation].low:
+            self._known[incarnation].forget_below(route.low)
             for batch in [b for b in self._table if b.incarnation == incarnation and b.seq < route.low]:
                 del self._table[batch]
-            if incarnation in self._applied:
-                self._applied[incarnation] = {seq for seq in self._applied[incarnation] if seq >= route.low}

@@ -110,7 +110,7 @@ class GateActor(Actor):
             case Forward() | Backward() | Validate():
                 self._take(message, context)
             case Lease():
-                if message.number > self._lease_number:
+                if self._is_news(message):
                     self._renew(message, context)
             case StatusOf():
                 return self._status()
@@ -128,12 +128,19 @@ class GateActor(Actor):
         else:
             self._validate(message, context)
 
+    def _is_news(self, lease: Lease) -> bool:
+        return lease.number > self._lease_number
+
+    def _asked(self, lease: Lease) -> float:
+        """Return since when a lease runs: when the gate sent the sign of life that it answers."""
+        return self._signs.get(lease.answers, -inf)
+
     def _renew(self, lease: Lease, context: Context) -> None:
         if not self._idle and not self._doing:
             self._idle = self._learner.replicas(context.random_lock)
         now = context.now()
         self._lease_number = lease.number
-        self._leased_until = max(self._leased_until, self._signs.get(lease.answers, -inf) + lease.seconds)
+        self._leased_until = max(self._leased_until, self._asked(lease) + lease.seconds)
         if lease.wire is not None:
             self._wire = lease.wire
             if lease.term != self._entries.term:
@@ -229,6 +236,9 @@ class GateActor(Actor):
 
     def _commit(self, message: Backward, entry: _Entry, result: Gradients, context: Context) -> None:
         """Apply a gradient; from here on the weights may be torn if anything goes wrong."""
+        if not self._is_awaited(message.route):  # while it was computed, or waited for a lease
+            self._tally.skipped["stray"] += 1
+            return
         try:
             outcome = self._update(result, entry, message.route)
         except Exception as error:
@@ -238,12 +248,15 @@ class GateActor(Actor):
         self._send_back(message, result.of_inputs, outcome)
         self._handover.maybe(context, self._entries)
 
+    def _is_awaited(self, route: Route) -> bool:
+        return self._entries.is_awaited(route.batch)
+
     def _update(self, result: Gradients, entry: _Entry, route: Route) -> int | str:
         """Apply a gradient to the weights; return its staleness, or why it was not applied."""
         staleness = self._weights.version - entry.version
         if self._entries.was_applied(route.batch):
             outcome: int | str = ALREADY_APPLIED
-        elif staleness > self._max_staleness:
+        elif self._is_too_stale(staleness):
             outcome = TOO_STALE
         else:
             outcome = self._learner.learn(result, staleness, partial(self._arrival, staleness, entry, route))
@@ -253,6 +266,9 @@ class GateActor(Actor):
         elif outcome != NOTHING_TO_LEARN:
             self._tally.skipped[outcome] += 1
         return outcome
+
+    def _is_too_stale(self, staleness: int) -> bool:
+        return staleness > self._max_staleness
 
     def _arrival(self, staleness: int, entry: _Entry, route: Route) -> Arrival:
         return Arrival(

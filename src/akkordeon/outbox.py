@@ -46,7 +46,6 @@ class OpenBatch:
         patience: seconds between the last two.
         strikes: gates that ended while it was out.
         waits: it is to be sent when nothing else is out.
-        answered: its gradient is on its way.
     """
 
     route: Route
@@ -58,7 +57,6 @@ class OpenBatch:
     patience: float
     strikes: int = 0
     waits: bool = False
-    answered: bool = False
     figures: Mapping[str, float] | None = None
 
 
@@ -127,9 +125,11 @@ class Outbox:
     def again(self, batch: OpenBatch, term: int, now: float) -> None:
         """Make another attempt of a batch; it has twice as long as before."""
         self.resent += 1
+        if batch.waits:
+            batch.sent = now
         low = next(iter(self._open))
         batch.route = batch.route._replace(attempt=batch.route.attempt + 1, term=term, low=low)
-        batch.waits = batch.answered = False
+        batch.waits = False
         batch.patience *= 2
         batch.due = now + batch.patience
 
@@ -145,16 +145,15 @@ class Outbox:
         """Whether nothing has come back since this batch was sent."""
         return self._last_back < batch.sent
 
-    def new_term(self, blame: BatchId | None, now: float) -> list[OpenBatch]:
+    def new_term(self, blame: BatchId | None) -> list[OpenBatch]:
         """Count the gate that has ended against the batches it may have ended of; return those to be given up.
 
         Args:
             blame: the batch it is known to have ended of; None if that is not known.
-            now: seconds.
         """
         for batch in self._open.values():
-            batch.strikes += blame is None or blame == batch.route.batch
-            batch.sent, batch.patience = now, self._patience / 2
+            batch.strikes += blame == batch.route.batch or (blame is None and not batch.waits)
+            batch.patience = self._patience / 2
             batch.waits = True
         return [batch for batch in self._open.values() if batch.strikes >= STRIKES]
 

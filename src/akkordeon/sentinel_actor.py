@@ -116,8 +116,7 @@ class SentinelActor(Actor):
         """Handle what provider, gates and conductor send."""
         match message:
             case Forward(route, x) | Validate(route, x):
-                batch = self._find(route)
-                if batch is not None and not batch.answered:
+                if (batch := self._find(route)) is not None:
                     self.take_output(batch, x, context)
             case Backward(route, _, trail):
                 if (batch := self._find(route)) is not None:
@@ -142,7 +141,7 @@ class SentinelActor(Actor):
     def _handle_control(self, message: object, context: Context) -> None:
         match message:
             case Orders():
-                if self._orders is None or message.number > self._orders.number:
+                if self._is_news(message):
                     self._obey(message, context)
             case _Tick():
                 self._check_time_limits(context)
@@ -184,6 +183,9 @@ class SentinelActor(Actor):
 
     # What the conductor wants
 
+    def _is_news(self, orders: Orders) -> bool:
+        return self._orders is None or orders.number > self._orders.number
+
     def _obey(self, orders: Orders, context: Context) -> None:
         first, self._orders = self._orders is None, orders
         self._conductor, self.chain = orders.conductor, orders.chain
@@ -207,7 +209,7 @@ class SentinelActor(Actor):
     def _begin_term(self, orders: Orders, context: Context) -> None:
         """Send again what is out: a gate has been replaced."""
         self._term = orders.term
-        for batch in self.outbox.new_term(orders.blame, context.now()):
+        for batch in self.outbox.new_term(orders.blame):
             logger.warning("batch %s is dropped: gates ended %d times with it", batch.route.batch, batch.strikes)
             self.drop(batch, "poison", context)
 

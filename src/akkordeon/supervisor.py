@@ -8,6 +8,7 @@ copy, and every gate has been told its neighbours and has said so.
 import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -84,7 +85,7 @@ class Supervisor:
         self._numbers = ((conductor, number) for number in itertools.count(1))
         self._posts = [_Post(gate, state, f"gate {gate.name}") for gate, state in itertools.zip_longest(gates, states)]
         self._opened = 0  # the latest term that batches could be sent in
-        self._retired: list[Ref] = []
+        self.retired: list[Ref] = []  # gates and sentinels that are to end, and may be out of reach
 
     @property
     def refs(self) -> tuple[Ref, ...]:
@@ -121,6 +122,14 @@ class Supervisor:
                 continue
             context.watch(ref, context.me)
             post.pulse = Pulse(ref, context.now())
+
+    def find_retired(self, names: Iterable[str], context: Context) -> None:
+        """Go on ending those that another conductor was about to end."""
+        for name in names:
+            with suppress(ActorNotFound):
+                ref = context.find(name)
+                context.watch(ref, context.me)
+                self.retired.append(ref)
 
     def _start(self, post: _Post, context: Context) -> None:
         copy = self._vault.copies.get(post.gate.name)
@@ -167,13 +176,17 @@ class Supervisor:
             self._opened = self.term
 
     def copied(self, copy: Copy | NoCopy) -> None:
-        """Keep a copy of a gate; those of gates that were replaced come too late."""
+        """Keep a copy of a gate; those of gates that were replaced come too late, as do those that were overtaken."""
         for post in self._posts:
             if self._holds(post, copy.actor):
-                if isinstance(copy, Copy):
-                    self._vault.put(copy)
-                else:
+                if isinstance(copy, NoCopy):
                     post.no_copy = copy.error
+                elif self._is_newest(copy):
+                    self._vault.put(copy)
+
+    def _is_newest(self, copy: Copy) -> bool:
+        before = self._vault.copies.get(copy.state.name)
+        return before is None or copy.state.version >= before.state.version
 
     def _holds(self, post: _Post, actor: Ref) -> bool:
         return post.pulse is not None and post.pulse.ref == actor
@@ -182,7 +195,7 @@ class Supervisor:
 
     def tick(self, context: Context) -> list[str]:
         """Ask all gates for a sign of life; return the names of those that are silent."""
-        for ref in self._retired:
+        for ref in self.retired:
             context.stop(ref)  # again: it may have been out of reach
         now = context.now()
         silent = [
@@ -193,7 +206,7 @@ class Supervisor:
 
     def ended(self, actor: Ref) -> str | None:
         """Return the name of the gate that an actor was, if it was one of the present ones; its place is empty now."""
-        self._retired = [ref for ref in self._retired if ref != actor]
+        self.retired = [ref for ref in self.retired if ref != actor]
         for post in self._posts:
             if self._holds(post, actor):
                 post.pulse = None
@@ -207,7 +220,7 @@ class Supervisor:
             self.blame = _blame(reason)
         if post.pulse is not None:
             context.stop(post.pulse.ref)
-            self._retired.append(post.pulse.ref)
+            self.retired.append(post.pulse.ref)
             post.pulse = None
         self.term += 1
         post.actor = f"gate#{self.term} {gate}"
@@ -216,10 +229,13 @@ class Supervisor:
             post.deaths.popleft()
         before = len(post.deaths)
         post.deaths.append((now, _told(reason)))
-        if post.no_copy is not None or before >= settings.restarts:
+        if post.no_copy is not None or not self._may_restart(before):
             self.cause = self._failure(post, reason)
             return None
         return settings.backoff[min(before, len(settings.backoff) - 1)]
+
+    def _may_restart(self, before: int) -> bool:
+        return before < self._settings.restarts
 
     def plan(self, gate: str, wait: float) -> str:
         """Say, for a person to read, why a gate has ended and what follows."""

@@ -46,13 +46,14 @@ class TrainingActor(SentinelActor):
         """Send the gradient of the loss back, or nothing where there is none to learn from."""
         assert self.chain is not None
         again = batch.figures is not None  # gauges have taken an earlier attempt in
-        batch.answered = True
         self.chain.last.tell(Backward(batch.route, self._gradients(batch, output, again=again)))
 
     def take_back(self, batch: OpenBatch, trail: tuple[int | str, ...], context: Context) -> None:
         """Count it."""
         if batch.figures is not None:
             batch.epoch.count(batch.figures, batch.route.size)
+        elif self.error is None:
+            batch.epoch.skipped["non-finite loss"] += 1
         if self.error is None:
             self._watch_non_finite(batch, trail)
         self.done(batch, trail, context)
@@ -67,7 +68,6 @@ class TrainingActor(SentinelActor):
             return ()
         if not math.isfinite(figures["loss"]):
             logger.warning("%s; the batch is skipped", self._diagnosis(batch, figures["loss"]))
-            batch.epoch.skipped["non-finite loss"] += 1
             return ()
         batch.figures = figures
         return gradients

@@ -47,6 +47,7 @@ class Register:
         names: of all sentinels that ever were.
         newest: the highest incarnation of a sentinel so far.
         max_in_flight: the most batches that training sentinels were ever allowed to have out together.
+        retired: actors that are to end, and may be out of reach.
         cause: why the network has failed; None if it has not.
     """
 
@@ -58,6 +59,7 @@ class Register:
     names: tuple[str, ...] = ()
     newest: int = 0
     max_in_flight: int = 0
+    retired: tuple[str, ...] = ()
     cause: str | None = None
 
     def to_json(self) -> str:
@@ -71,6 +73,7 @@ class Register:
         values["gates"] = tuple((gate, actor) for gate, actor in values["gates"])
         values["sentinels"] = tuple(Member(**each) for each in values["sentinels"])
         values["names"] = tuple(values["names"])
+        values["retired"] = tuple(values["retired"])
         return cls(**values)
 
 

@@ -99,7 +99,7 @@ def test_a_batch_has_its_time_limit_in_all_and_others_that_came_back_meanwhile_t
 
 def test_in_a_new_term_all_batches_are_sent_again_with_new_deadlines() -> None:
     box = outbox(2, limit=40.0)
-    assert box.new_term(None, 30.0) == []
+    assert box.new_term(None) == []
     assert box.overdue(100.0) == []  # they are not out
     sent = []
     while (batch := box.next_waiting()) is not None:
@@ -115,12 +115,12 @@ def test_in_a_new_term_all_batches_are_sent_again_with_new_deadlines() -> None:
 def test_nothing_is_about_a_batch_that_waits_to_be_sent_again() -> None:
     box = outbox(1)
     batch = next(iter(box))
-    box.new_term(None, 1.0)
+    box.new_term(None)
     assert box.find(batch.route) is None
 
 
 def end_gate(box: Outbox, blame: BatchId | None) -> list[int]:
-    dropped = seqs(box.new_term(blame, 1.0))
+    dropped = seqs(box.new_term(blame))
     for batch in box:
         if batch.route.batch.seq in dropped:
             box.give_up(batch, "poison")
