@@ -1,0 +1,252 @@
+"""The simulation against reality: throughput and staleness of the threads engine, measured and predicted.
+
+In a fresh process per configuration, a network trains on the threads engine, and every turn, computation and waking of
+a worker is timed by actor and kind of message. Then the same description, with modules that do next to nothing, trains
+on the simulation, with as many workers and with delays drawn from what was measured. Nothing else is fitted.
+
+    python benchmarks/prediction/prediction.py              # everything; writes table.md and figures.json beside it
+    python benchmarks/prediction/prediction.py --arm NAME   # one configuration, in this process; prints JSON
+"""
+
+import argparse
+import bisect
+import itertools
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD
+from watched import Samples, WatchedThreads
+
+import akkordeon as ak
+from akkordeon.engines import Delays, Stepped
+from akkordeon.engines.delays import Delay
+
+HERE = Path(__file__).parent
+ROUNDS = 3
+BATCH = 1024
+BATCHES = 60
+WARM, EPOCHS = 2, 8
+"""Epochs that are not counted, and all."""
+
+GOAL, NEAR_ZERO = 0.1, 0.1
+"""How far off a prediction may be: relative, and of a staleness that is small."""
+
+NEAR = 2
+"""Measurements before and after a moment that count as of about that moment."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A configuration: how wide the layers of each gate are, and how the network runs."""
+
+    layers: Sequence[Sequence[int]]
+    in_flight: int
+    computations: int = 1
+    workers: int = 2
+
+    def gates(self, make: Callable[[Sequence[int]], nn.Module]) -> list[ak.Gate]:
+        """Describe the gates, with modules of the given kind."""
+        return [
+            ak.Gate(f"g{number}", make(widths), partial(SGD, lr=0.01), computations=self.computations)
+            for number, widths in enumerate(self.layers)
+        ]
+
+
+SEED = ((784, 50), (50, 20), (20, 10))
+EQUAL = ((256, 256),)
+
+ARMS = {
+    "seed, 1 in flight": Arm(SEED, 1),
+    "seed, 4 in flight": Arm(SEED, 4),
+    "seed, 8 in flight": Arm(SEED, 8),
+    "seed, 4 in flight, 2 computations": Arm(SEED, 4, computations=2),
+    "seed, 4 in flight, 1 worker": Arm(SEED, 4, workers=1),
+    "middle gate 3 times slower": Arm(((256, 256), (256, 256, 256, 256), (256, 256)), 4),
+    "chain of 6 equal gates": Arm(EQUAL * 6, 6),
+}
+
+
+def layers(widths: Sequence[int]) -> nn.Module:
+    """Make the module of a gate."""
+    parts: list[nn.Module] = []
+    for before, after in itertools.pairwise(widths):
+        parts += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*parts[:-1] if widths[-1] == 10 else parts)
+
+
+def stand_in(widths: Sequence[int]) -> nn.Module:  # noqa: ARG001
+    """Make a module that costs next to nothing."""
+    return nn.Linear(4, 4)
+
+
+def batches(size: int, features: int, classes: int) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
+    """Make a loader of batches that are ready in memory."""
+    torch.manual_seed(0)
+    x, target = torch.rand(BATCHES * size, features), torch.randint(0, classes, (BATCHES * size,))
+    return lambda: iter(zip(torch.split(x, size), torch.split(target, size), strict=True))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a run yields."""
+
+    throughput: float
+    staleness: list[float]
+
+
+def train(
+    gates: list[ak.Gate], data: Any, in_flight: int, engine: Any, clock: Callable[[], float], epochs: int
+) -> Figures:
+    """Train, and count what comes after the first epochs."""
+    ends, stale = [], []
+    with ak.launch(gates, engine=engine) as network:
+        network.attach(ak.TrainingSentinel("train", data, cross_entropy, in_flight=in_flight, epochs=epochs + 1))
+        for report in network.watch():
+            ends.append(clock())
+            stale.append(list(report.staleness.values()))
+            engine.counts = len(ends) >= WARM
+            if len(ends) == epochs:
+                engine.counts = False
+                break
+    counted = stale[WARM:]
+    throughput = BATCHES * len(counted) / (ends[-1] - ends[WARM - 1])
+    return Figures(throughput, [statistics.fmean(gate) for gate in zip(*counted, strict=True)])
+
+
+def drawn_from(samples: Samples, what: str) -> Delay:
+    """Draw from all that was measured; what was too rare to be seen takes no time."""
+
+    def draw(source: random.Random, name: str, kind: str) -> float:
+        seen = samples.get((what, name, kind))
+        return source.choice(seen)[1] if seen else 0.0
+
+    return draw
+
+
+def drawn_near(samples: Samples, what: str, clock: Callable[[], float]) -> Delay:
+    """Draw from what was measured at about the same moment: what slows a machine down slows all actors at once."""
+    ends = [when for key, seen in samples.items() for when, _ in seen if key[0] != "wake"]
+    began, lasted = min(ends), max(ends) - min(ends)
+
+    def draw(source: random.Random, name: str, kind: str) -> float:
+        if not (seen := samples.get((what, name, kind))):
+            return 0.0
+        place = bisect.bisect(seen, (began + clock() % lasted,)) + source.randrange(-NEAR, NEAR)
+        return seen[min(max(place, 0), len(seen) - 1)][1]
+
+    return draw
+
+
+def predict(arm: Arm, samples: Samples, *, near: bool) -> Figures:
+    """Train stand-ins on the simulation, with delays as measured."""
+
+    def clock() -> float:
+        return simulation.time
+
+    draw = partial(drawn_near, clock=clock) if near else drawn_from
+    delays = Delays(link=0.0, turn=draw(samples, "turn"), work=draw(samples, "work"), wake=draw(samples, "wake"))
+    simulation: Stepped = Stepped(0, delays=delays, workers=arm.workers)
+    return train(arm.gates(stand_in), batches(2, 4, 4), arm.in_flight, simulation, clock, EPOCHS)
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Run a configuration on both engines."""
+    arm = ARMS[name]
+    engine = WatchedThreads(arm.workers)
+    data = batches(BATCH, arm.layers[0][0], arm.layers[-1][-1])
+    real = train(arm.gates(layers), data, arm.in_flight, engine, time.perf_counter, EPOCHS)
+    near, independent = (predict(arm, engine.samples, near=near) for near in (True, False))
+    means = {
+        " ".join(key): [len(seen), statistics.fmean(each for _, each in seen) * 1e6]
+        for key, seen in sorted(engine.samples.items())
+    }
+    return {"real": vars(real), "near": vars(near), "independent": vars(independent), "means": means}
+
+
+def run_apart(arm: str) -> dict[str, Any]:
+    """Run a configuration in a process of its own; note the share of the CPU that others took."""
+    before, own, began = busy(), own_cpu(), time.monotonic()
+    command = [sys.executable, __file__, "--arm", arm]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    capacity = (time.monotonic() - began) * (os.cpu_count() or 1)
+    foreign = (busy() - before - (own_cpu() - own)) / capacity
+    return {**json.loads(out.splitlines()[-1]), "foreign": foreign}
+
+
+def busy() -> float:
+    """CPU seconds that all processes took since the machine started, steal included."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    user, nice, system, _, _, irq, softirq, steal = fields
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def own_cpu() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def row(arm: str, rounds: list[dict[str, Any]]) -> str:
+    """One line of the table: medians over the rounds; what misses the goal is bold."""
+    mine = [each[arm] for each in rounds]
+    throughput = statistics.median(each["real"]["throughput"] for each in mine)
+    cells = [arm, f"{throughput:.0f}"]
+    for kind in ("near", "independent"):
+        off = statistics.median(each[kind]["throughput"] / each["real"]["throughput"] - 1 for each in mine)
+        cells.append(emphasized(f"{off:+.1%}", missed=abs(off) > GOAL))
+    gates = range(len(ARMS[arm].layers))
+    real, near, independent = (
+        [statistics.median(each[kind]["staleness"][gate] for each in mine) for gate in gates]
+        for kind in ("real", "near", "independent")
+    )
+    cells.append(" ".join(f"{each:.2f}" for each in real))
+    for predicted in (near, independent):
+        pairs = zip(predicted, real, strict=True)
+        cells.append(" ".join(emphasized(f"{p:.2f}", missed=abs(p - r) > max(GOAL * r, NEAR_ZERO)) for p, r in pairs))
+    return "| " + " | ".join(cells) + " |"
+
+
+def emphasized(text: str, *, missed: bool) -> str:
+    return f"**{text}**" if missed else text
+
+
+def main() -> None:
+    rounds = []
+    for number in range(ROUNDS):
+        rounds.append({arm: run_apart(arm) for arm in ARMS})
+        print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
+    foreign = [each["foreign"] for one in rounds for each in one.values()]
+    what = (
+        f"Batch {BATCH}, SGD; medians of {ROUNDS} rounds of {EPOCHS - WARM} epochs of {BATCHES} batches; staleness by "
+        f"gate, in the order of the chain. Others took {min(foreign):.0%} to {max(foreign):.0%} of the CPU meanwhile. "
+        f"Bold is what misses the goal: {GOAL:.0%}, or {NEAR_ZERO} of staleness."
+    )
+    names = ["configuration", "batches/s", "near", "independent", "staleness", "near", "independent"]
+    head = ["| " + " | ".join(names) + " |", "| " + " | ".join(["---"] * len(names)) + " |"]
+    lines = [what, "", *head, *(row(arm, rounds) for arm in ARMS)]
+    (HERE / "table.md").write_text("\n".join(lines) + "\n")
+    (HERE / "figures.json").write_text(json.dumps(rounds, indent=1) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arm", choices=list(ARMS), help="measure this configuration alone, in this process")
+    chosen = parser.parse_args().arm
+    if chosen:
+        print(json.dumps(measure(chosen)))
+    else:
+        main()
