@@ -158,7 +158,7 @@ def _faults(drawn: random.Random, flavour: Flavour) -> Faults:
         case "slow":
             rates |= {"slow": 0.3}
         case "poison" | "numbers":
-            rates |= {"crashes": 0.0, "partitions": 0.0, "pauses": 0.05, "jumps": 0.0}
+            rates |= {"crashes": 0.0, "partitions": 0.0, "pauses": 0.0, "jumps": 0.0}
         case "storm":
             return Faults(crashes=2.0, victims=_is_first_gate, until=CALM)
         case "sleep":
