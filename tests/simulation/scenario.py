@@ -162,7 +162,7 @@ def _faults(drawn: random.Random, flavour: Flavour) -> Faults:
         case "storm":
             return Faults(crashes=2.0, victims=_is_first_gate, until=CALM)
         case "sleep":
-            return Faults(loss=0.003, until=CALM)
+            return Faults(loss=0.004, duplicates=0.02, until=CALM)
     if drawn.random() < 0.25:
         rates["reordering"] = rates.get("reordering", 0.05)
     return Faults(**rates, jump=3.0, seconds=(0.1, 12.0), until=CALM)
