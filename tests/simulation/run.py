@@ -22,7 +22,8 @@ from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
 from akkordeon.signals import Copy
 from akkordeon.vault import Register, Vault
-from tests.simulation.oracle import Died, Oracle, Terms
+from tests.simulation.oracle import Oracle
+from tests.simulation.records import Died, Terms
 from tests.simulation.scenario import Act, Scenario
 from tests.simulation.stub import StubJudge, StubLearner
 from tests.simulation.verdict import dropped, judge, judge_flavour, leftovers

@@ -158,11 +158,11 @@ def _faults(drawn: random.Random, flavour: Flavour) -> Faults:
         case "slow":
             rates |= {"slow": 0.3}
         case "poison" | "numbers":
-            rates |= {"crashes": 0.0, "partitions": 0.0, "pauses": 0.05, "jumps": 0.0}
+            rates |= {"crashes": 0.0, "partitions": 0.0, "pauses": 0.0, "jumps": 0.0}
         case "storm":
             return Faults(crashes=2.0, victims=_is_first_gate, until=CALM)
         case "sleep":
-            return Faults(loss=0.003, until=CALM)
+            return Faults(loss=0.004, duplicates=0.02, until=CALM)
     if drawn.random() < 0.25:
         rates["reordering"] = rates.get("reordering", 0.05)
     return Faults(**rates, jump=3.0, seconds=(0.1, 12.0), until=CALM)

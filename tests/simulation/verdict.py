@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from akkordeon.gate_actor import GateActor
-from tests.simulation.oracle import Oracle, Watched, reason_of
+from tests.simulation.oracle import Oracle
+from tests.simulation.records import Watched, reason_of
 from tests.simulation.scenario import Scenario
 from tests.simulation.stub import Trouble
 
