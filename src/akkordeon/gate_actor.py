@@ -249,7 +249,7 @@ class GateActor(Actor):
         self._handover.maybe(context, self._entries)
 
     def _is_awaited(self, route: Route) -> bool:
-        return self._entries.is_awaited(route.batch)
+        return self._entries.fits(route) and self._entries.is_awaited(route.batch)
 
     def _update(self, result: Gradients, entry: _Entry, route: Route) -> int | str:
         """Apply a gradient to the weights; return its staleness, or why it was not applied."""

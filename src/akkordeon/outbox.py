@@ -68,6 +68,7 @@ class Outbox:
     """
 
     def __init__(self, time_limit: float) -> None:
+        self.term = 0
         self.resent = 0
         self.given_up: deque[str] = deque(maxlen=REMEMBERED)
         self._limit = time_limit
@@ -87,23 +88,24 @@ class Outbox:
         return next(iter(self._open.values()), None)
 
     def find(self, route: Route) -> OpenBatch | None:
-        """Return the batch that a message is about, if it is about its latest attempt."""
+        """Return the batch that a message is about, if it is about its latest attempt, and of this term."""
         batch = self._open.get(route.batch.seq)
-        return batch if batch is not None and self._is_latest(batch, route) else None
+        if batch is None or not self._is_latest(batch, route) or not self._fits(route):
+            return None
+        return batch
 
-    def add(self, batch_id: BatchId, term: int, home: Ref, size: int, now: float, **fields: object) -> OpenBatch:
+    def add(self, batch_id: BatchId, home: Ref, size: int, now: float, **fields: object) -> OpenBatch:
         """Note that a batch is about to be sent.
 
         Args:
             batch_id: which.
-            term: the present one.
             home: the sentinel.
             size: number of samples.
             now: seconds.
             fields: epoch, x and target.
         """
         low = next(iter(self._open), batch_id.seq)
-        route = Route(batch_id, 1, term, low, home, size)
+        route = Route(batch_id, 1, self.term, low, home, size)
         patience = self._patience
         batch = OpenBatch(route, sent=now, due=now + patience, patience=patience, **fields)  # type: ignore[arg-type]
         self._open[batch_id.seq] = batch
@@ -122,13 +124,13 @@ class Outbox:
         del self._open[batch.route.batch.seq]
         self.given_up.append(f"{batch.route.batch}: {reason}")
 
-    def again(self, batch: OpenBatch, term: int, now: float) -> None:
+    def again(self, batch: OpenBatch, now: float) -> None:
         """Make another attempt of a batch; it has twice as long as before."""
         self.resent += 1
         if batch.waits:
             batch.sent = now
         low = next(iter(self._open))
-        batch.route = batch.route._replace(attempt=batch.route.attempt + 1, term=term, low=low)
+        batch.route = batch.route._replace(attempt=batch.route.attempt + 1, term=self.term, low=low)
         batch.waits = False
         batch.patience *= 2
         batch.due = now + batch.patience
@@ -145,14 +147,18 @@ class Outbox:
         """Whether nothing has come back since this batch was sent."""
         return self._last_back < batch.sent
 
-    def new_term(self, blame: BatchId | None) -> list[OpenBatch]:
+    def new_term(self, term: int, blame: BatchId | None) -> list[OpenBatch]:
         """Count the gate that has ended against the batches it may have ended of; return those to be given up.
 
+        All others are to be sent again.
+
         Args:
+            term: its number.
             blame: the batch it is known to have ended of; None if that is not known.
         """
+        self.term = term
         for batch in self._open.values():
-            batch.strikes += blame == batch.route.batch or (blame is None and not batch.waits)
+            batch.strikes += not batch.waits and blame in (None, batch.route.batch)
             batch.patience = self._patience / 2
             batch.waits = True
         return [batch for batch in self._open.values() if batch.strikes >= STRIKES]
@@ -178,4 +184,7 @@ class Outbox:
         return self._limit / 4 if self._mean is None else max(SHORTEST, PATIENCE * self._mean)
 
     def _is_latest(self, batch: OpenBatch, route: Route) -> bool:
-        return batch.route.attempt == route.attempt and not batch.waits
+        return batch.route.attempt == route.attempt
+
+    def _fits(self, route: Route) -> bool:
+        return route.term == self.term

@@ -14,7 +14,7 @@ from akkordeon.errors import BatchLost, SentinelFailed
 from akkordeon.events import Report, SentinelStatus
 from akkordeon.judge import Judge
 from akkordeon.ledger import Epoch, Ledger
-from akkordeon.messages import Backward, BatchId, Forward, Refused, Route, Validate
+from akkordeon.messages import Backward, BatchId, Forward, Refused, Validate
 from akkordeon.outbox import OpenBatch, Outbox
 from akkordeon.sentinel import Sentinel
 from akkordeon.signals import (
@@ -75,7 +75,6 @@ class SentinelActor(Actor):
         self._incarnation = incarnation
         self._orders: Orders | None = None
         self._signs = 0
-        self._term = 0  # that batches were last sent in
         self._seq = 0
         self._left: Left | None = None
         self._ticking = False
@@ -116,13 +115,13 @@ class SentinelActor(Actor):
         """Handle what provider, gates and conductor send."""
         match message:
             case Forward(route, x) | Validate(route, x):
-                if (batch := self._find(route)) is not None:
+                if (batch := self.outbox.find(route)) is not None:
                     self.take_output(batch, x, context)
             case Backward(route, _, trail):
-                if (batch := self._find(route)) is not None:
+                if (batch := self.outbox.find(route)) is not None:
                     self.take_back(batch, trail, context)
             case Refused(route, error):
-                if (batch := self._find(route)) is not None:
+                if (batch := self.outbox.find(route)) is not None:
                     self.fail(error)
                     self.drop(batch, "refused", context)
             case Drawn() | Exhausted() | DrawFailed():
@@ -133,10 +132,6 @@ class SentinelActor(Actor):
                 self._handle_control(message, context)
         self._go_on(context)
         return None
-
-    def _find(self, route: Route) -> OpenBatch | None:
-        """Return the batch that a message is about; between two terms, what comes is of none."""
-        return None if self.chain is None else self.outbox.find(route)
 
     def _handle_control(self, message: object, context: Context) -> None:
         match message:
@@ -188,28 +183,27 @@ class SentinelActor(Actor):
 
     def _obey(self, orders: Orders, context: Context) -> None:
         first, self._orders = self._orders is None, orders
-        self._conductor, self.chain = orders.conductor, orders.chain
+        self._conductor = orders.conductor
         self._held = False
         self._signs += 1
-        waiting = self.look(context.now())
-        sign = Alive(context.me, self._signs, orders.term, self.ledger.done + self.outbox.resent, waiting)
-        self._conductor.tell(sign)
+        moved = self.ledger.done + self.outbox.resent
+        self._conductor.tell(Alive(context.me, self._signs, orders.term, moved, self.look(context.now())))
         if first:
             self._start(context)
+        if orders.term > self.outbox.term:
+            self._begin_term(orders, context)
+        if orders.chain is not None:
+            self.chain, self.ledger.gates = orders.chain, orders.chain.gates
         if self._left is not None:
             self._conductor.tell(self._left)  # again: the first one was lost
         elif orders.cause is not None:
             self._leave(context)
-        elif orders.chain is not None:
-            self.ledger.gates = orders.chain.gates
-            if orders.term > self._term:
-                self._begin_term(orders, context)
         self.leaving = self.leaving or orders.leave
 
     def _begin_term(self, orders: Orders, context: Context) -> None:
-        """Send again what is out: a gate has been replaced."""
-        self._term = orders.term
-        for batch in self.outbox.new_term(orders.blame):
+        """A gate has been replaced: what is out is to be sent again, once there is a chain."""
+        self.chain = None
+        for batch in self.outbox.new_term(orders.term, orders.blame):
             logger.warning("batch %s is dropped: gates ended %d times with it", batch.route.batch, batch.strikes)
             self.drop(batch, "poison", context)
 
@@ -278,11 +272,11 @@ class SentinelActor(Actor):
         now = context.now()
         batch_id = BatchId(self._network, self.sentinel.name, self._incarnation, seq)
         epoch = self.ledger.begin(drawn.epoch, now)
-        batch = self.outbox.add(batch_id, self._term, context.me, samples, now, epoch=epoch, x=x, target=target)
+        batch = self.outbox.add(batch_id, context.me, samples, now, epoch=epoch, x=x, target=target)
         self.send(batch, chain)
 
     def _send_again(self, batch: OpenBatch, chain: Chain, context: Context) -> None:
-        self.outbox.again(batch, self._term, context.now())
+        self.outbox.again(batch, context.now())
         self.send(batch, chain)
 
     def _close(self, epoch: Epoch, context: Context) -> None:

@@ -222,7 +222,7 @@ class Supervisor:
             context.stop(post.pulse.ref)
             self.retired.append(post.pulse.ref)
             post.pulse = None
-        self.term += 1
+        self.term = self._next_term()
         post.actor = f"gate#{self.term} {gate}"
         settings = self._settings
         while post.deaths and post.deaths[0][0] <= now - settings.within:
@@ -233,6 +233,9 @@ class Supervisor:
             self.cause = self._failure(post, reason)
             return None
         return settings.backoff[min(before, len(settings.backoff) - 1)]
+
+    def _next_term(self) -> int:
+        return self.term + 1
 
     def _may_restart(self, before: int) -> bool:
         return before < self._settings.restarts

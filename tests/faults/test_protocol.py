@@ -92,26 +92,26 @@ def test_a_batch_that_waits_is_not_blamed_for_what_another_does_alone() -> None:
     """The last of three tries goes alone; those that wait for it were given up together with it."""
     home, outbox = Stepped().inbox("home").ref, Outbox(30.0)
     for seq in range(2):
-        outbox.add(BatchId("net", "s", 1, seq), 1, home, 1, 0.0, epoch=None, x=None, target=None)
+        outbox.add(BatchId("net", "s", 1, seq), home, 1, 0.0, epoch=None, x=None, target=None)
     for _ in range(2):
-        assert outbox.new_term(None) == []
+        assert outbox.new_term(outbox.term + 1, None) == []
         if outbox.oldest is not None and outbox.oldest.strikes == 1:
             for batch in outbox:
-                outbox.again(batch, 2, 1.0)
+                outbox.again(batch, 1.0)
     alone = outbox.next_waiting()
     assert alone is not None
-    outbox.again(alone, 3, 2.0)
+    outbox.again(alone, 2.0)
     assert outbox.next_waiting() is None
-    assert outbox.new_term(None) == [alone]
+    assert outbox.new_term(outbox.term + 1, None) == [alone]
 
 
 def test_a_batch_that_has_waited_for_its_turn_has_all_its_time_when_it_is_sent() -> None:
     """One that had to wait for others that went alone was taken for lost as soon as it was out."""
     home, outbox = Stepped().inbox("home").ref, Outbox(30.0)
-    batch = outbox.add(BatchId("net", "s", 1, 0), 1, home, 1, 0.0, epoch=None, x=None, target=None)
-    outbox.new_term(None)
+    batch = outbox.add(BatchId("net", "s", 1, 0), home, 1, 0.0, epoch=None, x=None, target=None)
+    outbox.new_term(outbox.term + 1, None)
     assert outbox.lost(100.0) == []
-    outbox.again(batch, 2, 100.0)
+    outbox.again(batch, 100.0)
     assert outbox.lost(101.0) == []
     assert outbox.lost(131.0) == [batch]
 
@@ -146,12 +146,12 @@ def test_a_forward_that_comes_after_its_batch_is_over_is_not_begun() -> None:
 def test_what_comes_back_from_a_term_that_is_over_does_not_count() -> None:
     """The gate that was replaced may have lost it."""
     home, outbox = Stepped().inbox("home").ref, Outbox(30.0)
-    batch = outbox.add(BatchId("net", "s", 1, 0), 1, home, 1, 0.0, epoch=None, x=None, target=None)
+    batch = outbox.add(BatchId("net", "s", 1, 0), home, 1, 0.0, epoch=None, x=None, target=None)
     before = batch.route
     assert outbox.find(before) is batch
-    outbox.new_term(None)
+    outbox.new_term(outbox.term + 1, None)
     assert outbox.find(before) is None
-    outbox.again(batch, 2, 2.0)
+    outbox.again(batch, 2.0)
     assert outbox.find(before) is None
     assert outbox.find(batch.route) is batch
 

@@ -77,8 +77,10 @@ class GateWatch(Records):
             now = self.engine.time + self.engine.bodies[name].host.offset
             life.signs.setdefault(max(actor._signs, default=0), now)
             self._check_attendance(actor, name, message)
+            self._check_lease(actor, life, message)
         elif isinstance(message, Forward):
             self._check_low(actor, life, message.route)
+            self._check_term(actor, life, message.route)
         if learner.torn:
             return
         late = learner.weights.version - learner.copied >= self.terms.copy_every
@@ -87,6 +89,21 @@ class GateWatch(Records):
         if len(actor._entries) > life.peak:
             life.peak = len(actor._entries)
             self._check_table(actor, name)
+
+    def _check_lease(self, actor: GateActor, life: Life, lease: Lease) -> None:
+        """C11: a gate keeps to the newest lease, and takes nothing with it into another term."""
+        life.newest = max(life.newest, lease.number)
+        if actor._lease_number != life.newest:
+            self.violated(f"{life.actor} keeps to lease {actor._lease_number}, and has got {life.newest}")
+        if actor._entries.term != life.rewired and len(actor._entries):
+            self.violated(f"{life.actor} takes {len(actor._entries)} batches into term {actor._entries.term}")
+        life.rewired = actor._entries.term
+
+    def _check_term(self, actor: GateActor, life: Life, route: Route) -> None:
+        """C11: nothing of another term is begun."""
+        entry = actor._entries._table.get(route.batch)
+        if entry is not None and entry.attempt == route.attempt and route.term != actor._entries.term:
+            self.violated(f"{life.actor} begins {route.batch} of term {route.term} in term {actor._entries.term}")
 
     def _check_attendance(self, actor: GateActor, name: str, lease: Lease) -> None:
         """C12: once a gate knows that a sentinel is gone, it keeps nothing of it."""

@@ -59,16 +59,12 @@ def _grants_all(conductor: Any, sentinel: Any) -> int:
     return int(sentinel.in_flight)
 
 
-def _even_if_waiting(box: Any, batch: Any, route: Any) -> bool:
-    return not batch.waits
+def _takes_along(entries: Any, term: int) -> None:
+    entries.term = term
 
 
 def _first_waiting(box: Any) -> Any:
     return next((batch for batch in box if batch.waits), None)
-
-
-def _between_terms(actor: Any, route: Any) -> Any:
-    return actor.outbox.find(route)
 
 
 def _silent_by_time(pulse: Any, now: float, lease: float) -> bool:
@@ -126,8 +122,15 @@ MUTATIONS = (
     ),
     Mutation("copies are finite", _put(handover, "all_finite", _always(value=True)), ("numbers",)),
     Mutation("gates hand copies over", _put(handover.Handover, "maybe", _always(value=None))),
-    Mutation("sentinels know the latest attempt", _put(Outbox, "_is_latest", _even_if_waiting), ("wide", "reordering")),
-    Mutation("between two terms nothing comes back", _put(SentinelActor, "_find", _between_terms)),
+    Mutation("sentinels know the latest attempt", _put(Outbox, "_is_latest", _always(value=True))),
+    Mutation("gates ignore what is of another term", _put(Entries, "fits", _always(value=True))),
+    Mutation("a term takes nothing from the one before", _put(Entries, "rewire", _takes_along)),
+    Mutation("a term that is over is over", _put(Supervisor, "_next_term", lambda supervisor: supervisor.term)),
+    Mutation("gates keep to the newest lease", _put(GateActor, "_is_news", _always(value=True)), ("reordering",)),
+    Mutation(
+        "sentinels keep to the newest orders", _put(SentinelActor, "_is_news", _always(value=True)), ("reordering",)
+    ),
+    Mutation("what is of a term that is over does not count", _put(Outbox, "_fits", _always(value=True))),
     Mutation("what is overdue is sent again", _put(Outbox, "overdue", _always(value=[]))),
     Mutation("what is lost is given up", _put(Outbox, "lost", _always(value=[]))),
     Mutation("a batch has three tries", _put(outbox, "STRIKES", 1000), ("poison",)),

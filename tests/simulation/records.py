@@ -56,6 +56,7 @@ class Watched:
     actor: SentinelActor
     key: int
     done: int = 0
+    newest: tuple[int, int] = (0, 0)  # orders that have come to it
     told: bool = False
     ended: float | None = None
     crashed: bool = False
@@ -74,6 +75,8 @@ class Life:
     signs: dict[int, float] = field(default_factory=dict)
     leased: float = 0.0
     lows: dict[int, int] = field(default_factory=dict)
+    newest: tuple[int, int] = (0, 0)  # lease that has come to it
+    rewired: int = 0  # the term that it knew of last
 
 
 def term_of(actor: str) -> int:

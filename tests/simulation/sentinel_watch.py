@@ -21,8 +21,8 @@ class SentinelWatch(Records):
         if watched is None:
             assert isinstance(actor.sentinel.data, Loader)
             watched = self.sentinels[name] = Watched(actor, actor.sentinel.data.key)
-        if isinstance(message, Orders) and message.cause is not None:
-            watched.told = True
+        if isinstance(message, Orders):
+            self._check_orders(watched, name, message)
         member = self.members.get(actor._incarnation)
         if member is not None and len(actor.outbox) > member.window:
             self.violated(f"{name} has {len(actor.outbox)} batches out, and may have {member.window}")
@@ -33,6 +33,14 @@ class SentinelWatch(Records):
             if isinstance(message, Backward):
                 self._check_done(watched, name, message)
         self._check_mailbox(name)
+
+    def _check_orders(self, watched: Watched, name: str, orders: Orders) -> None:
+        """C13: a sentinel is told why its network has failed; and it keeps to the newest orders."""
+        watched.told = watched.told or orders.cause is not None
+        watched.newest = max(watched.newest, orders.number)
+        known = watched.actor._orders
+        if known is None or known.number != watched.newest:
+            self.violated(f"{name} keeps to orders {known and known.number}, and has got {watched.newest}")
 
     def _check_age(self, actor: SentinelActor, name: str) -> None:
         """C2: in time, a batch comes back or is given up."""

@@ -11,7 +11,7 @@ import pytest
 from tests.simulation.run import Outcome, simulate
 from tests.simulation.scenario import Flavour, calm, draw
 
-SEEDS = 35
+SEEDS = 125
 """Of each case; `make soak` has as many as there is time for."""
 
 
