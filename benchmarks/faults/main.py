@@ -4,7 +4,8 @@ Each run is a process of its own. `recovery` raises in the middle of updates, a 
 the same gate, made anew, applies its first gradient. `mnist` trains the recipe; with crashes, it ends a random gate a
 hundred times, evenly over the training, as if its process had died.
 
-    python benchmarks/faults/main.py               # everything; writes figures.json, and the table into docs
+    python benchmarks/faults/main.py               # everything; writes figures.json, and the tables into docs
+    python benchmarks/faults/main.py --write       # the tables alone, from the figures there are
     python benchmarks/faults/main.py --arm mnist --crashes 100 --seed 0     # one run, in this process; prints JSON
 """
 
@@ -157,13 +158,60 @@ def main() -> None:
         crashing.append(run_apart("mnist", CRASHES, seed))
     figures = {"recovery": recovered, "clean": clean, "crashing": crashing}
     (HERE / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
-    table = rows(figures)
+    write()
+
+
+def write() -> None:
+    """Write the tables into the page."""
     before, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text(before + BEGIN + table + END + rest.split(END)[1])
-    print(table)
+    PAGE.write_text(before + BEGIN + tables() + END + rest.split(END)[1])
+    print(tables())
 
 
-def rows(figures: dict[str, Any]) -> str:
+def tables() -> str:
+    """Return all tables: of threads, of the simulation, and of its rules."""
+    figures, soak, rules = (
+        json.loads((HERE / f"{name}.json").read_text()) for name in ("figures", "soak", "mutations")
+    )
+    return f"{on_threads(figures)}\n{simulated(soak)}\n{switched_off(rules)}"
+
+
+def simulated(soak: dict[str, Any]) -> str:
+    """Return the table of `make soak`."""
+    runs, faults = soak["runs"], soak["faults_injected"]
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(faults.items(), key=lambda each: -each[1]))
+    recovery = soak["seconds_to_recover"]
+    cells = [
+        ("simulation", "measured", "target"),
+        ("---", "---", "---"),
+        ("networks under faults", f"{runs:,}", "100,000"),
+        ("batches done; sent again; dropped with a reason", _batches(soak), ""),
+        ("broken promises: batches lost or applied twice, entries left behind, …", "0", "0"),
+        ("gradients of batches that had been applied, and were not again", f"{soak['dedup_hits']:,}", ""),
+        (f"faults per network, of {len(faults)} kinds", f"{sum(faults.values()) / runs:.0f}", ">= 3"),
+        ("all of them", kinds, ""),
+        ("gates made anew; updates lost with each", _replaced(soak), ""),
+        ("virtual seconds from a gate's end to a batch through", f"p50 {recovery['p50']}, p95 {recovery['p95']}", ""),
+    ]
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
+def _batches(soak: dict[str, Any]) -> str:
+    dropped = sum(soak["batches_dropped"].values())
+    return f"{soak['batches_done']:,}; {soak['batches_resent']:,}; {dropped:,}"
+
+
+def _replaced(soak: dict[str, Any]) -> str:
+    return f"{soak['replacements']:,}; {soak['updates_lost'] / soak['replacements']:.1f}"
+
+
+def switched_off(rules: dict[str, int]) -> str:
+    """Return the table of the rules that the simulation must miss when they are switched off."""
+    head = "| rule, switched off | missed after so many networks, at most 200 |\n| --- | --- |\n"
+    return head + "".join(f"| {rule} | {seeds} |\n" for rule, seeds in rules.items())
+
+
+def on_threads(figures: dict[str, Any]) -> str:
     """Return the table of all figures."""
     clean, crashing = figures["clean"], figures["crashing"]
     accuracies = [[100 * run["accuracy"] for run in runs] for runs in (clean, crashing)]
@@ -196,8 +244,11 @@ if __name__ == "__main__":
     parser.add_argument("--arm", choices=list(ARMS), help="run this alone, in this process")
     parser.add_argument("--crashes", type=int, default=CRASHES)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", action="store_true", help="write the tables from the figures there are")
     chosen = parser.parse_args()
-    if chosen.arm:
+    if chosen.write:
+        write()
+    elif chosen.arm:
         print(json.dumps(ARMS[chosen.arm](chosen.crashes, chosen.seed)))
     else:
         main()

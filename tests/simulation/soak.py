@@ -2,12 +2,14 @@
 
     python -m tests.simulation.soak --seeds 100000
     python -m tests.simulation.soak --replay mixed 17      # with its log of events
+    python -m tests.simulation.soak --mutations            # after how many seeds each rule is missed
 
 Prints one line of JSON at the end, or that of the run that broke a promise and how to replay it.
 """
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import sys
@@ -15,8 +17,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+from tests.simulation.mutations import MUTATIONS
 from tests.simulation.run import Outcome, Run, percentiles, simulate
 from tests.simulation.scenario import FLAVOURS, draw
+from tests.simulation.test_mutations import seeds_until_noticed
 
 
 def main() -> int:
@@ -24,12 +28,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=100_000)
     parser.add_argument("--first", type=int, default=0, help="seed to begin with")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="end after so long, with the seeds done by then"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--replay", nargs=2, metavar=("FLAVOUR", "SEED"))
+    parser.add_argument("--mutations", action="store_true")
     wanted = parser.parse_args()
+    if wanted.mutations:
+        print(json.dumps({mutation.rule: seeds_until_noticed(mutation) for mutation in MUTATIONS}, indent=2))
+        return 0
     if wanted.replay:
         return replay(wanted.replay[0], int(wanted.replay[1]))
-    return soak(wanted.first, wanted.seeds, wanted.workers)
+    return soak(range(wanted.first, wanted.first + wanted.seeds), wanted.workers, wanted.seconds)
 
 
 def run(number: int) -> Outcome:
@@ -37,19 +48,22 @@ def run(number: int) -> Outcome:
     return simulate(draw(number, FLAVOURS[number % len(FLAVOURS)]))
 
 
-def soak(first: int, seeds: int, workers: int) -> int:
+def soak(seeds: range, workers: int, seconds: float) -> int:
     """Run many, and stop at the first violation."""
     began, total = time.monotonic(), Totals()
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for outcome in pool.imap_unordered(run, range(first, first + seeds), chunksize=8):
+        for outcome in pool.imap_unordered(run, seeds, chunksize=8):
             total.add(outcome)
             if outcome.violations:
                 print(outcome.line())
                 print(f"replay it: python -m tests.simulation.soak --replay {outcome.flavour} {outcome.seed}")
                 return 1
+            took = time.monotonic() - began
             if total.runs % 100 == 0:
-                speed = total.runs / (time.monotonic() - began)
-                print(f"\r{total.runs} of {seeds} seeds, {speed:.0f} per second", end="", file=sys.stderr, flush=True)
+                progress = f"\r{total.runs} of {len(seeds)} seeds, {total.runs / took:.0f} per second"
+                print(progress, end="", file=sys.stderr, flush=True)
+            if took > seconds:
+                break
     print(file=sys.stderr)
     print(json.dumps(dict(total.values())))
     return 0
