@@ -18,6 +18,7 @@ from akkordeon.evaluation_actor import EvaluationActor
 from akkordeon.events import Alarm, Departure, Failure, Report
 from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
+from akkordeon.limits import Limits
 from akkordeon.pauses import Over, Pauses
 from akkordeon.sentinel import Sentinel
 from akkordeon.signals import Alive, Copy, GateState, Held, Left, NoCopy, Orders, Position
@@ -28,29 +29,7 @@ from akkordeon.training_actor import TrainingActor
 from akkordeon.vault import Member, Register, Vault
 from akkordeon.watchdog import Watchdog
 
-__all__ = ["Conductor", "Limits"]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How many batches may be in flight at once.
-
-    Args:
-        max_staleness: of gradients in training: no more batches of it than this and one are let in, over all sentinels,
-            and gradients that come later still are skipped. None lets all in, and skips what comes later than four
-            times as many updates as there were ever batches in flight.
-        capacity: of all kinds, over all sentinels.
-    """
-
-    max_staleness: int | None = None
-    capacity: int = 1024
-
-    def __post_init__(self) -> None:
-        bound, capacity = self.max_staleness, self.capacity
-        if bound is not None and (not isinstance(bound, int) or bound < 0):
-            raise WiringError(f"max_staleness must be a whole number, at least 0, or None, not {bound}")
-        if not isinstance(capacity, int) or capacity < 1:
-            raise WiringError(f"capacity must be a whole number, at least 1, not {capacity}")
+__all__ = ["Conductor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,27 +195,14 @@ class Conductor(Actor):
 
     def _window(self, sentinel: Sentinel) -> int | WiringError:
         """Return how many batches a sentinel may have out; or why it cannot join."""
-        who = f"sentinel {sentinel.name!r} cannot join: "
         if self._gates.cause is not None:
-            return WiringError(f"{who}the network has failed: {self._gates.cause}")
+            return WiringError(f"sentinel {sentinel.name!r} cannot join: the network has failed: {self._gates.cause}")
         if sentinel.name in self._attached:
             names = ", ".join(self._attached)
             return WiringError(
                 f"a sentinel named {sentinel.name!r} is attached; choose another name. Attached: {names}"
             )
-        limits, granted = self._limits, {each.name: each.window for each in self._members}
-        left, limit = limits.capacity - sum(granted.values()), f"capacity={limits.capacity}"
-        if sentinel.kind == "train" and limits.max_staleness is not None:
-            training = {each.name: each.window for each in self._members if each.kind == "train"}
-            if (room := limits.max_staleness + 1 - sum(training.values())) < left:
-                left, granted, limit = room, training, f"max_staleness={limits.max_staleness}"
-        if left < 1:
-            shares = ", ".join(f"{name!r} {window}" for name, window in granted.items())
-            return WiringError(
-                f"{who}all batches that may be in flight at once ({limit}) are granted: {shares}. Detach one of them, "
-                "or give them a lower in_flight, or launch the network with a higher limit"
-            )
-        return min(sentinel.in_flight, left)
+        return self._limits.window(sentinel, self._members)
 
     @property
     def _members(self) -> list[Member]:
@@ -249,12 +215,8 @@ class Conductor(Actor):
         """Work out whose batches gates may handle, and how late they may be."""
         in_flight = sum(each.window for each in self._members if each.kind == "train")
         self._max_in_flight = max(self._max_in_flight, in_flight)
-        bound = self._limits.max_staleness
-        self._gates.attendance = Attendance(
-            tuple(each.incarnation for each in self._members),
-            self._newest,
-            4 * self._max_in_flight if bound is None else bound,
-        )
+        attached = tuple(each.incarnation for each in self._members)
+        self._gates.attendance = Attendance(attached, self._newest, self._limits.latest(self._max_in_flight))
 
     def _detach(self, message: Detach) -> None:
         attached = self._attached.get(message.sentinel)

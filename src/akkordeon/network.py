@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from akkordeon.actor import Ended, Engine, Inbox, Ref
 from akkordeon.checkpoint import Saved, packages, write, write_weights
-from akkordeon.conductor import Conductor, Limits
+from akkordeon.conductor import Conductor
 from akkordeon.control import Attach, Detach, Detached, Open, Pause, Paused, Resume, Roster, Subscribe, Unsubscribe, Who
 from akkordeon.engines import Threads
 from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, SaveFailed, WiringError
 from akkordeon.events import Alarm, Departure, Failure, Notice, Report, Status
 from akkordeon.gate import Gate, check_chain, own_copy
+from akkordeon.limits import Limits
 from akkordeon.names import fill
 from akkordeon.restore import beginning, chained
 from akkordeon.sentinel import Sentinel

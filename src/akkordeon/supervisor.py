@@ -9,7 +9,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -224,6 +224,8 @@ class Supervisor:
             post.pulse = None
         self.term = self._next_term()
         post.actor = f"gate#{self.term} {gate}"
+        if post.state is not None:  # only a network that is resumed draws its random numbers again
+            post.state = replace(post.state, rest={k: v for k, v in post.state.rest.items() if k != "random"})
         settings = self._settings
         while post.deaths and post.deaths[0][0] <= now - settings.within:
             post.deaths.popleft()

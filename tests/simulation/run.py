@@ -14,12 +14,13 @@ from torch import nn
 
 from akkordeon import sentinel_actor
 from akkordeon.actor import Inbox, Ref
-from akkordeon.conductor import Conductor, Limits
+from akkordeon.conductor import Conductor
 from akkordeon.control import Attach, Detach, Open, Pause, Paused, Resume
 from akkordeon.engines import Stepped, links
 from akkordeon.errors import ActorFailed
 from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
+from akkordeon.limits import Limits
 from akkordeon.signals import Copy
 from akkordeon.vault import Register, Vault
 from tests.simulation.oracle import Oracle
