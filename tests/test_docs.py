@@ -1,6 +1,7 @@
 """What README and documentation show is true: their Python runs, page by page, and their links lead somewhere."""
 
 import re
+import runpy
 import subprocess
 import sys
 import textwrap
@@ -81,6 +82,12 @@ def test_messages_to_shoot_trouble_with_are_those_of_the_program() -> None:
     parts = [part.strip() for span in quoted for part in re.split(r"'\S*'|…|\(.*?\)|[\d.]+| nan|[:;]", span)]
     assert len(quoted) > 25
     assert [part for part in parts if part.count(" ") and part not in said] == []
+
+
+def test_the_figures_of_faults_are_those_that_were_measured() -> None:
+    tables = runpy.run_path(str(ROOT / "benchmarks" / "faults" / "main.py"))["tables"]()
+    assert tables in (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    assert len(tables.splitlines()) > 40
 
 
 def test_the_first_page_fits_a_reader() -> None:

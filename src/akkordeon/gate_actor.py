@@ -86,7 +86,7 @@ class GateActor(Actor):
         gate: Gate,
         state: GateState | None = None,
         applied: tuple[tuple[int, int], ...] = (),
-        copying: tuple[int, float] = (20, 0.01),
+        copying: tuple[int, float] = (20, 0.001),
         learner: Callable[[Gate, GateState | None], Learner] = Learner,
     ) -> None:
         self._gate = gate

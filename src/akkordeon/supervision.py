@@ -39,7 +39,7 @@ class Supervision:
     within: float = 60.0
     backoff: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0)
     copy_every: int = 20
-    copy_share: float = 0.01
+    copy_share: float = 0.001
     stall: float = 15.0
 
     def __post_init__(self) -> None:
