@@ -276,7 +276,10 @@ class Conductor(Actor):
         for attached in list(self._attached.values()):
             if attached.pulse.is_silent(now, lease):
                 name = attached.member.name
-                error = ActorFailed(f"sentinel {name!r} gave no sign of life for {lease:g} s, and is taken for dead")
+                error = ActorFailed(
+                    f"sentinel {name!r} gave no sign of life for {lease:g} s, and is taken for dead; if its loss, a "
+                    "metric or `until` may take that long, launch with Supervision(lease=...)"
+                )
                 self._dismiss(attached, error, context)
             else:
                 self._order(attached, context)

@@ -143,7 +143,7 @@ def test_an_optimizer_that_raises_again_and_again_fails_the_network_and_tells_ev
             list(network.watch())
         assert not any(report.complete for report in network.watch())
         assert network.status().state == "failed"
-        assert network.status().sentinels == ()
+        wait_until(network, lambda: network.status().sentinels == (), what="sentinels to leave")
         with pytest.raises(ak.WiringError, match="'late' cannot join: the network has failed"):
             network.attach(ak.TrainingSentinel("late", good_batches, cross_entropy, epochs=1))
         with pytest.raises(ak.ActorFailed, match="the step slipped"):

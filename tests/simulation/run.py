@@ -245,11 +245,11 @@ class Run:
         conductor = self.oracle.conductor
         assert conductor is not None
         moving = [
-            watched.actor.sentinel.name
-            for watched in self.oracle.sentinels.values()
+            name
+            for name, watched in self.oracle.sentinels.items()
             if watched.ended is None and watched.actor.sentinel.kind == "train" and watched.actor.outbox
         ]
-        attached = {name for name, each in conductor._attached.items() if each.member.kind == "train"}
+        attached = {each.member.actor for each in conductor._attached.values() if each.member.kind == "train"}
         if conductor._pauses.number is not None and attached & set(moving):
             self.oracle.violated(f"the network is said to stand still, and {moving} are moving")
 

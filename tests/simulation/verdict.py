@@ -43,15 +43,18 @@ def _check_quiet(oracle: Oracle) -> None:
 def _check_poison(trouble: Trouble, oracle: Oracle) -> None:
     """One batch that ends gates is dropped before they are restarted too often.
 
-    Where a gate cannot say whose batch it was, each other sentinel may lose the one that it had out alone.
+    Where a gate cannot say whose batch it was, each other sentinel may lose the one that it had out alone; and where
+    gates were replaced for other reasons as well, a batch that was out each time.
     """
+    injected = oracle.engine.injected
+    others = max(0, oracle.counts["replacements"] - injected["poison"] - injected["torn update"])
     guilty = {batch for batch, _ in trouble.poison | trouble.torn}
     if oracle.cause is not None:
         oracle.violated(f"the network has failed of one batch: {oracle.cause}")
     for watched in oracle.sentinels.values():
         found = [int(each.split(" ", 1)[0]) for each in watched.actor.outbox.given_up if reason_of(each) == "poison"]
         innocent = [(watched.key, seq) for seq in found if (watched.key, seq) not in guilty]
-        if len(innocent) > (not trouble.torn and len(found) == len(innocent)):
+        if len(innocent) > others + (not trouble.torn and len(found) == len(innocent)):
             oracle.violated(f"batches {innocent} are dropped as poison, and {guilty} is it")
 
 
