@@ -143,7 +143,15 @@ class Context(Protocol):
     def in_order(self, then: Callable[[], None]) -> None:
         """Run `then` as the actor's own turn, after all computations asked for so far."""
 
-    def spawn(self, name: str, make: Callable[[], Actor], *, computations: int = 1, blocking: bool = False) -> Ref:
+    def spawn(
+        self,
+        name: str,
+        make: Callable[[], Actor],
+        *,
+        computations: int = 1,
+        blocking: bool = False,
+        place: str | None = None,
+    ) -> Ref:
         """As `Engine.spawn`."""
 
     def find(self, name: str) -> Ref:
@@ -158,11 +166,25 @@ class Context(Protocol):
     def look(self) -> str:
         """As `Engine.look`."""
 
+    def places(self) -> tuple[str, ...]:
+        """As `Engine.places`."""
+
 
 class Engine(Protocol):
     """Where actors run. Knows nothing of gates, sentinels or what messages mean."""
 
-    def spawn(self, name: str, make: Callable[[], Actor], *, computations: int = 1, blocking: bool = False) -> Ref:
+    here: str | None
+    """The place where it puts actors unless told otherwise; None where all are in one process."""
+
+    def spawn(
+        self,
+        name: str,
+        make: Callable[[], Actor],
+        *,
+        computations: int = 1,
+        blocking: bool = False,
+        place: str | None = None,
+    ) -> Ref:
         """Start an actor, made by `make` where it will live, before its first message.
 
         Args:
@@ -170,9 +192,12 @@ class Engine(Protocol):
             make: what it raises ends the actor and reaches its watchers.
             computations: how many computations the actor may have outstanding.
             blocking: the actor may block for ever in `receive` (a data loader does), so it must not hold a worker.
+            place: where it is to live: the `here` of some engine. What an actor spawns lives where the engine is that
+                it came from, unless it says otherwise.
 
         Raises:
             NameTaken: an actor of that name is alive.
+            ActorNotFound: there is no such place; lists those there are.
         """
 
     def find(self, name: str) -> Ref:
@@ -196,6 +221,9 @@ class Engine(Protocol):
 
     def look(self) -> str:
         """Say, for a person to read, what waits in each mailbox, and what the workers are doing, with their stacks."""
+
+    def places(self) -> tuple[str, ...]:
+        """Return all places there are now; none where all actors are in one process."""
 
     def close(self) -> None:
         """End all actors and give back what the engine took. Calling it again does nothing."""

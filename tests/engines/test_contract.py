@@ -146,8 +146,9 @@ class Alarm(Actor):
 
     def receive(self, message: object, context: Context) -> object:
         if message == "set":
-            for seconds in (0.03, 0.01, 0.02):
-                context.tell_later(seconds, ("due", context.now() + seconds))
+            now = context.now()
+            for seconds in (0.3, 0.1, 0.2):
+                context.tell_later(seconds, ("due", now + seconds))
         elif isinstance(message, tuple):
             self.to.tell((message[1], context.now()))
         return None

@@ -62,6 +62,7 @@ class Scope:
         self.watch = engine.watch
         self.stop = engine.stop
         self.look = engine.look
+        self.places = engine.places
 
     def now(self) -> float:
         """See `akkordeon.actor.Context.now`."""

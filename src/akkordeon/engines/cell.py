@@ -10,9 +10,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from akkordeon.actor import Actor, Context, Ref, Urgent
-from akkordeon.errors import ActorFailed
+from akkordeon.errors import ActorFailed, ActorNotFound
 
-__all__ = ["Ask", "Cell", "Job", "Turn"]
+__all__ = ["Ask", "Cell", "Job", "Turn", "refuse_place"]
 
 Turn = tuple[Callable[..., object], tuple[object, ...]]
 """What an actor does in one go, alone with its state: a function and its arguments."""
@@ -53,6 +53,16 @@ class Ask:
     def __init__(self, message: object) -> None:
         self.message = message
         self.answer: Future[Any] = Future()
+
+
+def refuse_place(name: str, place: str | None) -> None:
+    """Say that all actors are in one process.
+
+    Raises:
+        ActorNotFound: another place was asked for.
+    """
+    if place is not None:
+        raise ActorNotFound(f"{name} cannot be put on {place!r}: all actors of this engine are in one process")
 
 
 FIRST = (Ask, Urgent)

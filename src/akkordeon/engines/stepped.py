@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from akkordeon.actor import Actor, Ended, Inbox, Ref
 from akkordeon.engines.addresses import Letterbox, Scope, body_of
 from akkordeon.engines.bodies import Body, Course
-from akkordeon.engines.cell import Ask
+from akkordeon.engines.cell import Ask, refuse_place
 from akkordeon.engines.delays import Delays
 from akkordeon.engines.exploring import Exploring
 from akkordeon.engines.faults import Crashed, Faults
@@ -64,6 +64,8 @@ class Stepped:
             "heals", and the kinds of faults.
     """
 
+    here: str | None = None
+
     def __init__(
         self,
         seed: int = 0,
@@ -99,8 +101,17 @@ class Stepped:
         self._events.clear()
         return self._hash.hexdigest()
 
-    def spawn(self, name: str, make: Callable[[], Actor], *, computations: int = 1, blocking: bool = False) -> Ref:
+    def spawn(
+        self,
+        name: str,
+        make: Callable[[], Actor],
+        *,
+        computations: int = 1,
+        blocking: bool = False,
+        place: str | None = None,
+    ) -> Ref:
         """See `akkordeon.actor.Engine.spawn`. Nothing blocks here; with `blocking` it lives with its spawner."""
+        refuse_place(name, place)
         return self._add(Body(name, make, computations, self.current), blocking=blocking)
 
     def find(self, name: str) -> Ref:
@@ -134,6 +145,10 @@ class Stepped:
     def look(self) -> str:
         """See `akkordeon.actor.Engine.look`."""
         return "\n".join(body.look(self.time) for body in self.bodies.values())
+
+    def places(self) -> tuple[str, ...]:
+        """See `akkordeon.actor.Engine.places`."""
+        return ()
 
     def close(self) -> None:
         """End all actors and put torch's thread setting back.

@@ -19,8 +19,8 @@ from concurrent.futures import TimeoutError as AnswerTimeout
 from contextlib import AbstractContextManager
 from typing import Any
 
-from akkordeon.actor import Actor, Ended, Inbox, Ref
-from akkordeon.engines.cell import Ask, Job, Turn
+from akkordeon.actor import Actor, Context, Ended, Inbox, Ref
+from akkordeon.engines.cell import Ask, Job, Turn, refuse_place
 from akkordeon.engines.intraop import OneThread
 from akkordeon.engines.pool import NOTHING, Clock, Lane, Seat, Worker
 from akkordeon.engines.witness import Witness
@@ -45,6 +45,8 @@ class Threads:
         patience: how many seconds `close` waits for a computation or a loader that does not end.
     """
 
+    here: str | None = None
+
     def __init__(self, workers: int | None = None, *, debug: bool = False, patience: float = 5.0) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
@@ -62,8 +64,17 @@ class Threads:
         for number in range(workers or available_cores()):
             self._start_worker(self._pool, f"akkordeon worker {number}")
 
-    def spawn(self, name: str, make: Callable[[], Actor], *, computations: int = 1, blocking: bool = False) -> Ref:
+    def spawn(
+        self,
+        name: str,
+        make: Callable[[], Actor],
+        *,
+        computations: int = 1,
+        blocking: bool = False,
+        place: str | None = None,
+    ) -> Ref:
         """See `akkordeon.actor.Engine.spawn`."""
+        refuse_place(name, place)
         with self._lock:
             if self._closed:
                 raise RuntimeError(f"cannot spawn {name}: the engine is closed")
@@ -71,7 +82,7 @@ class Threads:
                 raise NameTaken(f"an actor named {name!r} is alive; stop it first, or choose another name")
             lane = Lane(self._lock) if blocking else self._pool
             seat = self._seats[name] = Seat(name, make, computations, lane)
-            seat.context = _Context(self, seat)
+            seat.context = self.scope(seat)
             if blocking:
                 self._start_worker(lane, f"akkordeon {name}")
             self._schedule(seat)
@@ -87,11 +98,7 @@ class Threads:
     def watch(self, ref: Ref, watcher: Ref) -> None:
         """See `akkordeon.actor.Engine.watch`."""
         assert isinstance(ref, _Ref)
-        with self._lock:
-            if not ref.seat.ended:
-                ref.seat.watchers.append(watcher)
-                return
-        watcher.tell(Ended(ref, ref.seat.reason))
+        self.watch_seat(ref.seat, watcher)
 
     def stop(self, ref: Ref) -> None:
         """See `akkordeon.actor.Engine.stop`."""
@@ -101,6 +108,10 @@ class Threads:
     def inbox(self, name: str) -> Inbox:
         """See `akkordeon.actor.Engine.inbox`."""
         return _Inbox(self, name)
+
+    def places(self) -> tuple[str, ...]:
+        """See `akkordeon.actor.Engine.places`."""
+        return ()
 
     def close(self) -> None:
         """End all actors and the pool, and put torch's thread setting back.
@@ -138,6 +149,18 @@ class Threads:
             self.dead_letters += 1
         if isinstance(item, Ask):
             item.answer.set_exception(seat.failure())
+
+    def watch_seat(self, seat: Seat, watcher: Ref) -> None:
+        """Tell `watcher` when an actor has ended."""
+        with self._lock:
+            if not seat.ended:
+                seat.watchers.append(watcher)
+                return
+        watcher.tell(Ended(seat.context.me, seat.reason))
+
+    def scope(self, seat: Seat) -> Context:
+        """Give an actor its address, and what it may do. Called with the lock held."""
+        return _Context(self, seat)
 
     def later(self, seconds: float, ref: Ref, message: object) -> None:
         """Deliver after a while."""
@@ -276,6 +299,7 @@ class _Context:
         self.watch = engine.watch
         self.stop = engine.stop
         self.look = engine.look
+        self.places = engine.places
         self.now = time.monotonic
         self._later = engine.later
 

@@ -1,0 +1,113 @@
+"""Messages as they travel between processes: bytes, and beside them the memory of their tensors.
+
+A tensor travels as a NumPy view of its values, wherever in a message it is, and is copied once, on arrival: what Ray
+hands out is read-only memory that others share, and that it would have to keep for as long as anybody looks at it.
+The bytes are cloudpickle's, as all that Ray carries; they come from holders of the network's token alone.
+"""
+
+import builtins
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ray import cloudpickle
+from torch import Tensor
+from torch.nn import Parameter
+
+from akkordeon import errors
+from akkordeon.errors import ActorFailed, WiringError
+
+__all__ = ["pack", "unpack"]
+
+Packed = tuple[bytes, list[Any]]
+
+UNKNOWN_TO_NUMPY = {1: torch.uint8, 2: torch.int16}
+"""What else to call a type that NumPy does not have (bfloat16, the float8s), by its bytes."""
+
+KNOWN_TO_NUMPY = {
+    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32,
+    torch.uint64, torch.float16, torch.float32, torch.float64, torch.complex64, torch.complex128,
+}  # fmt: skip
+
+PLAIN = (str, int, float, bool, type(None))
+
+
+def pack(message: object) -> Packed:
+    """Take a message apart.
+
+    Raises:
+        WiringError: something in it cannot travel; names the message.
+    """
+    file, buffers = io.BytesIO(), list[Any]()
+    try:
+        _Pickler(file, protocol=5, buffer_callback=buffers.append).dump(message)
+    except Exception as error:
+        kind = type(message).__name__
+        raise WiringError(f"{kind} cannot be sent to another process: {error}; {message!r:.200}") from error
+    return file.getvalue(), [np.frombuffer(buffer, dtype=np.uint8) for buffer in buffers]
+
+
+def unpack(data: bytes, buffers: Sequence[Any]) -> Any:
+    """Put together again what `pack` took apart; its tensors own their memory."""
+    return cloudpickle.loads(data, buffers=buffers)
+
+
+_Base: Any = cloudpickle.Pickler
+
+
+class _Pickler(_Base):  # type: ignore[misc]
+    """Knows tensors and exceptions."""
+
+    def reducer_override(self, thing: Any) -> Any:
+        """Say how to make `thing` again."""
+        if type(thing) is Tensor or type(thing) is Parameter:
+            return _reduced(thing)
+        if isinstance(thing, BaseException):
+            return _error, _told(thing)
+        return super().reducer_override(thing)
+
+
+def _reduced(tensor: Tensor) -> Any:
+    values = tensor.detach()
+    if values.device.type != "cpu" or values.layout != torch.strided or values.is_conj() or values.is_neg():
+        values = values.to_dense().resolve_conj().resolve_neg().cpu()
+    values = values.contiguous()
+    if values.dtype not in KNOWN_TO_NUMPY:
+        values = values.view(UNKNOWN_TO_NUMPY[values.dtype.itemsize])
+    trains = tensor.requires_grad if type(tensor) is Parameter else None
+    return _tensor, (values.numpy(), tensor.dtype, trains)
+
+
+def _tensor(values: Any, dtype: torch.dtype, trains: bool | None) -> Tensor:  # noqa: FBT001 - as it was packed
+    tensor = torch.from_numpy(values.copy())
+    if tensor.dtype != dtype:
+        tensor = tensor.view(dtype)
+    return tensor if trains is None else Parameter(tensor, requires_grad=trains)
+
+
+def _told(error: BaseException) -> tuple[Any, ...]:
+    """Return of an exception what can be made again anywhere: its traceback cannot, nor a class of somebody's own."""
+    kind = type(error)
+    home = kind.__module__ if getattr(builtins, kind.__name__, None) is kind or _is_ours(kind) else ""
+    args = tuple(each if isinstance(each, PLAIN) else str(each) for each in error.args)
+    state = {key: each for key, each in vars(error).items() if key == "__notes__" or _is_ours(kind)}
+    return home, kind.__name__, args, str(error), state, error.__cause__
+
+
+def _is_ours(kind: type[BaseException]) -> bool:
+    return getattr(errors, kind.__name__, None) is kind
+
+
+def _error(
+    home: str, name: str, args: tuple[Any, ...], text: str, state: dict[str, Any], cause: BaseException | None
+) -> BaseException:
+    kind = getattr(builtins if home == "builtins" else errors, name, None) if home else None
+    try:
+        error: BaseException = ActorFailed(f"{name}: {text}") if kind is None else kind(*args)
+    except TypeError:  # its constructor wants something else
+        error = ActorFailed(f"{name}: {text}")
+    vars(error).update(state)
+    error.__cause__ = cause
+    return error

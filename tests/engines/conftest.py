@@ -1,0 +1,90 @@
+"""The engine on Ray, for the suite that all engines keep.
+
+A process takes seconds to begin, so all tests share one cluster, and all but those about `close` one engine.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from akkordeon.actor import Actor, Engine, Inbox, Ref
+from tests.conftest import make_stepped, make_threads, make_timed
+
+if TYPE_CHECKING:
+    from akkordeon.engines.ray.engine import Ray
+
+_numbers = itertools.count(1)
+
+
+def make_ray() -> "Ray":
+    from akkordeon.engines.ray.engine import Ray
+
+    return Ray(f"test {next(_numbers)}", "terminal", spares=2)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_worker_niceness="0", RAY_AUTH_MODE="disabled")
+    import ray
+
+    ray.init("local", include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def shared(cluster: None) -> Iterator["Ray"]:
+    engine = make_ray()
+    yield engine
+    engine.close()
+
+
+class Borrowed:
+    """An engine that others use as well: at the end of a test, what was spawned in it ends."""
+
+    def __init__(self, engine: "Ray") -> None:
+        self._engine = engine
+        self._spawned: list[Ref] = []
+        self._inboxes: list[Inbox] = []
+        self.here, self.places = engine.here, engine.places
+        self.find, self.watch, self.stop, self.look = engine.find, engine.watch, engine.stop, engine.look
+
+    def spawn(self, name: str, make: Callable[[], Actor], **settings: Any) -> Ref:
+        self._spawned.append(self._engine.spawn(name, make, **settings))
+        return self._spawned[-1]
+
+    def inbox(self, name: str) -> Inbox:
+        self._inboxes.append(self._engine.inbox(name))
+        return self._inboxes[-1]
+
+    def close(self) -> None:
+        for ref in self._spawned:
+            self._engine.stop(ref)
+        for inbox in self._inboxes:
+            inbox.close()
+
+
+ENGINES = [
+    pytest.param(make_threads, id="threads"),
+    pytest.param(make_stepped, id="stepped"),
+    pytest.param(make_timed, id="timed"),
+    pytest.param(make_ray, id="ray", marks=[pytest.mark.xdist_group("ray"), pytest.mark.timeout(120)]),
+]
+
+
+@pytest.fixture(params=ENGINES)
+def make_engine(request: pytest.FixtureRequest) -> Callable[[], Engine]:
+    if request.param is make_ray:
+        request.getfixturevalue("cluster")
+    make: Callable[[], Engine] = request.param
+    return make
+
+
+@pytest.fixture
+def engine(make_engine: Callable[[], Engine], request: pytest.FixtureRequest) -> Iterator[Engine]:
+    engine = Borrowed(request.getfixturevalue("shared")) if make_engine is make_ray else make_engine()
+    yield engine
+    engine.close()
