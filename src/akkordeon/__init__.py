@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     )
     from akkordeon.events import Report, SentinelStatus, Status
     from akkordeon.gate import Gate
+    from akkordeon.launching import connect, launch
     from akkordeon.metrics import Gauge, Mean, Perplexity, TopK, accuracy
     from akkordeon.modules import DropConnect
-    from akkordeon.network import Network, launch
+    from akkordeon.network import Network
+    from akkordeon.placement import Placement
     from akkordeon.restore import load
     from akkordeon.sentinel import TestSentinel, TrainingSentinel, ValidationSentinel
     from akkordeon.signals import GateStatus
@@ -61,6 +63,7 @@ __all__ = [
     "Network",
     "NoAnswer",
     "Perplexity",
+    "Placement",
     "RecipeError",
     "Report",
     "SaveFailed",
@@ -76,6 +79,7 @@ __all__ = [
     "ValidationSentinel",
     "WiringError",
     "accuracy",
+    "connect",
     "engines",
     "launch",
     "load",
@@ -108,7 +112,9 @@ _HOMES = {
     "signals": ("GateStatus",),
     "metrics": ("Gauge", "Mean", "Perplexity", "TopK", "accuracy"),
     "modules": ("DropConnect",),
-    "network": ("Network", "launch"),
+    "launching": ("connect", "launch"),
+    "network": ("Network",),
+    "placement": ("Placement",),
     "restore": ("load",),
     "sentinel": ("TestSentinel", "TrainingSentinel", "ValidationSentinel"),
     "supervision": ("Supervision",),

@@ -12,14 +12,29 @@ from functools import partial
 from typing import Any
 
 from akkordeon.actor import Actor, Context, Ended, Ref
-from akkordeon.control import Attach, Detach, Detached, Open, Pause, Resume, Roster, Subscribe, Unsubscribe, Who
+from akkordeon.control import (
+    Attach,
+    Close,
+    Detach,
+    Detached,
+    Hello,
+    Open,
+    Pause,
+    Resume,
+    Roster,
+    Subscribe,
+    Unsubscribe,
+    Who,
+)
 from akkordeon.errors import ActorFailed, ActorNotFound, WiringError
 from akkordeon.evaluation_actor import EvaluationActor
-from akkordeon.events import Alarm, Departure, Failure, Report
+from akkordeon.events import Alarm, Closing, Departure, Failure, Report
 from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
+from akkordeon.joining import Papers, agreed, papers
 from akkordeon.limits import Limits
 from akkordeon.pauses import Over, Pauses
+from akkordeon.placement import Placement
 from akkordeon.sentinel import Sentinel
 from akkordeon.signals import Alive, Copy, GateState, Held, Left, NoCopy, Orders, Position
 from akkordeon.stream import Stream
@@ -55,11 +70,12 @@ class Conductor(Actor):
         positions: where training sentinels may take up again, by name.
         settings: how to watch over gates and sentinels.
         limits: of what may be in flight.
+        placement: where gates are to live.
         vault: what a conductor before this one has left; or an empty one.
         life: makes a gate that lives.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it is told all that `launch` is
         self,
         network: str,
         gates: Sequence[Gate],
@@ -68,6 +84,7 @@ class Conductor(Actor):
         *,
         settings: Supervision | None = None,
         limits: Limits | None = None,
+        placement: Placement | None = None,
         vault: Vault | None = None,
         life: Any = GateActor,
     ) -> None:
@@ -78,6 +95,8 @@ class Conductor(Actor):
         self._before = self._vault.register
         self._number = 1 if self._before is None else self._before.conductor + 1
         self._gates = Supervisor(gates, states, self._settings, self._vault, self._number, life)
+        self._gates.placement = placement or Placement()
+        self._papers = papers(gates)
         self._attached: dict[str, _Attached] = {}
         self._names: set[str] = set()  # of all that were ever attached
         self._newest = 0
@@ -120,11 +139,12 @@ class Conductor(Actor):
             case Open():
                 return self._open(context)
             case Attach():
-                return self._attach(message.sentinel, context)
+                return self._attach(message, context)
             case Detach():
                 self._detach(message)
             case Subscribe():
                 self._stream.subscribe(message)
+                context.watch(message.watcher, context.me)
             case Unsubscribe():
                 self._stream.unsubscribe(message)
             case Pause():
@@ -133,9 +153,21 @@ class Conductor(Actor):
                 self._pauses.end_if(message)
             case Resume():
                 return self._pauses.resume(message)
+            case _:
+                return self._inform(message)
+        return None
+
+    def _inform(self, message: object) -> object:
+        match message:
+            case Hello():
+                return self._refusal(message.papers, message.who)
             case Who():
                 sentinels = tuple(each.pulse.ref for each in self._attached.values())
-                return Roster(self._gates.cause, self._gates.refs, sentinels, self._gates.restarts)
+                gates = self._gates
+                names = tuple(name for name, _ in gates.actors)
+                return Roster(gates.cause, gates.refs, sentinels, gates.restarts, names, self._stream.count)
+            case Close():
+                self._stream.publish(Closing())
         return None
 
     def _open(self, context: Context) -> tuple[Ref, ...]:
@@ -171,10 +203,21 @@ class Conductor(Actor):
 
     # Sentinels come and go
 
-    def _attach(self, sentinel: Sentinel, context: Context) -> WiringError | None:
+    def _refusal(self, theirs: Papers | None, who: str) -> WiringError | None:
+        """Say why somebody cannot join, whoever he is; keep of his papers what was not known so far."""
+        try:
+            self._papers = agreed(self._papers, theirs or self._papers, who)
+        except WiringError as error:
+            return error
+        return None
+
+    def _attach(self, message: Attach, context: Context) -> WiringError | None:
+        sentinel = message.sentinel
         window = self._window(sentinel)
         if isinstance(window, WiringError):
             return window
+        if (refusal := self._refusal(message.papers, f"sentinel {sentinel.name!r}")) is not None:
+            return refusal
         self._newest += 1
         number, again = self._newest, sentinel.name in self._names
         self._names.add(sentinel.name)
@@ -185,7 +228,10 @@ class Conductor(Actor):
         kind = TrainingActor if trains else EvaluationActor
         make = partial(kind, sentinel, context.me, self._network, number, position)
         self._write([*self._members, member])
-        ref = context.spawn(actor, make)
+        try:
+            ref = context.spawn(actor, make, place=message.place)
+        except (ActorNotFound, ActorFailed) as error:
+            return WiringError(f"sentinel {sentinel.name!r} cannot join: {error}")
         context.watch(ref, context.me)
         self._attached[sentinel.name] = attached = _Attached(member, Pulse(ref, context.now()))
         self._attend()
@@ -256,7 +302,7 @@ class Conductor(Actor):
         self._attend()
         self._gates.lease(context)
         if error is not None:
-            self._stream.publish(Failure(error))
+            self._stream.publish(Failure(error, name))
         self._stream.publish(Departure(name, had_end=attached.member.ends))
         for detacher in attached.detachers:
             detacher.tell(Detached(name))
@@ -331,6 +377,8 @@ class Conductor(Actor):
         elif (gate := self._gates.ended(message.actor)) is not None:
             self._watchdog.forget(message.actor, context.now())
             self._replace(gate, message.reason, context)
+        else:
+            self._stream.unsubscribe(Unsubscribe(message.actor))
 
     def _replace(self, gate: str, reason: BaseException | None, context: Context) -> None:
         """End the term, and make a gate anew; or give up."""

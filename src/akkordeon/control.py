@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 from akkordeon.actor import Ref
 from akkordeon.errors import ActorNotFound, AkkordeonError
+from akkordeon.joining import Papers
 from akkordeon.sentinel import Sentinel
 from akkordeon.signals import Position
 
 __all__ = [
     "Attach",
+    "Close",
     "Detach",
     "Detached",
+    "Hello",
     "Open",
     "Pause",
     "Paused",
@@ -30,9 +33,17 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """From outside, an ask: let a sentinel join. Answered with None, or with a `WiringError`."""
+    """From outside, an ask: let a sentinel join. Answered with None, or with a `WiringError`.
+
+    Args:
+        sentinel: which.
+        place: where it is to live; None is where the conductor does.
+        papers: of who attaches it.
+    """
 
     sentinel: Sentinel
+    place: str | None = None
+    papers: Papers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +89,41 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """Who is there, whether the network has failed, and how many gates were made anew."""
+    """Who is there.
+
+    Args:
+        cause: why the network has failed; None if it has not.
+        gates: those that live now.
+        sentinels: those attached.
+        restarts: how many gates were made anew.
+        chain: names of all gates.
+        events: number of the latest event.
+    """
 
     cause: Exception | None
     gates: tuple[Ref, ...]
     sentinels: tuple[Ref, ...]
     restarts: int
+    chain: tuple[str, ...]
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """From outside, an ask: may I join? Answered with None, or with a `WiringError`.
+
+    Args:
+        papers: of who asks.
+        who: what to call him.
+    """
+
+    papers: Papers
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """From outside, an ask: let whoever holds the network close it. Answered with None."""
 
 
 @dataclass(frozen=True, slots=True)

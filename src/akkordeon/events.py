@@ -7,7 +7,7 @@ from typing import Literal
 from akkordeon.signals import GateStatus
 from akkordeon.tree import Tree
 
-__all__ = ["Alarm", "Departure", "Event", "Failure", "Kind", "Notice", "Report", "SentinelStatus", "Status"]
+__all__ = ["Alarm", "Closing", "Departure", "Event", "Failure", "Kind", "Notice", "Report", "SentinelStatus", "Status"]
 
 Kind = Literal["train", "validate", "test"]
 
@@ -64,9 +64,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A sentinel, or the whole network, has failed."""
+    """A sentinel, or the whole network, has failed.
+
+    Args:
+        error: why.
+        sentinel: which; None for the whole network.
+    """
 
     error: Exception
+    sentinel: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,12 @@ class Alarm:
     text: str
 
 
-Event = Report | Failure | Departure | Alarm | None
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Somebody asked for the network to be closed."""
+
+
+Event = Report | Failure | Departure | Alarm | Closing | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,8 @@
 
 import itertools
 import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,20 +12,17 @@ from torch import Tensor, nn
 
 from akkordeon.actor import Ended, Engine, Inbox, Ref
 from akkordeon.checkpoint import Saved, packages, write, write_weights
-from akkordeon.conductor import Conductor
-from akkordeon.control import Attach, Detach, Detached, Open, Pause, Paused, Resume, Roster, Subscribe, Unsubscribe, Who
-from akkordeon.engines import Threads
+from akkordeon.control import Attach, Detach, Detached, Pause, Paused, Resume, Roster, Subscribe, Unsubscribe, Who
 from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, SaveFailed, WiringError
-from akkordeon.events import Alarm, Departure, Failure, Notice, Report, Status
-from akkordeon.gate import Gate, check_chain, own_copy
-from akkordeon.limits import Limits
+from akkordeon.events import Alarm, Closing, Departure, Failure, Notice, Report, Status
+from akkordeon.gate import Gate, own_copy
+from akkordeon.joining import Papers
 from akkordeon.names import fill
-from akkordeon.restore import beginning, chained
+from akkordeon.restore import chained
 from akkordeon.sentinel import Sentinel
 from akkordeon.signals import GateState, StateOf, StatusOf
-from akkordeon.supervision import Supervision
 
-__all__ = ["Network", "launch"]
+__all__ = ["ANSWER", "Network"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,64 +36,18 @@ LOOK = 5.0
 """Seconds without news after which a watcher looks whether the conductor still answers."""
 
 
-def launch(
-    gates: Sequence[Gate],
-    *,
-    engine: Engine | None = None,
-    weights: Path | str | Mapping[str, Tensor] | None = None,
-    resume: Path | str | None = None,
-    max_staleness: int | None = None,
-    capacity: int = 1024,
-    supervision: Supervision | None = None,
-) -> "Network":
-    """Start a network of gates, wired in the order given.
-
-    Args:
-        gates: descriptions; each gate trains a copy of its module.
-        engine: where the actors run; the network closes it. Default: `Threads()`, in this process.
-        weights: begin with these: a safetensors file, a folder that `Network.save` wrote, or a state dict, by the names
-            in the whole network (`Gate.prefix`); they may come from a network that was cut otherwise.
-        resume: go on where a network was saved in this folder, with its optimizers, schedulers and random numbers. A
-            training sentinel that joins under a name that was saved goes on at its place in the data.
-        max_staleness: of any gradient, in updates of its gate: all training sentinels together get no more than this
-            and one batch in flight, so 0 is synchronous training; a gradient that comes later still, because its
-            sentinel is slow, say, is skipped and counted. None lets in what sentinels ask for, and skips what comes
-            four times as late as there were ever batches in flight.
-        capacity: how many batches may be in flight at once, of all sentinels together.
-        supervision: when gates and sentinels count as dead, and how often gates are restarted.
-
-    Raises:
-        WiringError: the gates cannot be wired together; says why.
-        CheckpointDamaged: what was saved is not there, or damaged.
-        CheckpointMismatch: it does not fit the gates; lists every difference.
-        ActorFailed: a gate could not be started.
-    """
-    try:
-        check_chain(gates)
-        limits = Limits(max_staleness, capacity)
-        begin = beginning(gates, weights, resume)
-        engine = engine or Threads()
-        name = f"network-{os.urandom(4).hex()}"
-        make = partial(Conductor, name, begin.gates, begin.states, begin.positions, settings=supervision, limits=limits)
-        conductor = engine.spawn("conductor", make)
-        refs: tuple[Ref, ...] = conductor.ask(Open(), timeout=ANSWER)
-        for ref in refs:
-            ref.ask(StatusOf(), timeout=ANSWER)  # which fails if the gate could not be made
-    except BaseException:
-        if engine is not None:
-            engine.close()
-        raise
-    return Network(gates, engine, conductor)
-
-
 class Network:
-    """An open chain of gates that sentinels join and leave. `launch` makes one; use it in a `with` block."""
+    """An open chain of gates that sentinels join and leave. `launch` makes one; use it in a `with` block.
 
-    def __init__(self, gates: Sequence[Gate], engine: Engine, conductor: Ref) -> None:
+    One that was joined by `connect` is used in the same way; `model` alone cannot be had there. Closing it then ends
+    what was attached from here, and nothing else.
+    """
+
+    def __init__(self, gates: Sequence[Gate], engine: Engine, conductor: Ref, *, seen: int = 0) -> None:
         self._gates = tuple(gates)
         self.engine = engine
         self.conductor = conductor
-        self._seen = 0
+        self._seen = seen
         self._inboxes = itertools.count(1)
         self._closed = False
 
@@ -110,8 +59,12 @@ class Network:
     ) -> None:
         self.close()
 
-    def attach(self, sentinel: Sentinel) -> None:
-        """Let a sentinel join the running network; it begins at once.
+    def attach(self, sentinel: Sentinel, papers: Papers | None = None) -> None:
+        """Let a sentinel join the running network; it begins at once, on this machine.
+
+        Args:
+            sentinel: describes it.
+            papers: what its recipe and its data are like, to be compared with the network's.
 
         Raises:
             WiringError: a sentinel of that name is attached, or the network has failed.
@@ -119,7 +72,7 @@ class Network:
         if not isinstance(sentinel, Sentinel):
             kinds = "a TrainingSentinel, ValidationSentinel or TestSentinel"
             raise WiringError(f"a {type(sentinel).__name__} cannot join a network; attach {kinds}")
-        refusal = self._ask(self.conductor, Attach(sentinel))
+        refusal = self._ask(self.conductor, Attach(sentinel, self.engine.here, papers))
         if isinstance(refusal, Exception):
             raise refusal
 
@@ -143,11 +96,15 @@ class Network:
         finally:
             inbox.close()
 
-    def watch(self) -> Iterator[Report]:
+    def watch(self, sentinel: str | None = None) -> Iterator[Report]:
         """Yield one report per epoch of any sentinel, as it comes.
 
-        Ends when every sentinel that has an end has ended, or none is attached; goes on for ever if none has an end.
-        Called again, it goes on where it stopped: nothing is missed, nothing comes twice.
+        Ends when every sentinel that has an end has ended, or none is attached, or somebody asked for the network to be
+        closed; goes on for ever if none has an end. Called again, it goes on where it stopped: nothing is missed,
+        nothing comes twice.
+
+        Args:
+            sentinel: look at that one only, until it has left.
 
         Raises:
             AkkordeonError: a sentinel or the network has failed. Where only a sentinel has, the others go on, and so
@@ -156,23 +113,13 @@ class Network:
         inbox = self._inbox()
         self.engine.watch(self.conductor, inbox.ref)
         self.conductor.tell(Subscribe(inbox.ref, self._seen))
-        up_to_date = ended_some = False
+        view = _View(sentinel)
         try:
-            while True:
+            while not view.over:
                 notice = self._next_notice(inbox)
                 self._seen = max(self._seen, notice.number)
-                match notice.event:
-                    case Report():
-                        yield notice.event
-                    case Failure(error):
-                        raise error
-                    case Alarm(text):
-                        logger.warning("%s", text)
-                    case Departure(_, had_end):
-                        ended_some = ended_some or had_end
-                up_to_date = up_to_date or notice.number == 0  # what came before tells who was attached then
-                if up_to_date and not notice.ending and (ended_some or not notice.attached):
-                    return
+                if (report := view.take(notice)) is not None:
+                    yield report
         finally:
             self.conductor.tell(Unsubscribe(inbox.ref))
             inbox.close()
@@ -198,8 +145,11 @@ class Network:
         Each gate is copied as it stands when asked; while training goes on they may be of different versions.
 
         Raises:
+            WiringError: this network was joined, and its gates' modules are with who launched it.
             ActorFailed: a gate has failed.
         """
+        if not self._gates:
+            raise WiringError("a network that was joined knows no modules: use state_dict(), or load() what was saved")
         modules = [own_copy(gate.module) for gate in self._gates]
         for module, state in zip(modules, self._states(), strict=True):
             fill(module, {**state.weights, **state.rest["buffers"]})
@@ -249,7 +199,7 @@ class Network:
             roster: Roster = self._ask(self.conductor, Who())
             if roster.cause is not None:
                 raise roster.cause
-            if len(roster.gates) == len(self._gates):
+            if len(roster.gates) == len(roster.chain):
                 try:
                     return tuple(self._state(ref, whole=whole) for ref in roster.gates)
                 except ActorFailed:
@@ -341,3 +291,41 @@ class Network:
     def _ask(self, ref: Ref, question: object) -> Any:
         self._check_open()
         return ref.ask(question, timeout=ANSWER)
+
+
+class _View:
+    """What of the events somebody wants to see.
+
+    Args:
+        sentinel: the only one that is of interest; None for all.
+    """
+
+    def __init__(self, sentinel: str | None) -> None:
+        self.over = False
+        self._sentinel = sentinel
+        self._up_to_date = self._ended_some = False
+
+    def take(self, notice: Notice) -> Report | None:
+        """Take in what happened; return it if it is a report.
+
+        Raises:
+            AkkordeonError: what has failed.
+        """
+        event = notice.event
+        match event:
+            case Failure(error) if event.sentinel is None or self._wants(event.sentinel):
+                raise error
+            case Alarm(text) if self._sentinel is None:
+                logger.warning("%s", text)
+            case Departure(name, had_end):
+                self._ended_some = self._ended_some or had_end
+                self.over = name == self._sentinel
+            case Closing():
+                self.over = True
+        self._up_to_date = self._up_to_date or notice.number == 0  # what came before tells who was attached then
+        if self._sentinel is None and self._up_to_date and not notice.ending:
+            self.over = self.over or self._ended_some or not notice.attached
+        return event if isinstance(event, Report) and self._wants(event.sentinel) else None
+
+    def _wants(self, sentinel: str) -> bool:
+        return self._sentinel in (None, sentinel)

@@ -26,7 +26,7 @@ class Stream:
     def __init__(self, present: Callable[[], tuple[int, int]]) -> None:
         self._present = present
         self._events: deque[Notice] = deque(maxlen=MEMORY)
-        self._count = 0
+        self.count = 0
         self._watchers: list[Ref] = []
 
     def subscribe(self, message: Subscribe) -> None:
@@ -43,8 +43,8 @@ class Stream:
 
     def publish(self, event: Event) -> None:
         """Tell all watchers of an event."""
-        self._count += 1
-        notice = Notice(self._count, event, *self._present())
+        self.count += 1
+        notice = Notice(self.count, event, *self._present())
         self._events.append(notice)
         for watcher in self._watchers:
             watcher.tell(notice)

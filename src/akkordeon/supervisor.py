@@ -18,6 +18,7 @@ from akkordeon.errors import ActorFailed, ActorNotFound, UpdateFailed
 from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
 from akkordeon.messages import BatchId
+from akkordeon.placement import Placement, lent
 from akkordeon.signals import Alive, Chain, Copy, GateState, Lease, NoCopy, Wire
 from akkordeon.supervision import Pulse, Supervision
 from akkordeon.vault import Vault
@@ -79,6 +80,7 @@ class Supervisor:
         self.blame: BatchId | None = None
         self.restarts = 0
         self.attendance = Attendance()
+        self.placement = Placement()
         self._settings = settings
         self._vault = vault
         self._life = life
@@ -135,9 +137,18 @@ class Supervisor:
         copy = self._vault.copies.get(post.gate.name)
         begin = (post.state, ()) if copy is None else (copy.state, copy.applied)
         make = partial(self._life, post.gate, *begin, self._settings.copying)
-        ref = context.spawn(post.actor, make, computations=post.gate.computations)
+        ref = self._spawn(post, make, context)
         context.watch(ref, context.me)
         post.pulse = Pulse(ref, context.now())
+
+    def _spawn(self, post: _Post, make: Any, context: Context) -> Ref:
+        gates = [each.gate for each in self._posts]
+        place = self.placement.places(gates, lent(context.places()))[post.gate.name]
+        spawn = partial(context.spawn, post.actor, make, computations=post.gate.computations)
+        try:
+            return spawn(place=place)
+        except (ActorNotFound, ActorFailed):  # the host has gone just now
+            return spawn()
 
     # Signs of life
 

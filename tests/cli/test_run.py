@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from akkordeon.gate import Gate
-from akkordeon.network import launch
+from akkordeon.launching import launch
 from tests.cli.calling import RECIPE, call, lines_of, write_recipe
 
 LINE = re.compile(

@@ -74,7 +74,7 @@ class Oracle(GateWatch, SentinelWatch):
     def _conduct(self, conductor: Conductor, name: str, message: object) -> None:
         if conductor is not self.conductor:
             self.conductor, self._published = conductor, 0
-        if conductor._stream._count > self._published:
+        if conductor._stream.count > self._published:
             self._listen(conductor)
         match message:
             case Alive(actor, number):
@@ -94,7 +94,7 @@ class Oracle(GateWatch, SentinelWatch):
             if isinstance(notice.event, Failure):
                 self.failures.append(str(notice.event.error))
             self.counts["stalls"] += isinstance(notice.event, Alarm) and "nothing has moved" in notice.event.text
-        self._published = conductor._stream._count
+        self._published = conductor._stream.count
 
     def _admit(self, members: list[Member]) -> None:
         """C8: no more is let in than there is room for."""

@@ -11,7 +11,8 @@ from akkordeon.cli.options import TestOptions
 from akkordeon.cli.recipe import load
 from akkordeon.engines import Threads
 from akkordeon.errors import ActorNotFound
-from akkordeon.network import Network, launch
+from akkordeon.launching import launch
+from akkordeon.network import Network
 from akkordeon.sentinel import TestSentinel
 
 __all__ = ["evaluate"]

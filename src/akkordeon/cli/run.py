@@ -16,7 +16,8 @@ from akkordeon.cli.recipe import load
 from akkordeon.engines import Threads
 from akkordeon.errors import ActorNotFound, AkkordeonError, SaveFailed
 from akkordeon.events import Report
-from akkordeon.network import Network, launch
+from akkordeon.launching import launch
+from akkordeon.network import Network
 from akkordeon.sentinel import Sentinel
 from akkordeon.views.every import Every
 

@@ -9,7 +9,7 @@ from torch.nn.functional import mse_loss
 from torch.optim import SGD
 
 from akkordeon.gate import Gate
-from akkordeon.network import launch
+from akkordeon.launching import launch
 from akkordeon.sentinel import TrainingSentinel
 
 __all__ = ["build", "threads", "train"]

@@ -2,6 +2,7 @@
 
 from akkordeon.engines.delays import Delays, by_actor, constant, exponential, lognormal, normal, uniform
 from akkordeon.engines.faults import Crashed, Faults
+from akkordeon.engines.ray.engine import Ray
 from akkordeon.engines.stepped import Stepped
 from akkordeon.engines.threads import Threads
 
@@ -9,6 +10,7 @@ __all__ = [
     "Crashed",
     "Delays",
     "Faults",
+    "Ray",
     "Stepped",
     "Threads",
     "by_actor",

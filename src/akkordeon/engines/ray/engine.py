@@ -1,129 +1,100 @@
-"""The engine on Ray, as the code outside of actors sees it."""
+"""The engine on Ray, as users know it. Imports Ray when it is used, since that reads its settings when imported."""
 
-import logging
-import time
-from collections.abc import Callable
-from typing import Any
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import ray
-import torch
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from akkordeon.cluster import Address, Node, Tls
 
-from akkordeon.actor import Actor, Inbox, Ref
-from akkordeon.engines.ray.host import START, look, made_with, spawn
-from akkordeon.engines.ray.post import WARDEN, Process, RayRef, find, post, told, wardens
-from akkordeon.engines.ray.warden import WARDEN_LANES, Warden
-from akkordeon.engines.ray.wire import unpack
-from akkordeon.errors import ActorFailed, NoAnswer
+if TYPE_CHECKING:
+    from akkordeon.engines.ray.terminal import Terminal
 
 __all__ = ["Ray"]
 
-logger = logging.getLogger(__name__)
-
-SLACK = 10.0
-"""Seconds that Ray itself may take beyond a time limit of ours."""
+ANYWHERE = Address("127.0.0.1", 0)
+"""Where a network begins that nobody else needs to find."""
 
 
 class Ray:
     """Actors in processes of their own, on any machine of a Ray cluster.
 
+    Made in a process, it begins a cluster at an address of this machine, or takes part in the one that is there. Actors
+    spawned from here live on this machine, unless placed elsewhere; they end with this process.
+
     Args:
-        space: the network's name: nobody sees actors of another one.
-        place: a name for where its own actors live, for `spawn(place=...)` of others; it must be unique in the network.
-        spares: processes that are kept ready for actors to come: an actor that begins, or begins anew, need not wait
-            the seconds that it takes to import torch.
+        address: "HOST:PORT" at which others find the network; None is a free port that only this machine can reach.
+        join: take part in what runs there, which must be there, on this or another machine.
+        name: of the network. Several may share an address.
+        mine: address of this machine, by which others reach it; None is the one on the way to the network.
+        place: what this machine is called in the network, for `spawn(place=...)`; None is a name that no other has.
+        token: file of the token that all machines of the network have; see `akkordeon token`.
+        tls: folder of certificates; see `akkordeon tls`.
+        insecure: do without a token beyond this machine.
+        ray_address: a Ray cluster of your own; nothing is started or stopped in it, and all of the above but `name` and
+            `place` is its own matter.
+        spares: processes that are kept ready for actors to come, so that an actor that begins, or begins anew, need not
+            wait the seconds that it takes to import torch.
+
+    Raises:
+        NodeFailed: Ray is missing, the address is taken, or Ray does not start.
+        TokenUnusable: there is no token, or it cannot be used.
+        Unreachable: there is no network that can be used.
     """
 
-    def __init__(self, space: str, place: str, *, spares: int = 1) -> None:
-        name = f"{WARDEN}{place}@{time.time_ns():x}"
-        warden = made_with(Warden, WARDEN_LANES).options(
-            name=name,
-            namespace=space,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
-        )
-        self.here: str | None = place
-        self._space = space
-        self._process = Process(space, name)
-        self._warden = warden.remote(self._process, torch.initial_seed() % 2**32, spares)
-        self._closed = False
-
-    def spawn(
+    def __init__(
         self,
-        name: str,
-        make: Callable[[], Actor],
+        address: str | None = None,
         *,
-        computations: int = 1,
-        blocking: bool = False,
+        join: bool = False,
+        name: str = "network",
         place: str | None = None,
-    ) -> Ref:
-        """See `akkordeon.actor.Engine.spawn`."""
-        if self._closed:
-            raise RuntimeError(f"cannot spawn {name}: the engine is closed")
-        ref = spawn(self._process, name, make, computations=computations, blocking=blocking, place=place)
-        doors = post.doors(ref.process)
-        if doors is not None:
-            ray.wait([doors.handle.begun.remote()], timeout=START)  # so that time limits count from when it is there
-        return ref
+        ray_address: str | None = None,
+        spares: int = 1,
+        **share: Any,
+    ) -> None:
+        self.name = name
+        self._theirs = ray_address is not None
+        self._node = None if self._theirs else _node(address, join=join, **share)
+        self.address = ray_address or str(self._node.address if self._node else "")
+        self.here: str | None = place or f"terminal {os.urandom(4).hex()}"
+        try:
+            self._terminal = self._connect(spares)
+        except BaseException:
+            if self._node is not None:
+                self._node.close()
+            raise
+        terminal = self._terminal
+        self.spawn, self.find, self.watch, self.stop = terminal.spawn, terminal.find, terminal.watch, terminal.stop
+        self.inbox, self.look, self.places = terminal.inbox, terminal.look, terminal.places
 
-    def find(self, name: str) -> Ref:
-        """See `akkordeon.actor.Engine.find`."""
-        return find(self._space, name)
+    def _connect(self, spares: int) -> "Terminal":
+        settings: dict[str, Any] = {}
+        if self._node is not None:
+            os.environ.update(self._node.environment)
+            settings = {"_node_ip_address": self._node.ip, "_temp_dir": str(self._node.temp_dir)}
+        os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # it would begin a cluster of its own after the last is closed
+        from akkordeon.engines.ray import connection  # noqa: PLC0415 - imports Ray
+        from akkordeon.engines.ray.terminal import Terminal  # noqa: PLC0415
 
-    def watch(self, ref: Ref, watcher: Ref) -> None:
-        """See `akkordeon.actor.Engine.watch`."""
-        assert isinstance(ref, RayRef)
-        post.watch(ref, watcher)
+        connection.enter(self.address, settings, theirs=self._theirs)
+        try:
+            assert self.here is not None
+            return Terminal(f"akkordeon {self.name}", self.here, spares=spares)
+        except BaseException:
+            connection.leave(theirs=self._theirs)
+            raise
 
-    def stop(self, ref: Ref) -> None:
-        """See `akkordeon.actor.Engine.stop`."""
-        assert isinstance(ref, RayRef)
-        post.stop(ref)
+    def others(self) -> list[str]:
+        """Return the names of all networks at this address."""
+        from akkordeon.engines.ray import connection  # noqa: PLC0415 - imports Ray
 
-    def inbox(self, name: str) -> Inbox:
-        """See `akkordeon.actor.Engine.inbox`."""
-        ref = unpack(*ray.get(self._warden.open.remote(name)))
-        return _Inbox(self._warden, ref)
-
-    def look(self) -> str:
-        """See `akkordeon.actor.Engine.look`."""
-        return look(self._space)
-
-    def places(self) -> tuple[str, ...]:
-        """See `akkordeon.actor.Engine.places`."""
-        return tuple(wardens(self._space))
+        return [each.removeprefix("akkordeon ") for each in connection.spaces() if each.startswith("akkordeon ")]
 
     def close(self) -> None:
-        """See `akkordeon.actor.Engine.close`."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            ray.get(self._warden.end_all.remote(), timeout=SLACK)
-        except RayError as error:
-            logger.warning("the process that held this terminal's actors has ended before: %s", told(error))
-        ray.kill(self._warden)
+        """See `akkordeon.actor.Engine.close`. What this process has begun ends with the last that takes part in it."""
+        from akkordeon.engines.ray import connection  # noqa: PLC0415 - imports Ray
 
-
-class _Inbox:
-    """A mailbox in the warden's process."""
-
-    def __init__(self, warden: Any, ref: Ref) -> None:
-        self.ref = ref
-        self._warden = warden
-
-    def take(self, *, timeout: float) -> Any:
-        assert isinstance(self.ref, RayRef)
-        try:
-            came = ray.get(self._warden.take.remote(self.ref.number, timeout), timeout=timeout + SLACK)
-        except GetTimeoutError:
-            came = None
-        except RayActorError as error:
-            raise ActorFailed(f"the process that holds {self.ref.name} has ended: {told(error)}") from None
-        if came is None:
-            raise NoAnswer(f"nothing came to {self.ref.name} within {timeout:g} s")
-        return unpack(*came)
-
-    def close(self) -> None:
-        assert isinstance(self.ref, RayRef)
-        self._warden.shut.options(num_returns=0).remote(self.ref.number)
+        if self._terminal.close():
+            connection.leave(theirs=self._theirs)
+            if self._node is not None:
+                self._node.close()

@@ -1,0 +1,130 @@
+"""A process that takes part in a network on Ray without being an actor: what runs in a terminal."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from akkordeon.actor import Actor, Inbox, Ref
+from akkordeon.engines.ray.host import START, look, made_with, spawn
+from akkordeon.engines.ray.post import WARDEN, Process, RayRef, find, post, told, wardens
+from akkordeon.engines.ray.warden import WARDEN_LANES, Warden
+from akkordeon.engines.ray.wire import unpack
+from akkordeon.errors import ActorFailed, NoAnswer
+
+__all__ = ["Terminal"]
+
+logger = logging.getLogger(__name__)
+
+SLACK = 10.0
+"""Seconds that Ray itself may take beyond a time limit of ours."""
+
+
+class Terminal:
+    """What the engine on Ray does for the code outside of actors, once this process is connected to Ray.
+
+    Args:
+        space: the network's name: nobody sees actors of another one.
+        place: a name for where its own actors live, for `spawn(place=...)` of others; it must be unique in the network.
+        spares: processes that are kept ready for actors to come: an actor that begins, or begins anew, need not wait
+            the seconds that it takes to import torch.
+    """
+
+    def __init__(self, space: str, place: str, *, spares: int = 1) -> None:
+        name = f"{WARDEN}{place}@{time.time_ns():x}"
+        warden = made_with(Warden, WARDEN_LANES).options(
+            name=name,
+            namespace=space,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
+        )
+        self.here: str | None = place
+        self._space = space
+        self._process = Process(space, name)
+        self._warden = warden.remote(self._process, torch.initial_seed() % 2**32, spares)
+        self._closed = False
+
+    def spawn(
+        self,
+        name: str,
+        make: Callable[[], Actor],
+        *,
+        computations: int = 1,
+        blocking: bool = False,
+        place: str | None = None,
+    ) -> Ref:
+        """See `akkordeon.actor.Engine.spawn`."""
+        if self._closed:
+            raise RuntimeError(f"cannot spawn {name}: the engine is closed")
+        ref = spawn(self._process, name, make, computations=computations, blocking=blocking, place=place)
+        doors = post.doors(ref.process)
+        if doors is not None:
+            ray.wait([doors.handle.begun.remote()], timeout=START)  # so that time limits count from when it is there
+        return ref
+
+    def find(self, name: str) -> Ref:
+        """See `akkordeon.actor.Engine.find`."""
+        return find(self._space, name)
+
+    def watch(self, ref: Ref, watcher: Ref) -> None:
+        """See `akkordeon.actor.Engine.watch`."""
+        assert isinstance(ref, RayRef)
+        post.watch(ref, watcher)
+
+    def stop(self, ref: Ref) -> None:
+        """See `akkordeon.actor.Engine.stop`."""
+        assert isinstance(ref, RayRef)
+        post.stop(ref)
+
+    def inbox(self, name: str) -> Inbox:
+        """See `akkordeon.actor.Engine.inbox`."""
+        ref = unpack(*ray.get(self._warden.open.remote(name)))
+        return _Inbox(self._warden, ref)
+
+    def look(self) -> str:
+        """See `akkordeon.actor.Engine.look`."""
+        return look(self._space)
+
+    def places(self) -> tuple[str, ...]:
+        """See `akkordeon.actor.Engine.places`."""
+        return tuple(wardens(self._space))
+
+    def close(self) -> bool:
+        """End all actors that were spawned from here; return False if that has been done before."""
+        if self._closed:
+            return False
+        self._closed = True
+        try:
+            ray.get(self._warden.end_all.remote(), timeout=SLACK)
+        except RayError as error:
+            logger.warning("the process that held this terminal's actors has ended before: %s", told(error))
+        ray.kill(self._warden)
+        return True
+
+
+class _Inbox:
+    """A mailbox in the warden's process."""
+
+    def __init__(self, warden: Any, ref: Ref) -> None:
+        self.ref = ref
+        self._warden = warden
+
+    def take(self, *, timeout: float) -> Any:
+        assert isinstance(self.ref, RayRef)
+        try:
+            came = ray.get(self._warden.take.remote(self.ref.number, timeout), timeout=timeout + SLACK)
+        except GetTimeoutError:
+            came = None
+        except RayActorError as error:
+            raise ActorFailed(f"the process that holds {self.ref.name} has ended: {told(error)}") from None
+        if came is None:
+            raise NoAnswer(f"nothing came to {self.ref.name} within {timeout:g} s")
+        return unpack(*came)
+
+    def close(self) -> None:
+        assert isinstance(self.ref, RayRef)
+        self._warden.shut.options(num_returns=0).remote(self.ref.number)
