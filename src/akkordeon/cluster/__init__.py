@@ -1,0 +1,17 @@
+"""Machines, addresses, secrets, and this machine's share of a Ray cluster; imports neither torch nor Ray."""
+
+from akkordeon.cluster.address import Address, own_address
+from akkordeon.cluster.installed import check_ray
+from akkordeon.cluster.tls import Tls
+from akkordeon.cluster.tokens import Token, new_token, read_token, token_path
+
+__all__ = [
+    "Address",
+    "Tls",
+    "Token",
+    "check_ray",
+    "new_token",
+    "own_address",
+    "read_token",
+    "token_path",
+]
