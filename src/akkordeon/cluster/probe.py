@@ -14,7 +14,7 @@ from akkordeon.cluster.tokens import Token
 from akkordeon.errors import Unreachable
 
 if TYPE_CHECKING:
-    from akkordeon.cluster.rpc import Reply
+    from akkordeon.cluster.rpc import Reply, Rpc
 
 __all__ = ["Answer", "Cause", "probe"]
 
@@ -64,18 +64,25 @@ def probe(address: Address, token: Token | None, tls: Tls | None = None, timeout
     deadline = time.monotonic() + timeout
     try:
         with _connect(address, tls, deadline) as stream:
-            connection = rpc.Rpc(stream, str(address), deadline)
-            reply = connection.call(ALIVE, {})
-            wants_token = reply.status == UNAUTHENTICATED
-            if wants_token:
-                reply = connection.call(ALIVE, _headers(address, token))
-            return Answer(_version(address, reply), wants_token)
+            return _ask(address, token, rpc.Rpc(stream, str(address), deadline), timeout)
     except rpc.Foreign as error:
         _say_foreign(address, f"{error}" + (", but TLS was not asked for" if "TLS" in str(error) else ""))
     except Unreachable:
         raise
     except OSError as error:
         _say_why(address, error, timeout)
+
+
+def _ask(address: Address, token: Token | None, connection: "Rpc", timeout: float) -> Answer:
+    try:
+        reply = connection.call(ALIVE, {})
+        wants_token = reply.status == UNAUTHENTICATED
+        if wants_token:
+            reply = connection.call(ALIVE, _headers(address, token))
+        return Answer(_version(address, reply), wants_token)
+    except TimeoutError as error:  # of a socket that is connected
+        text = f"what listens at {address} says nothing within {timeout:g} s: it is no network, or one that hangs"
+        raise Unreachable(f"{text}. Check host and port", Cause.FOREIGN) from error
 
 
 def _connect(address: Address, tls: Tls | None, deadline: float) -> socket.socket:
@@ -147,9 +154,7 @@ def _say_why(address: Address, error: OSError, timeout: float) -> NoReturn:
             text = f"no TLS with {address} ({error.reason or error}): does it use TLS, and the same authority?"
             cause = Cause.TLS
         case TimeoutError():
-            text = (
-                f"no answer from {address} within {timeout:g} s: is the machine on, and does no firewall stand between?"
-            )
+            text = f"no answer from {address} within {timeout:g} s: is the machine on, and no firewall in between?"
             cause = Cause.SILENT
         case ConnectionResetError() | BrokenPipeError():
             _say_foreign(address, "it closed the connection")
