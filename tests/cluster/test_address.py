@@ -1,5 +1,6 @@
 """Addresses as people write them, and as this machine has them."""
 
+import os
 import socket
 from collections.abc import Iterator
 
@@ -70,7 +71,7 @@ def test_own_addresses_are_told_from_others() -> None:
 
 
 def test_a_taken_port_is_said_to_be_taken(listener: Address) -> None:
-    with pytest.raises(NodeFailed, match=rf"port {listener.port} is taken.*another port"):
+    with pytest.raises(NodeFailed, match=rf"{listener}: the port is taken by process {os.getpid()} .*another port"):
         listener.check_free()
 
 

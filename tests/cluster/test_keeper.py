@@ -61,11 +61,13 @@ def is_taken_down(folder: Path) -> bool:
         os.close(handle)
 
 
-def test_all_ends_and_nothing_remains_once_the_last_user_leaves(place: Path) -> None:
+def test_there_is_one_keeper_and_nothing_remains_once_the_last_user_leaves(place: Path) -> None:
     first, second = enter(), enter()
     keep_stubborn(first)
     processes = node_processes(place)
     assert len(processes) == 4
+    assert keep(second, "false") == LOST
+    assert len(keepers(place)) == 2
     first.leave()
     assert second.is_current
     assert all(each.is_running() for each in processes)
@@ -96,16 +98,6 @@ def test_files_of_keepers_that_were_both_killed_go_with_the_last_user(place: Pat
     assert home.is_current
     home.leave()
     assert not list(place.iterdir())
-
-
-def test_there_is_one_keeper_only(place: Path) -> None:
-    home = enter()
-    keep_stubborn(home)
-    assert keep(home, "false") == LOST
-    assert len(keepers(place)) == 2
-    processes = node_processes(place)
-    home.leave()
-    assert all_gone(processes, place)
 
 
 def test_a_node_that_ends_by_itself_leaves_its_place_to_the_next(place: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from akkordeon.cluster import Address, Cause, Node, Token, probe, read_token
+from akkordeon.cluster import Address, Cause, Node, Token, new_token, own_address, probe, read_token
+from akkordeon.cluster.certificates import init
 from akkordeon.errors import NodeFailed, TokenUnusable, Unreachable
-from tests.cluster.nodes import User, all_gone, free_address, keepers, listening, node_processes, own_place
+from tests.cluster.nodes import User, all_gone, free_address, is_alive, keepers, listening, node_processes, own_place
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -39,6 +40,13 @@ FIND = (
     CONNECT
     + """
 print(ray.get(ray.get_actor("counter").add.remote()), flush=True)
+"""
+)
+
+COUNT = (
+    CONNECT
+    + """
+print(len([node for node in ray.nodes() if node["Alive"]]), flush=True)
 """
 )
 
@@ -124,7 +132,9 @@ def test_drivers_find_each_others_actors_and_all_sockets_are_on_loopback(node: N
 def test_a_port_that_something_else_listens_at_is_refused_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = Address(*server.getsockname())
-        with pytest.raises(NodeFailed, match=f"port is taken: what listens at {address} says nothing"):
+        with pytest.raises(
+            NodeFailed, match=rf"port is taken by process {os.getpid()} .*: what listens at {address} says nothing"
+        ):
             Node.head(address)
 
 
@@ -146,18 +156,32 @@ def test_other_addresses_of_loopback_are_refused() -> None:
         Node.head(Address("127.0.0.2", 25520))
 
 
-def test_nothing_remains_of_a_node_whose_user_is_killed_with_an_actor_at_work() -> None:
-    with own_place() as place, User(head(free_address()), CREATE) as user:
-        assert user.line() == "1"
+def test_nothing_remains_of_a_node_whose_users_are_killed_with_an_actor_at_work() -> None:
+    start = head(free_address())
+    with own_place() as place, User(start, CREATE) as first, User(start) as second:  # both at once
+        assert (first.line(), second.line()) == ("1", "up")
+        assert len(keepers(place)) == 2
         processes = node_processes(place)
         assert any("Counter" in process.name() for process in processes)
-        os.kill(user.process.pid, signal.SIGKILL)
+        second.process.kill()
+        assert second.process.wait() == -signal.SIGKILL
+        assert all(map(is_alive, processes))
+        first.process.kill()
         assert all_gone(processes, place)
 
 
-def test_nothing_remains_of_a_node_whose_keeper_is_killed() -> None:
-    with own_place() as place, User(head(free_address())) as user:
+def test_a_node_joins_by_token_and_certificate_and_nothing_remains_once_a_keeper_is_killed(tmp_path: Path) -> None:
+    mine = own_address(Address("192.0.2.1", 25520))
+    address, token = free_address(mine), new_token(tmp_path / "token")
+    init(tmp_path, [mine])
+    means = f"token=Path({str(token)!r}), tls=Tls.of(Path({str(tmp_path)!r}), {mine!r})"
+    with own_place() as place, User(f"Node.head(Address.parse('{address}'), {means})") as user:
         assert user.line() == "up"
+        with own_place() as other, User(f"Node.join(Address.parse('{address}'), {means})", COUNT) as joined:
+            assert joined.line() == "2"
+            processes = node_processes(other)
+            joined.process.kill()
+            assert all_gone(processes, other)
         processes = node_processes(place)
         keepers(place)[1].kill()
         assert all_gone(processes, place)

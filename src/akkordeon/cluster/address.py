@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import socket
+from contextlib import suppress
 from typing import NamedTuple, Self
 
 from akkordeon.errors import NodeFailed, Unreachable
@@ -90,8 +91,18 @@ class Address(NamedTuple):
                 probe.bind((host, self.port))
                 probe.listen(1)
             except OSError as error:
-                text = f"a network cannot listen at {self}: port {self.port} is taken ({error.strerror})"
+                text = f"a network cannot listen at {self}: the port is taken{self.by_whom()} ({error.strerror})"
                 raise NodeFailed(f"{text}. Choose another port, or end what listens there") from error
+
+    def by_whom(self) -> str:
+        """Return ' by process ...' if one listens here that this user can see; nothing otherwise."""
+        import psutil  # noqa: PLC0415 - of an extra
+
+        with suppress(psutil.Error):
+            for each in psutil.net_connections("tcp"):
+                if each.status == psutil.CONN_LISTEN and each.laddr.port == self.port and each.pid:
+                    return f" by process {each.pid} ({psutil.Process(each.pid).name()})"
+        return ""
 
 
 def own_address(towards: Address) -> str:

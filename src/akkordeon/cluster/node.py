@@ -81,8 +81,8 @@ class Node:
         except Unreachable as error:
             if error.cause not in TAKEN:
                 raise
-            text = f"no network can be started at {address}, since the port is taken: {error}. Or choose another port"
-            raise NodeFailed(text) from error
+            text = f"no network can be started at {address}, since the port is taken{address.by_whom()}: {error}"
+            raise NodeFailed(f"{text}. Or choose another port") from error
 
     @classmethod
     def join(
@@ -215,7 +215,7 @@ def _answers(share: Share, *, must: bool) -> bool:
         if error.cause == Cause.REFUSED and not must:
             return False
         if error.cause == Cause.WRONG_TOKEN and share.is_local:
-            text = f"the network at {share.network} belongs to another user of this machine: choose another port"
+            text = f"the network at {share.network} belongs to another user of this machine: check the port"
             raise Unreachable(text, Cause.WRONG_TOKEN) from error
         raise
     if share.token and not answer.wants_token:

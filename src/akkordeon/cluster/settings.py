@@ -2,6 +2,7 @@
 
 import os
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -71,8 +72,9 @@ def for_node(share: Share) -> Mapping[str, str]:
     """Return all variables of the node's processes: those of this one, but none that Ray would heed unasked."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     source = str(Path(__file__).parents[2])
-    paths = [source, *filter(None, [own.get("PYTHONPATH")])]
-    return {**own, **for_users(share), "PYTHONPATH": os.pathsep.join(paths)}
+    if source not in sysconfig.get_paths().values():  # not installed: found by way of the current folder, perhaps
+        own["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [own.get("PYTHONPATH")])])
+    return {**own, **for_users(share)}
 
 
 def command(share: Share, temp_dir: Path, *, head: bool) -> list[str]:
