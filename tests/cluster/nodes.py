@@ -20,6 +20,8 @@ from akkordeon.cluster import Address
 TIME_LIMIT = 40.0
 """Seconds, on a busy machine."""
 
+IMPORTS = "import os, sys; from pathlib import Path; from akkordeon.cluster import *"
+
 
 @contextmanager
 def own_place() -> Iterator[Path]:
@@ -85,7 +87,7 @@ class User:
     """A process that runs some Python with `node` to use; it prints one line, and ends when its input does."""
 
     def __init__(self, how: str, code: str = "print('up', flush=True)") -> None:
-        text = f"import os, sys\nfrom pathlib import Path\nfrom akkordeon.cluster import *\nnode = {how}\n{code}\nsys.stdin.read()\n"
+        text = f"{IMPORTS}\nnode = {how}\n{code}\nsys.stdin.read()\n"
         self.process = subprocess.Popen(
             [sys.executable, "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
         )

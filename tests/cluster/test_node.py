@@ -113,7 +113,7 @@ def test_another_user_of_the_machine_does_not_get_in(node: Node) -> None:
     with own_place():
         with pytest.raises(Unreachable, match="belongs to another user of this machine"):
             Node.join(node.address)
-        with pytest.raises(NodeFailed, match=r"the port is taken: .*another user.*choose another port"):
+        with pytest.raises(NodeFailed, match=r"the port is taken by .*another user.*Or choose another port"):
             Node.head(node.address)
 
 
