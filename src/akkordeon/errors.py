@@ -7,8 +7,11 @@ AkkordeonError
 ├── SharedTensorWritten   a tensor was written after it was sent, or once received    (yours)
 ├── RecipeError           a recipe that cannot be used: what it lacks, or its options (yours)
 ├── CheckpointMismatch    what was saved and the gates differ; lists every difference (yours)
+├── TokenUnusable         a token that is missing, odd, or that others can read       (yours)
 ├── SaveFailed            a network could not be saved; earlier saves are untouched   (outside)
 ├── CheckpointDamaged     what was saved is missing, torn, or not what it was         (outside)
+├── Unreachable           no network that can be used at an address; says why         (outside)
+├── NodeFailed            this machine's share of a network did not start             (outside)
 ├── NoAnswer              nobody answered within a time limit                         (outside)
 ├── ActorFailed           an actor raised; `__cause__` is the original                (outside)
 ├── UpdateFailed          a gradient could not be applied; the gate may be torn       (outside)
@@ -31,10 +34,13 @@ __all__ = [
     "DataUnavailable",
     "NameTaken",
     "NoAnswer",
+    "NodeFailed",
     "RecipeError",
     "SaveFailed",
     "SentinelFailed",
     "SharedTensorWritten",
+    "TokenUnusable",
+    "Unreachable",
     "UpdateFailed",
     "WiringError",
 ]
@@ -74,6 +80,27 @@ class CheckpointDamaged(AkkordeonError, OSError):
 
 class SaveFailed(AkkordeonError, OSError):
     """A network could not be saved; whatever was saved before is as it was."""
+
+
+class TokenUnusable(AkkordeonError, ValueError):
+    """A token that is missing, that is no token, or that others can read; or a network that would go without."""
+
+
+class Unreachable(AkkordeonError, ConnectionError):
+    """At an address, there is no network that can be used.
+
+    Args:
+        text: what is there instead, and what to do.
+        cause: the same in a word, of `akkordeon.cluster.Cause`.
+    """
+
+    def __init__(self, text: str, cause: str = "") -> None:
+        super().__init__(text)
+        self.cause = cause
+
+
+class NodeFailed(AkkordeonError):
+    """This machine's share of a network did not start; the message ends with the last lines of its output."""
 
 
 class NoAnswer(AkkordeonError, TimeoutError):

@@ -1,0 +1,28 @@
+"""Machines, addresses, secrets, and this machine's share of a Ray cluster; imports neither torch nor Ray.
+
+node = Node.head(Address.parse("127.0.0.1:25520"))  # or Node.join(network)
+os.environ.update(node.environment)
+ray.init(address=str(node.address), _node_ip_address=node.ip)
+"""
+
+from akkordeon.cluster.address import Address, own_address
+from akkordeon.cluster.installed import check_ray
+from akkordeon.cluster.node import Node
+from akkordeon.cluster.probe import Answer, Cause, probe
+from akkordeon.cluster.tls import Tls
+from akkordeon.cluster.tokens import Token, new_token, read_token, token_path
+
+__all__ = [
+    "Address",
+    "Answer",
+    "Cause",
+    "Node",
+    "Tls",
+    "Token",
+    "check_ray",
+    "new_token",
+    "own_address",
+    "probe",
+    "read_token",
+    "token_path",
+]
