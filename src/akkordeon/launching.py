@@ -78,7 +78,7 @@ def launch(
         begin = beginning(gates, weights, resume)
         engine = engine or Threads()
         name = f"network-{os.urandom(4).hex()}"
-        settings = {"settings": supervision, "limits": limits, "placement": placement}
+        settings: dict[str, Any] = {"settings": supervision, "limits": limits, "placement": placement}
         make = partial(Conductor, name, begin.gates, begin.states, begin.positions, **settings)
         conductor = _conductor(engine, make)
         _await_hosts(engine, placement)
@@ -105,7 +105,8 @@ def connect(
         address: "HOST:PORT", as it was given to `akkordeon network --address`.
         gates: of the recipe that is used here, to be compared with the network's.
         engine: where what is attached from here lives; closed with what this returns. Default: `engines.Ray(address,
-            join=True)`, with all other settings.
+            join=True)`.
+        settings: of that engine: name, mine, token, tls, insecure.
 
     Raises:
         Unreachable: there is no network that can be used at that address; says why.

@@ -3,40 +3,22 @@
 A process takes seconds to begin, so all tests share one cluster, and all but those about `close` one engine.
 """
 
-import itertools
-import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from akkordeon.actor import Actor, Engine, Inbox, Ref
+from akkordeon.engines import Ray
 from tests.conftest import make_stepped, make_threads, make_timed
 
-if TYPE_CHECKING:
-    from akkordeon.engines.ray.engine import Ray
 
-_numbers = itertools.count(1)
-
-
-def make_ray() -> "Ray":
-    from akkordeon.engines.ray.engine import Ray
-
-    return Ray(f"test {next(_numbers)}", "terminal", spares=2)
+def make_ray() -> Ray:
+    return Ray(spares=2)
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
-    os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_worker_niceness="0", RAY_AUTH_MODE="disabled")
-    import ray
-
-    ray.init("local", include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="session")
-def shared(cluster: None) -> Iterator["Ray"]:
+def shared() -> Iterator[Ray]:
     engine = make_ray()
     yield engine
     engine.close()
@@ -45,7 +27,7 @@ def shared(cluster: None) -> Iterator["Ray"]:
 class Borrowed:
     """An engine that others use as well: at the end of a test, what was spawned in it ends."""
 
-    def __init__(self, engine: "Ray") -> None:
+    def __init__(self, engine: Ray) -> None:
         self._engine = engine
         self._spawned: list[Ref] = []
         self._inboxes: list[Inbox] = []
@@ -77,8 +59,6 @@ ENGINES = [
 
 @pytest.fixture(params=ENGINES)
 def make_engine(request: pytest.FixtureRequest) -> Callable[[], Engine]:
-    if request.param is make_ray:
-        request.getfixturevalue("cluster")
     make: Callable[[], Engine] = request.param
     return make
 

@@ -29,7 +29,7 @@ def enter(where: str, settings: Mapping[str, Any], *, theirs: bool = False) -> N
         WiringError: this process is connected to another one.
         NodeFailed: Ray does not let it in; says why.
     """
-    global _users, _where  # noqa: PLW0603 - Ray's connection is the process's, too
+    global _users, _where
     with _lock:
         if _users and where != _where:
             raise WiringError(f"this process takes part in a network at {_where}; close that before joining {where}")

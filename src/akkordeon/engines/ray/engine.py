@@ -1,18 +1,16 @@
 """The engine on Ray, as users know it. Imports Ray when it is used, since that reads its settings when imported."""
 
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from akkordeon.cluster import Address, Node, Tls
+from akkordeon.cluster import Address, Node, Tls, own_address, token_path
 
 if TYPE_CHECKING:
     from akkordeon.engines.ray.terminal import Terminal
 
 __all__ = ["Ray"]
-
-ANYWHERE = Address("127.0.0.1", 0)
-"""Where a network begins that nobody else needs to find."""
 
 
 class Ray:
@@ -98,3 +96,27 @@ class Ray:
             connection.leave(theirs=self._theirs)
             if self._node is not None:
                 self._node.close()
+
+
+def _node(
+    address: str | None,
+    *,
+    join: bool,
+    mine: str | None = None,
+    token: Path | str | None = None,
+    tls: Path | str | None = None,
+    insecure: bool = False,
+) -> Node:
+    """Take this machine's share in the network at an address."""
+    where = _free() if address is None else Address.parse(address)
+    if token is None and not insecure and not where.is_loopback:
+        token = token_path()
+    certificates = None if tls is None else Tls.of(Path(tls), mine or (own_address(where) if join else where.host))
+    secrets: dict[str, Any] = {"token": token and Path(token), "tls": certificates, "insecure": insecure}
+    return Node.join(where, mine, **secrets) if join else Node.head(where, **secrets)
+
+
+def _free() -> Address:
+    """Return an address of this machine alone that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return Address("127.0.0.1", server.getsockname()[1])
