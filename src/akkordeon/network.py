@@ -12,7 +12,19 @@ from torch import Tensor, nn
 
 from akkordeon.actor import Ended, Engine, Inbox, Ref
 from akkordeon.checkpoint import Saved, packages, write, write_weights
-from akkordeon.control import Attach, Detach, Detached, Pause, Paused, Resume, Roster, Subscribe, Unsubscribe, Who
+from akkordeon.control import (
+    Attach,
+    Close,
+    Detach,
+    Detached,
+    Pause,
+    Paused,
+    Resume,
+    Roster,
+    Subscribe,
+    Unsubscribe,
+    Who,
+)
 from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, SaveFailed, WiringError
 from akkordeon.events import Alarm, Closing, Departure, Failure, Notice, Report, Status
 from akkordeon.gate import Gate, own_copy
@@ -248,6 +260,10 @@ class Network:
         if not self._closed:
             self._closed = True
             self.engine.close()
+
+    def end(self) -> None:
+        """Ask whoever launched the network to close it: there, `watch` comes to its end."""
+        self._ask(self.conductor, Close())
 
     def _next_notice(self, inbox: Inbox) -> Notice:
         while True:

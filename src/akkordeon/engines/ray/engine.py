@@ -3,6 +3,7 @@
 import os
 import socket
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from akkordeon.cluster import Address, Node, Tls, own_address, token_path
@@ -81,6 +82,12 @@ class Ray:
         except BaseException:
             connection.leave(theirs=self._theirs)
             raise
+
+    def ship(self, module: ModuleType) -> None:
+        """Send what a module defines along with whatever uses it, since other machines do not have it."""
+        from ray import cloudpickle  # noqa: PLC0415 - imports Ray
+
+        cloudpickle.register_pickle_by_value(module)
 
     def others(self) -> list[str]:
         """Return the names of all networks at this address."""
