@@ -87,7 +87,7 @@ class Ray:
         """Send what a module defines along with whatever uses it, since other machines do not have it."""
         from ray import cloudpickle  # noqa: PLC0415 - imports Ray
 
-        cloudpickle.register_pickle_by_value(module)
+        cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
 
     def others(self) -> list[str]:
         """Return the names of all networks at this address."""
