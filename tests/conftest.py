@@ -1,5 +1,6 @@
-"""What all tests share: a seed, and the engines that every guarantee is tested on."""
+"""What all tests share: a seed, the engines that every guarantee is tested on, and NO_NETNS."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -7,6 +8,24 @@ import torch
 
 from akkordeon.actor import Engine
 from akkordeon.engines import Delays, Stepped, Threads
+
+NO_HOSTS = bool(os.environ.get("NO_NETNS"))
+"""Leave out, on purpose, what needs several hosts: that takes root and Linux."""
+
+
+def needs_hosts(item: pytest.Item) -> bool:
+    return any("hosts" in (*mark.args, *mark.kwargs.values()) for mark in item.iter_markers("xdist_group"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if NO_HOSTS:
+        config.hook.pytest_deselected(items=[item for item in items if needs_hosts(item)])
+        items[:] = [item for item in items if not needs_hosts(item)]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if NO_HOSTS:
+        terminalreporter.write_line("NO_NETNS is set: whatever needs several hosts was left out", yellow=True)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -72,6 +73,12 @@ class Host:
     def is_on(self) -> bool:
         """Whether it has neither been killed nor otherwise ended."""
         return self._namespaces.are_there
+
+    @property
+    def shell(self) -> str:
+        """What to type in a terminal of this machine, as root, for a shell there."""
+        variables = [f"{key}={value}" for key, value in _environment().items()]
+        return shlex.join([*self._entering(), *variables, os.environ.get("SHELL", "/bin/sh")])
 
     def start(self, command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> Command:
         """Start a command there, in the folder that this process is in, as one who has just logged in.
@@ -161,11 +168,14 @@ class Host:
             raise
 
     def _enter(self, command: Sequence[str | Path], env: Mapping[str, str] | None) -> Command:
-        self._check_is_on()
         words = [str(word) for word in command]
-        spaces = [f"--target={self._namespaces.pid}", "--net", "--mount", "--pid", "--ipc", "--uts"]
-        entering = [program("nsenter"), *spaces, "--", program("env"), f"--chdir={Path.cwd()}", program("setsid")]
+        entering = [*self._entering(), "--default-signal", program("setsid")]
         return Command(f"{words} on {self.name}", [*entering, *words], _environment() | dict(env or {}))
+
+    def _entering(self) -> list[str]:
+        self._check_is_on()
+        spaces = [f"--target={self._namespaces.pid}", "--net", "--mount", "--pid", "--ipc", "--uts"]
+        return [program("nsenter"), *spaces, "--", program("env"), f"--chdir={Path.cwd()}"]
 
     def _check_is_on(self) -> None:
         if not self.is_on:

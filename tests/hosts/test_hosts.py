@@ -165,6 +165,23 @@ def test_a_command_ends_by_signal_alone_and_all_of_its_session_by_kill(hosts: Ho
     assert shell.returncode == -signal.SIGKILL
 
 
+def test_a_command_begins_as_after_a_login(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OF_THIS_MACHINE", "yes")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under a shell that runs the tests in the background
+    try:
+        begun = hosts[0].run([sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGINT).__name__)"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert begun.stdout == "default_int_handler\n"
+    assert set(hosts[0].run(["env"]).stdout.split()) >= {"HOME=/tmp/home", "LANG=C.UTF-8"}
+    assert "OF_THIS_MACHINE" not in hosts[0].run(["env"]).stdout
+
+
+def test_a_shell_can_be_opened_on_a_host(hosts: Hosts) -> None:
+    found = subprocess.run(hosts[1].shell, shell=True, input="hostname; pwd", capture_output=True, text=True)  # noqa: PLW1510, S602
+    assert found.stdout == f"host2\n{Path.cwd()}\n"
+
+
 def test_a_command_that_takes_too_long_is_ended(hosts: Hosts) -> None:
     with pytest.raises(TimeoutError, match=r"'sleep', '1000'\] on host1 still runs after 0\.2 s"):
         hosts[0].run(["sleep", "1000"], timeout=0.2)
