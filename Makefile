@@ -12,7 +12,8 @@ DOCS = $(BIN)/sphinx-build -W --keep-going -q docs build/docs
 train: $(VENV)/.installed  ## Fetch MNIST, train it as actors, show the result
 	$(BIN)/akkordeon run mnist
 
-test: $(VENV)/.installed-dev  ## All that CI runs
+test: $(VENV)/.installed-dev  ## All that CI runs; NO_NETNS=1 leaves out what needs several hosts, and root
+	sh scripts/system_packages.sh
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
