@@ -1,13 +1,14 @@
 """What tests of nodes share: a place of their own, processes that use a node, and a look at what is left of it."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 
@@ -33,8 +34,11 @@ def own_place() -> Iterator[Path]:
 
 
 def free_address(host: str = "127.0.0.1") -> Address:
-    with socket.create_server((host, 0)) as server:
-        return Address(*server.getsockname())
+    """An address that nobody else takes meanwhile: below are ports of Ray's actors, above those of connections."""
+    for port in random.sample(range(20000, 32000), 100):
+        with suppress(OSError), socket.create_server((host, port)) as server:
+            return Address(*server.getsockname())
+    raise AssertionError("no port is free")
 
 
 def wait_for(condition: Callable[[], bool]) -> bool:

@@ -100,6 +100,21 @@ def test_files_of_keepers_that_were_both_killed_go_with_the_last_user(place: Pat
     assert not list(place.iterdir())
 
 
+def test_what_keepers_left_that_were_killed_is_cleared_by_the_next_one(place: Path) -> None:
+    other = Home.enter("other", time.monotonic() + 20)
+    left = Home.enter("left", time.monotonic() + 20)
+    for each in (left, other):
+        each.temp_dir.mkdir()
+        (each.temp_dir / "ray_current_cluster").touch()
+    os.close(left._handle)  # as the kernel does for a process that is killed
+    keep_stubborn(other)
+    assert not other.is_ready
+    assert wait_for(lambda: list(place.iterdir()) == [other.folder])
+    processes = node_processes(place)
+    other.leave()
+    assert all_gone(processes, place)
+
+
 def test_a_node_that_ends_by_itself_leaves_its_place_to_the_next(place: Path) -> None:
     home = enter()
     assert keep(home, "true") == 0

@@ -129,7 +129,7 @@ def test_drivers_find_each_others_actors_and_all_sockets_are_on_loopback(node: N
     assert sum("python" in name for name, _ in found) >= len(drivers)
 
 
-def test_a_port_that_something_else_listens_at_is_refused_at_once() -> None:
+def test_a_port_that_something_else_listens_at_is_refused_at_once(place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = Address(*server.getsockname())
         with pytest.raises(

@@ -20,7 +20,7 @@ from typing import Self
 from akkordeon import posix
 from akkordeon.errors import NodeFailed
 
-__all__ = ["LOST", "Home", "remove", "wait_until"]
+__all__ = ["LOST", "Home", "remove", "sweep", "wait_until"]
 
 LOST = 3
 """Exit code of a keeper who finds that there is one already."""
@@ -113,6 +113,13 @@ def remove(folder: Path, handle: int) -> None:
         gone = folder.with_name(f"{folder.name}.{os.getpid()}")
         folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what was left in the folder of all homes by nodes whose keepers and users were killed together."""
+    for lock in folder.glob("*/lock"):
+        with suppress(OSError):
+            Home(lock.parent, os.open(lock, os.O_RDWR)).leave()
 
 
 def wait_until(condition: Callable[[], bool], deadline: float) -> bool:

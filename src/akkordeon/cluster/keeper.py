@@ -6,6 +6,7 @@ is killed, the other one ends all processes of the node, which are those that de
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from threading import Thread
 
 from akkordeon import posix
-from akkordeon.cluster.home import LOST, remove
+from akkordeon.cluster.home import LOST, remove, sweep
 
 __all__ = ["main"]
 
@@ -34,12 +35,14 @@ def main(folder: Path, command: list[str]) -> int:
     users, own = (os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600) for name in ("lock", "keeper"))
     if not posix.lock(own):
         return LOST
+    shutil.rmtree(folder / "r", ignore_errors=True)  # of a node whose keepers were killed: it would seem ready
     if posix.fork():
         return 0
     posix.adopt_orphans()
     outer = os.getpid()
     inner = posix.fork()
     if inner:
+        sweep(folder.parent)
         os.waitpid(inner, 0)
     else:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

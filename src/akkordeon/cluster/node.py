@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from akkordeon.cluster.address import LOCAL, Address, own_address
-from akkordeon.cluster.home import LOST, Home, wait_until
+from akkordeon.cluster.home import Home, wait_until
 from akkordeon.cluster.installed import check_ray
 from akkordeon.cluster.probe import Cause, probe
 from akkordeon.cluster.settings import Share, command, for_node, for_users
@@ -197,7 +197,7 @@ def _runs(share: Share, home: Home, deadline: float, *, head: bool) -> bool:
         wait_until(lambda: home.is_ready or not home.is_current, deadline)
         if home.is_current and home.is_ready:
             return _answers(share, must=True)
-        if done.returncode == LOST and not home.is_current:
+        if done.returncode and not home.is_current:  # another keeper had it, or has just taken it down
             return False
         raise NodeFailed(_why(share, output.fileno(), ended=not home.is_current))
 
