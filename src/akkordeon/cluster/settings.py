@@ -25,6 +25,7 @@ ALWAYS = {
     "RAY_prestart_worker_first_driver": "0",  # one idle process of 90 MB per core
     "RAY_enable_worker_prestart": "0",
     "RAY_enable_metrics_collection": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # it would print the ends of processes, which the network reports in its own way
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nobody uses a node any more that is told to end
 }
 

@@ -64,7 +64,7 @@ class Ray:
             raise
         terminal = self._terminal
         self.spawn, self.find, self.watch, self.stop = terminal.spawn, terminal.find, terminal.watch, terminal.stop
-        self.inbox, self.look, self.places = terminal.inbox, terminal.look, terminal.places
+        self.inbox, self.look, self.places, self.where = terminal.inbox, terminal.look, terminal.places, terminal.where
 
     def _connect(self, spares: int) -> "Terminal":
         settings: dict[str, Any] = {}

@@ -4,6 +4,7 @@ Inside it is the embedded engine on a small scale: mailbox, turns, computations 
 """
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -241,7 +242,12 @@ class Host:
     @ray.method(concurrency_group="control")
     def look(self) -> str:
         """See `akkordeon.actor.Engine.look`."""
-        return self.local.look()
+        return f"process {self.where()}:\n{self.local.look()}"
+
+    @ray.method(concurrency_group="control")
+    def where(self) -> str:
+        """Answer with the process's number and its machine."""
+        return f"{os.getpid()} on {ray.util.get_node_ip_address()}"  # type: ignore[no-untyped-call]
 
     @ray.method(concurrency_group="ask")
     def begun(self) -> bool:

@@ -29,6 +29,14 @@ WARDEN = "warden "
 ANSWER = 5.0
 """Seconds that wardens have to say whom they have made."""
 
+REASONS = {
+    "owner has died": "the terminal that it came from has ended",
+    "ray.kill": "its process was stopped",
+    "worker process has died": "its process has died: killed, out of memory, or crashed in native code",
+    "node": "its machine has left the network, or cannot be reached",
+}
+"""What Ray says of the end of a process, and what that means."""
+
 GRACE = 2.0
 """Seconds that a process has to end by itself when it is stopped."""
 
@@ -305,11 +313,9 @@ def after(seconds: float, do: Callable[[], None]) -> None:
 
 
 def told(error: BaseException) -> str:
-    """Return why a process has ended, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    skip = ("class_name", "actor_id", "pid", "name", "namespace", "ip", "The actor is dead because", "The actor died")
-    reasons = [line for line in lines if not line.startswith(skip)]
-    return reasons[0] if reasons else (lines[0] if lines else "no reason given")
+    """Return in a few words why a process has ended."""
+    text = str(error)
+    return next((words for sign, words in REASONS.items() if sign in text), text.splitlines()[0])
 
 
 post = Post()

@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from akkordeon.actor import Actor, Inbox, Ref
 from akkordeon.engines.ray.host import START, look, made_with, spawn
-from akkordeon.engines.ray.post import WARDEN, Process, RayRef, find, post, told, wardens
+from akkordeon.engines.ray.post import WARDEN, Process, RayRef, actors, find, post, told, wardens
 from akkordeon.engines.ray.warden import WARDEN_LANES, Warden
 from akkordeon.engines.ray.wire import unpack
 from akkordeon.errors import ActorFailed, NoAnswer
@@ -84,6 +84,12 @@ class Terminal:
         """See `akkordeon.actor.Engine.inbox`."""
         ref = unpack(*ray.get(self._warden.open.remote(name)))
         return _Inbox(self._warden, ref)
+
+    def where(self) -> dict[str, str]:
+        """Return the number and machine of the process that each actor of the network lives in, by its name."""
+        doors = {name: post.doors(ref.process) for name, ref in actors(self._space).items()}
+        asked = {name: each.handle.where.remote() for name, each in doors.items() if each is not None}
+        return {name: ray.get(answer, timeout=SLACK) for name, answer in asked.items()}
 
     def look(self) -> str:
         """See `akkordeon.actor.Engine.look`."""
