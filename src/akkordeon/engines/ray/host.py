@@ -29,6 +29,9 @@ __all__ = ["LANES", "START", "Host", "look", "made_with", "spawn"]
 START = 60.0
 """Seconds that a process may take from when it is there to when its first actor is."""
 
+IDLE = 0.5
+"""Seconds without an actor after which a process warms up for one to come."""
+
 LOOK = 2.0
 """Seconds that others have to say what they are doing."""
 
@@ -205,6 +208,12 @@ class Host:
         self._warden = warden
         self._started = threading.Event()
         self._local: Local
+        threading.Thread(target=self._warm_up, daemon=True).start()
+
+    def _warm_up(self) -> None:
+        """Use the time while there is nothing to do: torch imports half of itself with the first optimizer."""
+        if not self._started.wait(IDLE):
+            torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
 
     def start(self, name: str, computations: int, blocking: bool, *make: Any) -> None:  # noqa: FBT001
         """Start the first actor. Until then, whatever else is asked for waits."""
@@ -242,12 +251,12 @@ class Host:
     @ray.method(concurrency_group="control")
     def look(self) -> str:
         """See `akkordeon.actor.Engine.look`."""
-        return f"process {self.where()}:\n{self.local.look()}"
+        return f"process {_where()}:\n{self.local.look()}"
 
     @ray.method(concurrency_group="control")
     def where(self) -> str:
         """Answer with the process's number and its machine."""
-        return f"{os.getpid()} on {ray.util.get_node_ip_address()}"  # type: ignore[no-untyped-call]
+        return _where()
 
     @ray.method(concurrency_group="ask")
     def begun(self) -> bool:
@@ -271,6 +280,10 @@ def made_with(kind: type, lanes: dict[str, int]) -> Any:
     """Return a class as one of Ray's actors. Ray must retry nothing: it would run calls twice."""
     settings: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "num_cpus": 0, "concurrency_groups": lanes}
     return ray.remote(**settings)(kind)
+
+
+def _where() -> str:
+    return f"{os.getpid()} on {ray.util.get_node_ip_address()}"  # type: ignore[no-untyped-call]
 
 
 def _make(data: bytes, *buffers: Any) -> Actor:
