@@ -320,7 +320,7 @@ class Conductor(Actor):
         for gate in self._gates.tick(context):
             self._replace(gate, TimeoutError(f"no sign of life for {lease:g} s"), context)
         for attached in list(self._attached.values()):
-            if attached.pulse.is_silent(now, lease):
+            if attached.pulse.is_silent(now, self._settings):
                 name = attached.member.name
                 error = ActorFailed(
                     f"sentinel {name!r} gave no sign of life for {lease:g} s, and is taken for dead; if its loss, a "

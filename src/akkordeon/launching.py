@@ -29,6 +29,9 @@ __all__ = ["connect", "launch"]
 
 logger = logging.getLogger(__name__)
 
+REMOTE = Supervision(lease=10.0, begin=60.0)
+"""Between machines silence is how one learns that a link is cut; and a process takes a while to begin."""
+
 HOSTS = 20.0
 """Seconds that hosts have to join, where gates are to live on them."""
 
@@ -61,7 +64,8 @@ def launch(
             sentinel is slow, say, is skipped and counted. None lets in what sentinels ask for, and skips what comes
             four times as late as there were ever batches in flight.
         capacity: how many batches may be in flight at once, of all sentinels together.
-        supervision: when gates and sentinels count as dead, and how often gates are restarted.
+        supervision: when gates and sentinels count as dead, and how often gates are restarted. Default:
+            `Supervision()`; on an engine of several processes with a lease of 10 s.
         placement: on which hosts gates are to live, on an engine of several machines. Hosts that are named must join
             within 20 s.
 
@@ -78,6 +82,7 @@ def launch(
         begin = beginning(gates, weights, resume)
         engine = engine or Threads()
         name = f"network-{os.urandom(4).hex()}"
+        supervision = supervision or (Supervision() if engine.here is None else REMOTE)
         settings: dict[str, Any] = {"settings": supervision, "limits": limits, "placement": placement}
         make = partial(Conductor, name, begin.gates, begin.states, begin.positions, **settings)
         conductor = _conductor(engine, make)
@@ -112,7 +117,7 @@ def connect(
         Unreachable: there is no network that can be used at that address; says why.
         WiringError: there is no network of that name, or it differs from this process; names in what.
     """
-    engine = engine or Ray(address, join=True, spares=0, **settings)
+    engine = engine or Ray(address, join=True, spares=0, first=1, **settings)
     try:
         conductor = _find_conductor(engine)
         refusal = conductor.ask(Hello(papers(gates), "this process"), timeout=ANSWER)

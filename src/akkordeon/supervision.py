@@ -22,6 +22,8 @@ class Supervision:
     Args:
         lease: seconds after which a gate or sentinel that gives no sign of life is taken for dead, and for which a
             gate that is cut off goes on applying gradients.
+        begin: seconds that a gate or sentinel has until its first sign of life; None is a lease. A process of its own
+            has to import torch first.
         restarts: how often a gate is restarted within `within` seconds; once more, and the network has failed.
         within: seconds.
         backoff: seconds to wait before the first of these restarts, the second, …; the last holds for all others.
@@ -35,6 +37,7 @@ class Supervision:
     """
 
     lease: float = 30.0
+    begin: float | None = None
     restarts: int = 5
     within: float = 60.0
     backoff: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0)
@@ -90,9 +93,10 @@ class Pulse:
         self.number, self.term = max(self.number, sign.number), max(self.term, sign.term)
         return news
 
-    def is_silent(self, now: float, lease: float) -> bool:
+    def is_silent(self, now: float, supervision: Supervision) -> bool:
         """Whether it has to be taken for dead.
 
         Time alone does not tell: who waits may itself have slept.
         """
-        return self.missed > BEATS and now - self.heard > lease
+        limit = supervision.begin if self.number == 0 and supervision.begin is not None else supervision.lease
+        return self.missed > BEATS and now - self.heard > limit

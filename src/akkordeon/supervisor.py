@@ -209,9 +209,7 @@ class Supervisor:
         for ref in self.retired:
             context.stop(ref)  # again: it may have been out of reach
         now = context.now()
-        silent = [
-            p.gate.name for p in self._posts if p.pulse is not None and p.pulse.is_silent(now, self._settings.lease)
-        ]
+        silent = [p.gate.name for p in self._posts if p.pulse is not None and p.pulse.is_silent(now, self._settings)]
         self.lease(context)
         return silent
 

@@ -31,8 +31,9 @@ class Ray:
         insecure: do without a token beyond this machine.
         ray_address: a Ray cluster of your own; nothing is started or stopped in it, and all of the above but `name` and
             `place` is its own matter.
-        spares: processes that are kept ready for actors to come, so that an actor that begins, or begins anew, need not
-            wait the seconds that it takes to import torch.
+        spares: processes that are kept ready for actors to come, so that an actor that begins anew need not wait the
+            seconds that it takes to import torch.
+        first: processes for the first actors, begun at once: a network needs one for each gate, and one more.
 
     Raises:
         NodeFailed: Ray is missing, the address is taken, or Ray does not start.
@@ -49,6 +50,7 @@ class Ray:
         place: str | None = None,
         ray_address: str | None = None,
         spares: int = 1,
+        first: int = 2,
         **share: Any,
     ) -> None:
         self.name = name
@@ -57,7 +59,7 @@ class Ray:
         self.address = ray_address or str(self._node.address if self._node else "")
         self.here: str | None = place or f"terminal {os.urandom(4).hex()}"
         try:
-            self._terminal = self._connect(spares)
+            self._terminal = self._connect(spares, first)
         except BaseException:
             if self._node is not None:
                 self._node.close()
@@ -66,7 +68,7 @@ class Ray:
         self.spawn, self.find, self.watch, self.stop = terminal.spawn, terminal.find, terminal.watch, terminal.stop
         self.inbox, self.look, self.places, self.where = terminal.inbox, terminal.look, terminal.places, terminal.where
 
-    def _connect(self, spares: int) -> "Terminal":
+    def _connect(self, spares: int, first: int) -> "Terminal":
         settings: dict[str, Any] = {}
         if self._node is not None:
             os.environ.update(self._node.environment)
@@ -78,7 +80,7 @@ class Ray:
         connection.enter(self.address, settings, theirs=self._theirs)
         try:
             assert self.here is not None
-            return Terminal(f"akkordeon {self.name}", self.here, spares=spares)
+            return Terminal(f"akkordeon {self.name}", self.here, spares=spares, first=first)
         except BaseException:
             connection.leave(theirs=self._theirs)
             raise

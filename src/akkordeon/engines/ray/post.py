@@ -254,6 +254,8 @@ class Post:
     def _ended(self, ref: RayRef, reason: BaseException | None) -> None:
         with self._lock:
             watchers = self._watched.pop(ref, [])
+            if ref.number == 0:
+                self._doors.pop(ref.process, None)
         for watcher in watchers:
             watcher.tell(Ended(ref, reason))
 

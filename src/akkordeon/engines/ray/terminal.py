@@ -8,12 +8,11 @@ from typing import Any
 import ray
 import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from akkordeon.actor import Actor, Inbox, Ref
 from akkordeon.engines.ray.host import START, look, made_with, spawn
 from akkordeon.engines.ray.post import WARDEN, Process, RayRef, actors, find, post, told, wardens
-from akkordeon.engines.ray.warden import WARDEN_LANES, Warden
+from akkordeon.engines.ray.warden import WARDEN_LANES, Warden, new_host, this_node
 from akkordeon.engines.ray.wire import unpack
 from akkordeon.errors import ActorFailed, NoAnswer
 
@@ -31,21 +30,20 @@ class Terminal:
     Args:
         space: the network's name: nobody sees actors of another one.
         place: a name for where its own actors live, for `spawn(place=...)` of others; it must be unique in the network.
-        spares: processes that are kept ready for actors to come: an actor that begins, or begins anew, need not wait
-            the seconds that it takes to import torch.
+        spares: processes that are kept ready for actors to come.
+        first: processes for the first actors, begun at once.
     """
 
-    def __init__(self, space: str, place: str, *, spares: int = 1) -> None:
-        name = f"{WARDEN}{place}@{time.time_ns():x}"
-        warden = made_with(Warden, WARDEN_LANES).options(
-            name=name,
-            namespace=space,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
-        )
-        self.here: str | None = place
+    def __init__(self, space: str, place: str, *, spares: int = 1, first: int = 1) -> None:
+        self.here = place
         self._space = space
-        self._process = Process(space, name)
-        self._warden = warden.remote(self._process, torch.initial_seed() % 2**32, spares)
+        self._process = Process(space, f"{WARDEN}{place}@{time.time_ns():x}")
+        seed = torch.initial_seed() % 2**32
+        warden = made_with(Warden, WARDEN_LANES).options(
+            name=self._process.name, namespace=space, scheduling_strategy=this_node()
+        )
+        ready = [new_host(self._process, seed + number) for number in range(1, first + 1)]
+        self._warden = warden.remote(self._process, seed, spares, ready)
         self._closed = False
 
     def spawn(

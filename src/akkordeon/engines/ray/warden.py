@@ -6,6 +6,7 @@ So actors outlive the actor that spawned them, and none outlives the terminal. I
 import itertools
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -17,7 +18,7 @@ from akkordeon.engines.ray.post import Process, RayRef, actors, after, answered,
 from akkordeon.engines.ray.wire import pack
 from akkordeon.errors import NameTaken, NoAnswer
 
-__all__ = ["WARDEN_LANES", "Warden"]
+__all__ = ["WARDEN_LANES", "Warden", "new_host", "this_node"]
 
 WARDEN_LANES = {**LANES, "spawn": 1, "take": 4}
 
@@ -28,36 +29,42 @@ GRACE = 1.0
 """Seconds that actors have to end when all is over; then Ray ends their processes, with the one that owns them."""
 
 
+Made = tuple[Process, Any]
+"""A process, and Ray's handle of it."""
+
+
+def new_host(warden: Process, seed: int) -> Made:
+    """Make a process on this machine for an actor to come."""
+    process = Process(warden.space, f"process@{time.time_ns():x}")
+    host = made_with(Host, LANES).options(name=process.name, namespace=process.space, scheduling_strategy=this_node())
+    return process, host.remote(process, warden, seed)
+
+
+def this_node() -> NodeAffinitySchedulingStrategy:
+    """Say that a process is to be on this machine."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
 class Warden(Host):
     """Spawns, and keeps mailboxes.
 
     Args:
         process: this one.
         seed: each process draws from one of its own.
-        spares: processes to have ready for actors to come.
+        spares: processes to have ready for actors to come, whenever one has been taken.
+        ready: those that are there to begin with.
     """
 
-    def __init__(self, process: Process, seed: int, spares: int) -> None:
+    def __init__(self, process: Process, seed: int, spares: int, ready: Sequence[Made]) -> None:
         super().__init__(process, process, seed)
         self._local = Local(process, process, workers=1)
         self._started.set()
-        self._seed = seed
-        self._numbers = itertools.count(1)
+        self._seeds = itertools.count(seed + len(ready) + 1)
         self._made: dict[RayRef, Any] = {}
         self._buried = threading.Condition()
         self._inboxes: dict[int, Inbox] = {}
-        self._node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._spares = [self._new() for _ in range(spares)]
-
-    def _new(self) -> tuple[Process, Any]:
-        """Make a process for an actor to come."""
-        process = Process(self._process.space, f"process@{time.time_ns():x}")
-        host = made_with(Host, LANES).options(
-            name=process.name, namespace=process.space, scheduling_strategy=self._node
-        )
-        handle = host.remote(process, self._process, self._seed + next(self._numbers))
-        post.know(process, handle)
-        return process, handle
+        self._spares = spares
+        self._ready = list(ready)
 
     @ray.method(concurrency_group="spawn")
     def spawn(self, name: str, stopped: list[str], *rest: Any) -> tuple[bytes, list[Any]]:
@@ -68,13 +75,18 @@ class Warden(Host):
         there = actors(self._process.space).get(name)
         if there is not None and there.process.name not in stopped:
             raise NameTaken(f"an actor named {name!r} is alive; stop it first, or choose another name")
-        self._spares.append(self._new())  # to be ready for the next: it takes seconds
-        process, handle = self._spares.pop(0)
+        process, handle = self._ready.pop(0) if self._ready else self._new()
+        post.know(process, handle)
+        while len(self._ready) < self._spares:  # for the next one: it takes seconds
+            self._ready.append(self._new())
         handle.start.options(num_returns=0).remote(name, *rest)
         ref = RayRef(name, process)
         self._made[ref] = handle
         post.watch(ref, _Undertaker(self))
         return ref
+
+    def _new(self) -> Made:
+        return new_host(self._process, next(self._seeds))
 
     @ray.method(concurrency_group="control")
     def who(self) -> tuple[bytes, list[Any]]:
