@@ -66,7 +66,11 @@ class Ray:
             raise
         terminal = self._terminal
         self.spawn, self.find, self.watch, self.stop = terminal.spawn, terminal.find, terminal.watch, terminal.stop
-        self.inbox, self.look, self.places, self.where = terminal.inbox, terminal.look, terminal.places, terminal.where
+        self.inbox, self.look, self.places = terminal.inbox, terminal.look, terminal.places
+
+    def where(self) -> dict[str, str]:
+        """Return number and machine of the process that each actor of the network lives in, by its name."""
+        return self._terminal.where()
 
     def _connect(self, spares: int, first: int) -> "Terminal":
         settings: dict[str, Any] = {}
