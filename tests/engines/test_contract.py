@@ -403,7 +403,15 @@ def test_a_ref_can_be_sent_and_used(engine: Engine, inbox: Inbox) -> None:
 
 def test_tensors_arrive_as_they_were_sent(engine: Engine, inbox: Inbox) -> None:
     middle = engine.spawn("middle", partial(Forwarder, inbox.ref))
-    for tensor in (torch.randn(3, 4), torch.tensor(7), torch.zeros(0, 2), torch.ones(2, dtype=torch.bool)):
+    for tensor in (
+        torch.randn(3, 4),
+        torch.randn(300, 300),  # large ones may travel otherwise
+        torch.tensor(7),
+        torch.tensor(7, dtype=torch.uint8),
+        torch.zeros(0, 2),
+        torch.ones(2, dtype=torch.bool),
+        torch.ones(3, dtype=torch.bfloat16),
+    ):
         middle.tell(Box("some", tensor))
         (box,) = take(inbox, 1)
         assert isinstance(box, Box)

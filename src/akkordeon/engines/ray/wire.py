@@ -1,13 +1,15 @@
 """Messages as they travel between processes: bytes, and beside them the memory of their tensors.
 
 A tensor travels as a NumPy view of its values, wherever in a message it is, and is copied once, on arrival: what Ray
-hands out is read-only memory that others share, and that it would have to keep for as long as anybody looks at it.
+hands out is read-only memory that others share, and that it would have to keep for as long as anybody looks at it. A
+small one travels among the bytes instead: Ray takes longer to look at an array than to copy one.
 The bytes are cloudpickle's, as all that Ray carries; they come from holders of the network's token alone.
 """
 
 import builtins
 import io
 from collections.abc import Sequence
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,15 @@ KNOWN_TO_NUMPY = {
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32,
     torch.uint64, torch.float16, torch.float32, torch.float64, torch.complex64, torch.complex128,
 }  # fmt: skip
+
+SMALL = 256 * 1024
+"""Bytes of a tensor that are rather copied twice more than given to Ray as an array."""
+
+NAMED = (type, FunctionType)
+"""All that cloudpickle looks at, and it takes its time. A tuple: making a union takes longer than looking."""
+
+OURS = "akkordeon."
+"""What the names of modules begin with that all processes of a network have alike."""
 
 PLAIN = (str, int, float, bool, type(None))
 
@@ -64,9 +75,16 @@ class _Pickler(_Base):  # type: ignore[misc]
         """Say how to make `thing` again."""
         if type(thing) is Tensor or type(thing) is Parameter:
             return _reduced(thing)
+        if isinstance(thing, NAMED):
+            return NotImplemented if _is_everywhere(thing) else super().reducer_override(thing)
         if isinstance(thing, BaseException):
             return _error, _told(thing)
-        return super().reducer_override(thing)
+        return NotImplemented
+
+
+def _is_everywhere(thing: Any) -> bool:
+    """Whether any process of a network finds a class or function by its name."""
+    return (thing.__module__ or "").startswith(OURS) and "<" not in thing.__qualname__
 
 
 def _reduced(tensor: Tensor) -> Any:
@@ -77,7 +95,15 @@ def _reduced(tensor: Tensor) -> Any:
     if values.dtype not in KNOWN_TO_NUMPY:
         values = values.view(UNKNOWN_TO_NUMPY[values.dtype.itemsize])
     trains = tensor.requires_grad if type(tensor) is Parameter else None
+    if 0 < values.nbytes <= SMALL:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        return _small, (bytearray(values.numpy().data), kind, tuple(values.shape), trains)
     return _tensor, (values.numpy(), tensor.dtype, trains)
+
+
+def _small(values: bytearray, kind: str, shape: tuple[int, ...], trains: bool | None) -> Tensor:  # noqa: FBT001
+    tensor = torch.frombuffer(values, dtype=getattr(torch, kind)).reshape(shape)
+    return tensor if trains is None else Parameter(tensor, requires_grad=trains)
 
 
 def _tensor(values: Any, dtype: torch.dtype, trains: bool | None) -> Tensor:  # noqa: FBT001 - as it was packed

@@ -1,0 +1,94 @@
+"""Memory on Ray over 10,000 batches: of every process, of the object store, and the references that Ray counts.
+
+    python benchmarks/ray/main.py --arm memory    # prints JSON: what each process held after so many batches
+
+A sentinel sends small batches, which go by value; at the end another one sends large ones, which go by way of the
+object store. What each process holds, it says itself, in a call of Ray that any of its actors answers.
+"""
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+from torch.optim import SGD
+
+import akkordeon as ak
+from akkordeon.engines import Ray
+
+__all__ = ["EVERY", "SAMPLES", "measure"]
+
+EVERY, SAMPLES = 2000, 5
+"""Batches between two looks, and looks."""
+
+SMALL, LARGE = 4, 150_000
+"""Samples of eight float32 numbers in a batch: 128 bytes, and 4.8 MB, which is more than Ray sends by value."""
+
+LARGE_BATCHES = 60
+
+Look = dict[str, dict[str, int]]
+"""Bytes and references, by process."""
+
+
+def measure() -> dict[str, Any]:
+    """Train, and return what was seen after each 2,000 batches, and after the large ones."""
+    engine = Ray(spares=0)
+    gates = [ak.Gate(name, nn.Linear(8, 8), partial(SGD, lr=0.01)) for name in ("stem", "head")]
+    looks: list[Look] = []
+    with ak.launch(gates, engine=engine) as network:
+        small = partial(batches, SMALL, EVERY)  # one epoch more than needed, so that its process is there to the end
+        network.attach(ak.TrainingSentinel("small", small, mse_loss, in_flight=4, epochs=SAMPLES + 1))
+        for report in network.watch():
+            if report.epoch <= SAMPLES:
+                looks.append(look(engine))
+                print(f"{report.epoch * EVERY} batches", looks[-1], file=sys.stderr, flush=True)
+        large = partial(batches, LARGE, LARGE_BATCHES)
+        network.attach(ak.TrainingSentinel("large", large, mse_loss, in_flight=4, epochs=1))
+        list(network.watch())
+        after = look(engine)
+        print("after the large ones", after, file=sys.stderr, flush=True)
+    return {"looks": looks, "after large": after}
+
+
+def batches(size: int, amount: int) -> Iterator[tuple[Tensor, Tensor]]:
+    x, target = torch.rand(2, size, 8)
+    for _ in range(amount):
+        yield x.clone(), target.clone()
+
+
+def look(engine: Ray) -> Look:
+    """Return what each process of a network holds, by the name of its actor, and what the object store does."""
+    import ray  # noqa: PLC0415 - reads its settings when it is imported, and the engine has set them
+
+    actors = {int(where.split()[0]): name for name, where in engine.where().items()}
+    found = ray.util.list_named_actors(all_namespaces=True)
+    handles = [ray.get_actor(each["name"], each["namespace"]) for each in found]
+    held: dict[int, dict[str, int]] = dict(
+        ray.get([handle.__ray_call__.remote(holds) for handle in handles], timeout=60)
+    )
+    seen = {actors.get(pid, "warden"): what for pid, what in held.items()}
+    own = holds(None)[1]
+    return {"driver": own, **seen, "object store": {"bytes": in_store(), "references": 0}}
+
+
+def holds(host: object) -> tuple[int, dict[str, int]]:  # noqa: ARG001 - Ray passes it
+    """Return this process's number, its resident bytes, and how many references to objects Ray counts in it."""
+    from ray._private import worker  # noqa: PLC0415 - as above; nothing public tells
+
+    process = psutil.Process()
+    core: Any = worker.global_worker
+    references = len(core.core_worker.get_all_reference_counts())
+    return process.pid, {"bytes": process.memory_info().rss, "references": references}
+
+
+def in_store() -> int:
+    """Return the bytes of the object store that are taken."""
+    import ray  # noqa: PLC0415 - as above
+
+    name = "object_store_memory"
+    there, free = ray.cluster_resources(), ray.available_resources()  # type: ignore[no-untyped-call]
+    return int(there[name] - free.get(name, 0))
