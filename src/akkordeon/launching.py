@@ -29,9 +29,6 @@ __all__ = ["connect", "launch"]
 
 logger = logging.getLogger(__name__)
 
-HOSTS = 20.0
-"""Seconds that hosts have to join, where gates are to live on them."""
-
 START = 60.0
 """Seconds that a gate has to begin; where it has a process of its own, that imports torch first."""
 
@@ -63,7 +60,7 @@ def launch(
         capacity: how many batches may be in flight at once, of all sentinels together.
         supervision: when gates and sentinels count as dead, and how often gates are restarted.
         placement: on which hosts gates are to live, on an engine of several machines. Hosts that are named must join
-            within 20 s.
+            within the time that it gives them.
 
     Raises:
         WiringError: the gates cannot be wired together; says why.
@@ -153,13 +150,13 @@ def _await_hosts(engine: Engine, placement: Placement) -> None:
     Raises:
         WiringError: some have not; names them, and those that have.
     """
-    deadline = time.monotonic() + HOSTS
+    deadline = time.monotonic() + placement.wait
     told = False
     while missing := [host for host in placement.needed if host not in (there := lent(engine.places()))]:
         names, where = ", ".join(missing), f" --network {engine.address}" if isinstance(engine, Ray) else ""
         if time.monotonic() > deadline:
             raise WiringError(
-                f"no host {names} has joined within {HOSTS:g} s; there are: {', '.join(there) or 'none'}. On each, "
+                f"no host {names} has joined within {placement.wait:g} s; there are: {', '.join(there) or 'none'}. On each, "
                 f"run: akkordeon host{where} --name NAME"
             )
         if not told:
