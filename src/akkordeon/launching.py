@@ -156,8 +156,8 @@ def _await_hosts(engine: Engine, placement: Placement) -> None:
         names, where = ", ".join(missing), f" --network {engine.address}" if isinstance(engine, Ray) else ""
         if time.monotonic() > deadline:
             raise WiringError(
-                f"no host {names} has joined within {placement.wait:g} s; there are: {', '.join(there) or 'none'}. On each, "
-                f"run: akkordeon host{where} --name NAME"
+                f"no host {names} has joined within {placement.wait:g} s; there are: {', '.join(there) or 'none'}. "
+                f"On each, run: akkordeon host{where} --name NAME"
             )
         if not told:
             logger.warning("waiting for host %s: on each, run: akkordeon host%s --name NAME", names, where)
