@@ -15,7 +15,7 @@ from akkordeon.engines.ray.host import START, look, made_with, spawn
 from akkordeon.engines.ray.post import WARDEN, Process, RayRef, find, post, told, wardens
 from akkordeon.engines.ray.warden import WARDEN_LANES, Warden
 from akkordeon.engines.ray.wire import unpack
-from akkordeon.errors import ActorFailed, NoAnswer
+from akkordeon.errors import ActorFailed, NameTaken, NoAnswer
 
 __all__ = ["Terminal"]
 
@@ -33,9 +33,14 @@ class Terminal:
         place: a name for where its own actors live, for `spawn(place=...)` of others; it must be unique in the network.
         spares: processes that are kept ready for actors to come: an actor that begins, or begins anew, need not wait
             the seconds that it takes to import torch.
+
+    Raises:
+        NameTaken: another process has that place.
     """
 
     def __init__(self, space: str, place: str, *, spares: int = 1) -> None:
+        if place in wardens(space):
+            raise NameTaken(f"the name of {place!r} is taken in this network; choose another one")
         name = f"{WARDEN}{place}@{time.time_ns():x}"
         warden = made_with(Warden, WARDEN_LANES).options(
             name=name,
