@@ -21,7 +21,6 @@ from akkordeon.cli.options import (
     refusal,
 )
 from akkordeon.cli.reaching import NETWORK, AccessOptions, ReachOptions, address_of, name_of
-from akkordeon.cluster.address import Address
 
 __all__ = [
     "DetachOptions",
@@ -36,7 +35,7 @@ __all__ = [
     "ValidateOptions",
 ]
 
-LOCAL = Address("127.0.0.1", 25520)
+LOCAL = "127.0.0.1:25520"
 """Where a network is that was given no address: nobody but this machine can reach it."""
 
 
@@ -71,7 +70,7 @@ class NetworkOptions(RecipeOptions, SavedOptions, AccessOptions):
     save: Annotated[Path | None, on(KEPT, metavar="DIR", help="Save all to go on from, when it is closed.")] = None
     save_every: Annotated[float | None, on(KEPT, metavar="S", min=0.1, help="Save every so many seconds, too.")] = None
     address: Annotated[
-        Address, on(WHERE, parser=address_of, metavar="HOST:PORT", help="Where others find it; a free port of yours.")
+        Any, on(WHERE, parser=address_of, metavar="HOST:PORT", help="Where others find it; a free port of yours.")
     ] = LOCAL
     name: Annotated[str, on(WHERE, parser=name_of, metavar="NAME", help="Of the network.")] = NETWORK
 
