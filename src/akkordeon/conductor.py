@@ -165,7 +165,8 @@ class Conductor(Actor):
                 sentinels = tuple(each.pulse.ref for each in self._attached.values())
                 gates = self._gates
                 names = tuple(name for name, _ in gates.actors)
-                return Roster(gates.cause, gates.refs, sentinels, gates.restarts, names, self._stream.count)
+                attached = tuple(self._attached)
+                return Roster(gates.cause, gates.refs, sentinels, gates.restarts, names, self._stream.count, attached)
             case Close():
                 self._stream.publish(Closing())
         return None

@@ -98,6 +98,7 @@ class Roster:
         restarts: how many gates were made anew.
         chain: names of all gates.
         events: number of the latest event.
+        attached: names of the sentinels.
     """
 
     cause: Exception | None
@@ -106,6 +107,7 @@ class Roster:
     restarts: int
     chain: tuple[str, ...]
     events: int
+    attached: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

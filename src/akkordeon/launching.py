@@ -32,9 +32,6 @@ logger = logging.getLogger(__name__)
 REMOTE = Supervision(lease=10.0, begin=60.0)
 """Between machines silence is how one learns that a link is cut; and a process takes a while to begin."""
 
-HOSTS = 20.0
-"""Seconds that hosts have to join, where gates are to live on them."""
-
 START = 60.0
 """Seconds that a gate has to begin; where it has a process of its own, that imports torch first."""
 
@@ -67,7 +64,7 @@ def launch(
         supervision: when gates and sentinels count as dead, and how often gates are restarted. Default:
             `Supervision()`; on an engine of several processes with a lease of 10 s.
         placement: on which hosts gates are to live, on an engine of several machines. Hosts that are named must join
-            within 20 s.
+            within the time that it gives them.
 
     Raises:
         WiringError: the gates cannot be wired together; says why.
@@ -158,14 +155,14 @@ def _await_hosts(engine: Engine, placement: Placement) -> None:
     Raises:
         WiringError: some have not; names them, and those that have.
     """
-    deadline = time.monotonic() + HOSTS
+    deadline = time.monotonic() + placement.wait
     told = False
     while missing := [host for host in placement.needed if host not in (there := lent(engine.places()))]:
         names, where = ", ".join(missing), f" --network {engine.address}" if isinstance(engine, Ray) else ""
         if time.monotonic() > deadline:
             raise WiringError(
-                f"no host {names} has joined within {HOSTS:g} s; there are: {', '.join(there) or 'none'}. On each, "
-                f"run: akkordeon host{where} --name NAME"
+                f"no host {names} has joined within {placement.wait:g} s; there are: {', '.join(there) or 'none'}. "
+                f"On each, run: akkordeon host{where} --name NAME"
             )
         if not told:
             logger.warning("waiting for host %s: on each, run: akkordeon host%s --name NAME", names, where)

@@ -53,6 +53,9 @@ class Network:
 
     One that was joined by `connect` is used in the same way; `model` alone cannot be had there. Closing it then ends
     what was attached from here, and nothing else.
+
+    Attributes:
+        is_closing: whether somebody has asked for it to be closed, as far as `watch` has come.
     """
 
     def __init__(self, gates: Sequence[Gate], engine: Engine, conductor: Ref, *, seen: int = 0) -> None:
@@ -60,6 +63,7 @@ class Network:
         self.engine = engine
         self.conductor = conductor
         self._seen = seen
+        self.is_closing = False
         self._inboxes = itertools.count(1)
         self._closed = False
 
@@ -108,7 +112,7 @@ class Network:
         finally:
             inbox.close()
 
-    def watch(self, sentinel: str | None = None) -> Iterator[Report]:
+    def watch(self, sentinel: str | None = None, *, forever: bool = False) -> Iterator[Report]:
         """Yield one report per epoch of any sentinel, as it comes.
 
         Ends when every sentinel that has an end has ended, or none is attached, or somebody asked for the network to be
@@ -117,6 +121,7 @@ class Network:
 
         Args:
             sentinel: look at that one only, until it has left.
+            forever: go on whoever is attached, until somebody asks for the network to be closed.
 
         Raises:
             AkkordeonError: a sentinel or the network has failed. Where only a sentinel has, the others go on, and so
@@ -125,11 +130,12 @@ class Network:
         inbox = self._inbox()
         self.engine.watch(self.conductor, inbox.ref)
         self.conductor.tell(Subscribe(inbox.ref, self._seen))
-        view = _View(sentinel)
+        view = _View(sentinel, forever=forever)
         try:
             while not view.over:
                 notice = self._next_notice(inbox)
                 self._seen = max(self._seen, notice.number)
+                self.is_closing = self.is_closing or isinstance(notice.event, Closing)
                 if (report := view.take(notice)) is not None:
                     yield report
         finally:
@@ -150,6 +156,16 @@ class Network:
             sentinels=tuple(self._answers(roster.sentinels, StatusOf())),
             restarts=roster.restarts,
         )
+
+    def attached(self) -> tuple[str, ...]:
+        """Return the names of the sentinels that are attached."""
+        roster: Roster = self._ask(self.conductor, Who())
+        return roster.attached
+
+    def cause(self) -> Exception | None:
+        """Return why the network has failed; None if it has not."""
+        roster: Roster = self._ask(self.conductor, Who())
+        return roster.cause
 
     def model(self) -> nn.Sequential:
         """Return the network as an ordinary `nn.Sequential` of copies of the gates' modules, named as the gates are.
@@ -314,11 +330,13 @@ class _View:
 
     Args:
         sentinel: the only one that is of interest; None for all.
+        forever: who is attached does not matter.
     """
 
-    def __init__(self, sentinel: str | None) -> None:
+    def __init__(self, sentinel: str | None, *, forever: bool) -> None:
         self.over = False
         self._sentinel = sentinel
+        self._forever = forever or sentinel is not None
         self._up_to_date = self._ended_some = False
 
     def take(self, notice: Notice) -> Report | None:
@@ -339,7 +357,7 @@ class _View:
             case Closing():
                 self.over = True
         self._up_to_date = self._up_to_date or notice.number == 0  # what came before tells who was attached then
-        if self._sentinel is None and self._up_to_date and not notice.ending:
+        if not self._forever and self._up_to_date and not notice.ending:
             self.over = self.over or self._ended_some or not notice.attached
         return event if isinstance(event, Report) and self._wants(event.sentinel) else None
 

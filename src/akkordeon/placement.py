@@ -28,11 +28,13 @@ class Placement:
             and no host has much more to do than the others. Empty: they stay where the network was launched.
         costs: of the gates, by name: seconds per batch, or anything else in proportion. Where none is given, the number
             of weights.
+        wait: seconds that hosts have to join.
     """
 
     fixed: Mapping[str, str] = field(default_factory=dict)
     hosts: Sequence[str] = ()
     costs: Mapping[str, float] = field(default_factory=dict)
+    wait: float = 20.0
 
     def check(self, gates: Sequence[Gate]) -> None:
         """Refuse a placement of gates that there are not.

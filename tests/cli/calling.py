@@ -79,14 +79,15 @@ def call(*arguments: object, environment: Mapping[str, str] | None = None) -> Re
 class Running:
     """A process of the command line, and what it has written so far."""
 
-    def __init__(self, process: subprocess.Popen[bytes], outputs: Mapping[str, int]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], outputs: Mapping[str, int], limit: float = LIMIT) -> None:
         self.process = process
+        self.limit = limit
         self.written = dict.fromkeys(outputs, "")
         self._open = {file: name for name, file in outputs.items()}
 
     def wait_for(self, text: str, name: str = "stdout") -> None:
         """Wait until a text was written."""
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + self.limit
         while text not in self.written[name]:
             if not self._read(deadline - time.monotonic()):
                 ends = {each: came[-1000:] for each, came in self.written.items()}
@@ -102,7 +103,7 @@ class Running:
 
     def end(self) -> int:
         """Wait for the end, and return the exit code."""
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + self.limit
         while self._open and self._read(deadline - time.monotonic()):
             pass
         return self.process.wait(max(0.1, deadline - time.monotonic()))
@@ -122,11 +123,12 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: object, terminal: bool = False, **environment: str) -> Iterator[Running]:
+def running(*arguments: object, terminal: bool = False, limit: float = LIMIT, **environment: str) -> Iterator[Running]:
     """Start the command line in a session of its own; whatever is left of it is ended.
 
     Args:
         arguments: of the command line.
+        limit: seconds that it has for whatever is waited for.
         terminal: let it write to a pseudo-terminal, all as "stdout", instead of to pipes.
         environment: variables in addition.
     """
@@ -146,7 +148,7 @@ def running(*arguments: object, terminal: bool = False, **environment: str) -> I
             assert process.stderr is not None
             outputs = {"stdout": process.stdout.fileno(), "stderr": process.stderr.fileno()}
         try:
-            yield Running(process, outputs)
+            yield Running(process, outputs, limit)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

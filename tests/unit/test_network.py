@@ -321,6 +321,21 @@ def test_watching_a_network_without_sentinels_ends_at_once(network: Network) -> 
     assert list(network.watch()) == []
 
 
+def test_watching_for_ever_goes_on_until_somebody_asks_for_the_end(network: Network) -> None:
+    network.attach(training(epochs=2))
+    assert network.attached() == ("train",)
+    reports = network.watch(forever=True)
+    assert [report.epoch for report in islice(reports, 2)] == [1, 2]
+    network.attach(training("later", epochs=1))
+    assert next(reports).sentinel == "later"
+    assert not network.is_closing
+    network.end()
+    assert list(reports) == []
+    assert network.is_closing
+    assert network.attached() == ()
+    assert network.cause() is None
+
+
 def test_watching_goes_on_while_nobody_has_an_end(network: Network) -> None:
     network.attach(validation(every=0.5))
     assert [report.epoch for report in islice(network.watch(), 25)] == list(range(1, 26))

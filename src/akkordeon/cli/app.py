@@ -9,6 +9,7 @@ from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.manners import Command, Commands
 from akkordeon.cli.options import DataOptions, ExportOptions, Options, RunOptions, TestOptions, takes
 from akkordeon.cli.recipe import find
+from akkordeon.cli.terminals import add_terminals
 
 __all__ = ["app", "main"]
 
@@ -41,6 +42,7 @@ def describe(
     Examples:
       akkordeon run mnist                         train, validate on the way, test
       akkordeon run mine.py --save runs/mine      a recipe of your own
+      akkordeon network mnist                     one that other terminals and machines join
       akkordeon doctor                            what there is on this machine
 
     See akkordeon run --help, above all.
@@ -68,6 +70,9 @@ def run(options: RunOptions) -> None:
         from akkordeon.cli.run import run as run_recipe  # noqa: PLC0415 - imports torch
 
         raise typer.Exit(run_recipe(options, output, interrupts))
+
+
+add_terminals(app)
 
 
 @app.command(cls=Command)

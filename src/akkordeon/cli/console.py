@@ -18,7 +18,15 @@ import typer
 from akkordeon.cli.interrupt import Stop
 from akkordeon.cli.options import Options
 from akkordeon.cli.recipe import user_line
-from akkordeon.errors import AkkordeonError, CheckpointMismatch, NameTaken, RecipeError, WiringError
+from akkordeon.errors import (
+    AkkordeonError,
+    CheckpointMismatch,
+    NameTaken,
+    RecipeError,
+    TokenUnusable,
+    Unreachable,
+    WiringError,
+)
 
 if TYPE_CHECKING:
     from akkordeon.events import Report, Status
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Output", "is_terminal", "told"]
 
-YOURS = (RecipeError, WiringError, CheckpointMismatch, NameTaken)
+YOURS = (RecipeError, WiringError, CheckpointMismatch, NameTaken, TokenUnusable, Unreachable)
 """Errors that show a wrong input: exit code 2 instead of 1."""
 
 

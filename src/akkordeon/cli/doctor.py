@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from akkordeon.cli.console import Output
+from akkordeon.cluster import check_ray, read_token, token_path
+from akkordeon.errors import NodeFailed, TokenUnusable
 from akkordeon.posix import available_cores, memory_bytes
 
 __all__ = ["Finding", "examine"]
@@ -54,7 +56,7 @@ def examine(output: Output) -> int:
         The exit code: 0 if training can run, 1 if it cannot.
     """
     code = 0
-    for look in (_versions, _machine, _cache, _extras, _training):
+    for look in (_versions, _machine, _cache, _extras, _several_machines, _training):
         for finding in look():
             output.event("finding", **asdict(finding))
             mark = "" if finding.state in ("ok", "absent") else f"{finding.state.upper()}: "
@@ -148,6 +150,23 @@ def _extras() -> Iterator[Finding]:
     for program, what_for in PROGRAMS.items():
         path = shutil.which(program)
         yield Finding(program, "ok", path) if path else Finding(program, "absent", f"not installed: {what_for}")
+
+
+def _several_machines() -> Iterator[Finding]:
+    """Look at what networks on several machines need."""
+    try:
+        yield Finding("ray", "ok", check_ray())
+    except NodeFailed as error:
+        yield Finding("ray", "absent", str(error))
+    path = token_path()
+    if not path.exists():
+        yield Finding("token", "absent", f"none in {path}; akkordeon token new makes one, for several machines")
+        return
+    try:
+        read_token(path)
+        yield Finding("token", "ok", f"in {path}")
+    except TokenUnusable as error:
+        yield Finding("token", "warning", str(error))
 
 
 def _training() -> Iterator[Finding]:

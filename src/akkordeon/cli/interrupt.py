@@ -1,7 +1,8 @@
-"""Ctrl-C and SIGTERM: the first lets what is under way come to an end, a second one leaves at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first lets what is under way come to an end, a second one leaves at once."""
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,10 @@ from typing import Any, Self
 
 __all__ = ["Interrupts", "Stop"]
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else []))
+
+HUNG_UP = 129
+"""Exit code after SIGHUP."""
 
 
 class Stop(BaseException):
@@ -30,7 +34,8 @@ class Interrupts:
     Signals can only be caught in the main thread; entered in another one, this does nothing.
 
     Attributes:
-        code: the exit code once a signal came: 130 for Ctrl-C, 143 for SIGTERM; None before.
+        code: the exit code once a signal came: 130 for Ctrl-C, 143 for SIGTERM, 129 for a terminal that is closed; None
+            before.
     """
 
     def __init__(self) -> None:
@@ -59,12 +64,18 @@ class Interrupts:
         thread = threading.Thread(target=self._wait, args=[finish], name="akkordeon interrupts", daemon=True)
         thread.start()
         self._gentle = True
+        self.renew()
         try:
             yield
         finally:
             self._gentle = False
             self._wake.set()
             thread.join()
+
+    def renew(self) -> None:
+        """Take signals again that somebody else has taken meanwhile, as Ray does when a process joins a cluster."""
+        for number in self._before:
+            signal.signal(number, self._handle)
 
     def _wait(self, finish: Callable[[], None]) -> None:
         self._wake.wait()
@@ -73,9 +84,20 @@ class Interrupts:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signal.signal wants it
         code = 128 + number
+        if code == HUNG_UP:
+            _write_nowhere()
         if self.code is not None:
             os._exit(code)
         self.code = code
         if not self._gentle:
             raise Stop(code)
         self._wake.set()
+
+
+def _write_nowhere() -> None:
+    """Let what is written to a terminal that is gone raise no errors."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        if os.isatty(output):
+            os.dup2(nowhere, output)
+    os.close(nowhere)

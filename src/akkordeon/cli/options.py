@@ -12,14 +12,20 @@ import typer
 
 __all__ = [
     "GROUPS",
+    "DataOfRecipe",
     "DataOptions",
     "ExportOptions",
     "Goal",
+    "LocalOptions",
     "Options",
     "RecipeOptions",
     "RunOptions",
+    "SavedOptions",
     "TestOptions",
+    "check_folder",
+    "on",
     "part_of",
+    "refusal",
     "takes",
 ]
 
@@ -84,11 +90,19 @@ def _setting(text: str) -> tuple[str, str]:
 
 # Options that several commands have
 
-GROUPS = WHAT, HOW, END, KEPT, SHOWN = "What is used", "How", "When it ends", "What is kept", "What is shown"
+GROUPS = WHAT, HOW, END, KEPT, WHERE, SHOWN = (
+    "What is used",
+    "How",
+    "When it ends",
+    "What is kept",
+    "Which network, and how to reach it",
+    "What is shown",
+)
 """What options are about, in the order in which help shows them."""
 
 
-def _on(panel: str, *names: str, **settings: Any) -> Any:
+def on(panel: str, *names: str, **settings: Any) -> Any:
+    """Return an option of a group."""
     return typer.Option(*names, rich_help_panel=panel, **settings)
 
 
@@ -96,41 +110,38 @@ def _on(panel: str, *names: str, **settings: Any) -> Any:
 class Options:
     """What all commands have."""
 
-    json: Annotated[bool, _on(SHOWN, "--json", help="Print one JSON object per line.")] = False
-    debug: Annotated[bool, _on(SHOWN, "--debug", envvar="AKKORDEON_DEBUG", help="Show an error's traceback.")] = False
+    json: Annotated[bool, on(SHOWN, "--json", help="Print one JSON object per line.")] = False
+    debug: Annotated[bool, on(SHOWN, "--debug", envvar="AKKORDEON_DEBUG", help="Show an error's traceback.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions(Options):
-    """What all commands have that use a recipe."""
+    """What all commands have that use a recipe, whatever they use of it."""
 
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A built-in name, or the path of a Python file.")]
     settings: Annotated[
         list[Any] | None,
-        _on(WHAT, "--option", "-o", parser=_setting, metavar="KEY=VALUE", help="A keyword of the recipe's functions."),
+        on(WHAT, "--option", "-o", parser=_setting, metavar="KEY=VALUE", help="A keyword of the recipe's functions."),
     ] = None
-    batch_size: Annotated[int | None, _on(WHAT, metavar="N", min=1, help="Samples per batch.")] = None
-    data: Annotated[Path | None, _on(WHAT, metavar="DIR", help="Folder of the data set, if you have it.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOfRecipe(RecipeOptions):
+    """What all commands have that use the data of a recipe."""
+
+    batch_size: Annotated[int | None, on(WHAT, metavar="N", min=1, help="Samples per batch.")] = None
+    data: Annotated[Path | None, on(WHAT, metavar="DIR", help="Folder of the data set, if you have it.")] = None
     take: Annotated[
-        slice | None, _on(WHAT, parser=_take, metavar="N|A:B", help="Use the first N samples, or A to B.")
+        slice | None, on(WHAT, parser=_take, metavar="N|A:B", help="Use the first N samples, or A to B.")
     ] = None
-    share: Annotated[Any, _on(WHAT, parser=_share, metavar="K/N", help="Use the K-th of N disjoint shares.")] = None
-    workers: Annotated[int | None, _on(HOW, metavar="N", min=1, help="Threads that compute (one per core).")] = None
+    share: Annotated[Any, on(WHAT, parser=_share, metavar="K/N", help="Use the K-th of N disjoint shares.")] = None
     time_limit: Annotated[
-        float, _on(HOW, metavar="S", min=0.1, help="Seconds for a batch to come back, and a loader to yield one.")
+        float, on(HOW, metavar="S", min=0.1, help="Seconds for a batch to come back, and a loader to yield one.")
     ] = 30.0
-    resume: Annotated[Path | None, _on(KEPT, metavar="DIR", help="Go on from what --save wrote.")] = None
-    weights: Annotated[Path | None, _on(KEPT, metavar="FILE", help="Begin with these weights (safetensors).")] = None
 
     def __post_init__(self) -> None:
         if self.data is not None and not self.data.is_dir():
-            raise _refusal("--data", f"there is no folder {self.data}")
-        if self.resume is not None and self.weights is not None:
-            raise _refusal("--weights", "--resume brings weights of its own; leave one of the two out")
-        if self.resume is not None and not self.resume.is_dir():
-            raise _refusal("--resume", f"there is no folder {self.resume}; name one that --save wrote")
-        if self.weights is not None and not self.weights.is_file():
-            raise _refusal("--weights", f"there is no file {self.weights}; name one that --export wrote")
+            raise refusal("--data", f"there is no folder {self.data}")
 
     @property
     def samples(self) -> slice:
@@ -140,43 +151,68 @@ class RecipeOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(RecipeOptions):
+class SavedOptions(Options):
+    """What all commands have that begin a network, perhaps with what was saved."""
+
+    resume: Annotated[Path | None, on(KEPT, metavar="DIR", help="Go on from what --save wrote.")] = None
+    weights: Annotated[Path | None, on(KEPT, metavar="FILE", help="Begin with these weights (safetensors).")] = None
+
+    def __post_init__(self) -> None:
+        if self.resume is not None and self.weights is not None:
+            raise refusal("--weights", "--resume brings weights of its own; leave one of the two out")
+        if self.resume is not None and not self.resume.is_dir():
+            raise refusal("--resume", f"there is no folder {self.resume}; name one that --save wrote")
+        if self.weights is not None and not self.weights.is_file():
+            raise refusal("--weights", f"there is no file {self.weights}; name one that --export wrote")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalOptions(DataOfRecipe, SavedOptions):
+    """What all commands have that use a network in this process."""
+
+    workers: Annotated[int | None, on(HOW, metavar="N", min=1, help="Threads that compute (one per core).")] = None
+
+    def __post_init__(self) -> None:
+        DataOfRecipe.__post_init__(self)
+        SavedOptions.__post_init__(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(LocalOptions):
     """Those of `akkordeon run`. Where a default is None, it is up to the recipe (or else as help says in brackets)."""
 
-    lr: Annotated[float | None, _on(WHAT, metavar="RATE", min=0.0, help="Learning rate.")] = None
-    seed: Annotated[int, _on(WHAT, metavar="N", help="Of initial weights and shuffling.")] = 0
+    lr: Annotated[float | None, on(WHAT, metavar="RATE", min=0.0, help="Learning rate.")] = None
+    seed: Annotated[int, on(WHAT, metavar="N", help="Of initial weights and shuffling.")] = 0
     in_flight: Annotated[
-        int | None, _on(HOW, metavar="N", min=1, help="Batches out at once; 1 is synchronous training.")
+        int | None, on(HOW, metavar="N", min=1, help="Batches out at once; 1 is synchronous training.")
     ] = None
     max_staleness: Annotated[
-        int | None, _on(HOW, metavar="N", min=0, help="Updates that a gradient may come late; 0 is synchronous.")
+        int | None, on(HOW, metavar="N", min=0, help="Updates that a gradient may come late; 0 is synchronous.")
     ] = None
-    sentinels: Annotated[int, _on(HOW, metavar="N", min=1, help="Training sentinels at once, each on its share.")] = 1
-    compensation: Annotated[str | None, _on(HOW, metavar="NAME", help="Of all gates: none, delay, delay-constant.")] = (
+    sentinels: Annotated[int, on(HOW, metavar="N", min=1, help="Training sentinels at once, each on its share.")] = 1
+    compensation: Annotated[str | None, on(HOW, metavar="NAME", help="Of all gates: none, delay, delay-constant.")] = (
         None
     )
-    epochs: Annotated[int | None, _on(END, metavar="N", min=1, help="Passes through the data (10).")] = None
-    seconds: Annotated[
-        float | None, _on(END, metavar="S", min=0.001, help="End after so long, whatever the epoch.")
-    ] = None
+    epochs: Annotated[int | None, on(END, metavar="N", min=1, help="Passes through the data (10).")] = None
+    seconds: Annotated[float | None, on(END, metavar="S", min=0.001, help="End after so long, whatever the epoch.")] = (
+        None
+    )
     until: Annotated[
         Goal | None,
-        _on(END, parser=_goal, metavar="GOAL", help="End at a validation with accuracy=0.97, loss=0.1, 'x<=20'."),
+        on(END, parser=_goal, metavar="GOAL", help="End at a validation with accuracy=0.97, loss=0.1, 'x<=20'."),
     ] = None
-    validate_every: Annotated[float | None, _on(END, metavar="S", min=0.1, help="Seconds between validations (2).")] = (
+    validate_every: Annotated[float | None, on(END, metavar="S", min=0.1, help="Seconds between validations (2).")] = (
         None
     )
-    save: Annotated[Path | None, _on(KEPT, metavar="DIR", help="Save all to go on from, at the end or Ctrl-C.")] = None
-    save_every: Annotated[float | None, _on(KEPT, metavar="S", min=0.1, help="Save every so many seconds, too.")] = None
-    export: Annotated[Path | None, _on(KEPT, metavar="FILE", help="Write the weights at the end (safetensors).")] = None
-    live: Annotated[bool | None, _on(SHOWN, "--live/--plain", help="A live picture, or plain lines as in a log.")] = (
-        None
-    )
+    save: Annotated[Path | None, on(KEPT, metavar="DIR", help="Save all to go on from, at the end or Ctrl-C.")] = None
+    save_every: Annotated[float | None, on(KEPT, metavar="S", min=0.1, help="Save every so many seconds, too.")] = None
+    export: Annotated[Path | None, on(KEPT, metavar="FILE", help="Write the weights at the end (safetensors).")] = None
+    live: Annotated[bool | None, on(SHOWN, "--live/--plain", help="A live picture, or plain lines as in a log.")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.save_every is not None and self.save is None:
-            raise _refusal("--save-every", "say where to: --save DIR")
+            raise refusal("--save-every", "say where to: --save DIR")
         if self.save is not None:
             check_folder("--save", self.save)
         if self.export is not None:
@@ -184,13 +220,13 @@ class RunOptions(RecipeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestOptions(RecipeOptions):
+class TestOptions(LocalOptions):
     """Those of `akkordeon test`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.resume is None and self.weights is None:
-            raise _refusal("--resume", "say what to test: --resume DIR or --weights FILE")
+            raise refusal("--resume", "say what to test: --resume DIR or --weights FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,11 +234,11 @@ class DataOptions(Options):
     """Those of `akkordeon data`."""
 
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of a data set; lists them if not given.")] = None
-    folder: Annotated[Path | None, _on(WHAT, metavar="DIR", help="Folder of the data set, if you have it.")] = None
+    folder: Annotated[Path | None, on(WHAT, metavar="DIR", help="Folder of the data set, if you have it.")] = None
 
     def __post_init__(self) -> None:
         if self.folder is not None and not self.folder.is_dir():
-            raise _refusal("--folder", f"there is no folder {self.folder}")
+            raise refusal("--folder", f"there is no folder {self.folder}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +250,7 @@ class ExportOptions(Options):
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
-            raise _refusal("DIR", f"there is no folder {self.folder}; name one that --save wrote")
+            raise refusal("DIR", f"there is no folder {self.folder}; name one that --save wrote")
         check_file("FILE", self.file)
 
 
@@ -225,21 +261,22 @@ def check_folder(option: str, folder: Path) -> None:
     """Refuse a folder that could not be made or written to."""
     existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not existing.is_dir():
-        raise _refusal(option, f"{existing} is a file; name a folder")
+        raise refusal(option, f"{existing} is a file; name a folder")
     if not os.access(existing, os.W_OK):
-        raise _refusal(option, f"{existing} cannot be written to; name another folder")
+        raise refusal(option, f"{existing} cannot be written to; name another folder")
 
 
 def check_file(option: str, file: Path) -> None:
     """Refuse a file that could not be written."""
     if file.is_dir():
-        raise _refusal(option, f"{file} is a folder; name a file in it, such as {file / 'model.safetensors'}")
+        raise refusal(option, f"{file} is a folder; name a file in it, such as {file / 'model.safetensors'}")
     if not file.absolute().parent.is_dir():
-        raise _refusal(option, f"there is no folder {file.absolute().parent} to write {file.name} to; make it first")
+        raise refusal(option, f"there is no folder {file.absolute().parent} to write {file.name} to; make it first")
     check_folder(option, file.absolute().parent)
 
 
-def _refusal(option: str, why: str) -> typer.BadParameter:
+def refusal(option: str, why: str) -> typer.BadParameter:
+    """Return what to raise where an option cannot work."""
     return typer.BadParameter(why, param_hint=f"'{option}'")
 
 

@@ -7,12 +7,13 @@ import torch
 
 from akkordeon.cli.options import RunOptions, part_of
 from akkordeon.cli.recipe import Loader, Recipe
+from akkordeon.cli.terminal_options import NetworkOptions
 from akkordeon.errors import RecipeError
 from akkordeon.gate import Gate
 from akkordeon.sentinel import TestSentinel, TrainingSentinel, ValidationSentinel
 from akkordeon.staleness.registry import COMPENSATIONS
 
-__all__ = ["Plan", "plan"]
+__all__ = ["IN_FLIGHT", "Plan", "check_rates", "compensated", "plan"]
 
 EPOCHS, IN_FLIGHT, VALIDATE_EVERY = 10, 5, 2.0
 """Where neither the command line nor the recipe, by constants of these names, says otherwise."""
@@ -35,11 +36,7 @@ def plan(recipe: Recipe, options: RunOptions) -> Plan:
         AkkordeonError: that cannot be; says why.
     """
     recipe.check_goal(options.until)
-    if options.resume is not None and options.lr is not None:
-        raise RecipeError(
-            "--lr cannot be given with --resume, which goes on with the rates that were saved; to begin anew with the "
-            f"saved weights, say --weights {options.resume}"
-        )
+    check_rates(options)
     torch.manual_seed(options.seed)
     shares = [part_of(options.samples, (number, options.sentinels)) for number in range(1, options.sentinels + 1)]
     data = [recipe.loader("train", share, seed=options.seed) for share in shares]
@@ -50,7 +47,7 @@ def plan(recipe: Recipe, options: RunOptions) -> Plan:
     every = options.validate_every or recipe.default("VALIDATE_EVERY", VALIDATE_EVERY)
     loss, metrics, limit = recipe.loss, recipe.metrics, options.time_limit
     return Plan(
-        _compensated(gates, options.compensation),
+        compensated(gates, options.compensation),
         training,
         ValidationSentinel("validation", others["validate"], loss, metrics, every=every, time_limit=limit),
         TestSentinel("test", others["test"], loss, metrics, outputs=False, time_limit=limit),
@@ -82,7 +79,25 @@ def _updates(training: list[TrainingSentinel], data: list[Loader]) -> dict[str, 
     return {"updates": sum(planned)} if len(planned) == len(training) else {}
 
 
-def _compensated(gates: list[Gate], name: str | None) -> list[Gate]:
+def check_rates(options: RunOptions | NetworkOptions) -> None:
+    """Refuse a learning rate that would not be used.
+
+    Raises:
+        RecipeError: says how to use it.
+    """
+    if options.resume is not None and options.lr is not None:
+        raise RecipeError(
+            "--lr cannot be given with --resume, which goes on with the rates that were saved; to begin anew with the "
+            f"saved weights, say --weights {options.resume}"
+        )
+
+
+def compensated(gates: list[Gate], name: str | None) -> list[Gate]:
+    """Return the gates with the compensation of that name, or with their own if it is None.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
     if name is None:
         return gates
     if name not in COMPENSATIONS:

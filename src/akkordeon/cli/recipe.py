@@ -3,10 +3,13 @@
 import difflib
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from akkordeon.judge import Loss
     from akkordeon.metrics import Metrics
 
-__all__ = ["BUILT_IN", "Loader", "Recipe", "find", "load", "user_line"]
+__all__ = ["BUILT_IN", "Batches", "Loader", "Recipe", "find", "load", "user_line"]
 
 BUILT_IN = [
     name
@@ -141,6 +144,27 @@ class Recipe:
         with self._naming(f"batches({split!r})"):
             return Loader(lambda: self._module.batches(split=split, take=take, **values))
 
+    def data(self, split: str, take: slice, **offered: object) -> "Batches":
+        """Return what makes the loader of a split, in another process."""
+        values = self._binding.arguments("batches", offered)
+        return Batches(partial(self._module.batches, split=split, take=take, **values), str(Path.cwd()))
+
+    def first(self, data: "Batches", split: str) -> object:
+        """Return the first batch of a split: so that errors of data show before a sentinel joins a network."""
+        with self._naming(f"batches({split!r})"):
+            first = next(iter(data()), self)
+        if first is self:
+            raise RecipeError(f"{self.name}: batches({split!r}) yields nothing; see --take and --share")
+        return first
+
+    def own_modules(self) -> list[ModuleType]:
+        """Return the modules that other machines do not have: the recipe, where it is a file, and what lies beside."""
+        if self.name in BUILT_IN:
+            return []
+        folder = Path(str(self._module.__file__)).parent
+        files = ((each, getattr(each, "__file__", None)) for each in list(sys.modules.values()))
+        return [each for each, file in files if file is not None and _is_beside(Path(file), folder)]
+
     def check_goal(self, goal: Goal | None) -> None:
         """Refuse a goal that no validation could reach, since it does not report that figure."""
         if goal is not None and goal.figure not in (figures := ["loss", *self.metrics]):
@@ -156,6 +180,32 @@ class Recipe:
             raise
         except Exception as error:
             raise RecipeError(f"{self.name}: {what} raised {_told(error)}") from error
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Makes a loader in another process of this machine, which finds files as this one does.
+
+    Args:
+        make: makes it.
+        folder: current here.
+    """
+
+    make: Callable[[], Iterable[object]]
+    folder: str
+
+    def __call__(self) -> Iterable[object]:
+        """Return the loader."""
+        os.chdir(self.folder)
+        return self.make()
+
+
+def _is_beside(file: Path, folder: Path) -> bool:
+    try:
+        parts = file.resolve().relative_to(folder).parts
+    except ValueError:
+        return False
+    return not {"site-packages", "dist-packages", "akkordeon"} & set(parts)
 
 
 def _import_built_in(name: str) -> ModuleType:

@@ -14,7 +14,7 @@ from akkordeon.engines.ray.host import START, look, made_with, spawn
 from akkordeon.engines.ray.post import WARDEN, Process, RayRef, actors, find, post, told, wardens
 from akkordeon.engines.ray.warden import WARDEN_LANES, Warden, new_host, this_node
 from akkordeon.engines.ray.wire import unpack
-from akkordeon.errors import ActorFailed, NoAnswer
+from akkordeon.errors import ActorFailed, NameTaken, NoAnswer
 
 __all__ = ["Terminal"]
 
@@ -32,9 +32,14 @@ class Terminal:
         place: a name for where its own actors live, for `spawn(place=...)` of others; it must be unique in the network.
         spares: processes that are kept ready for actors to come.
         first: processes for the first actors, begun at once.
+
+    Raises:
+        NameTaken: another process has that place.
     """
 
     def __init__(self, space: str, place: str, *, spares: int = 1, first: int = 1) -> None:
+        if place in wardens(space):
+            raise NameTaken(f"the name of {place!r} is taken in this network; choose another one")
         self.here = place
         self._space = space
         self._process = Process(space, f"{WARDEN}{place}@{time.time_ns():x}")

@@ -1,0 +1,73 @@
+"""`akkordeon watch`, `status`, `detach`, `save` and `close`: what can be asked of a network of another terminal."""
+
+import dataclasses
+
+from akkordeon.cli.console import Output
+from akkordeon.cli.interrupt import Interrupts
+from akkordeon.cli.joined import joined
+from akkordeon.cli.reaching import ReachOptions
+from akkordeon.cli.terminal_options import DetachOptions, SaveOptions
+from akkordeon.events import Status
+from akkordeon.views.terminal import progress
+
+__all__ = ["close", "detach", "save", "status", "watch"]
+
+
+def watch(options: ReachOptions, output: Output, interrupts: Interrupts) -> int:
+    """Show reports until the network is closed; return the exit code."""
+    with joined(options, output, interrupts) as network:
+        for report in network.watch():
+            output.report(report)
+    output.say(f"the network at {options.told} is closed")
+    return interrupts.code or 0
+
+
+def status(options: ReachOptions, output: Output, interrupts: Interrupts) -> int:
+    """Show how a network stands; return the exit code."""
+    with joined(options, output, interrupts) as joint:
+        found = joint.network.status()
+    values = {each.name: getattr(found, each.name) for each in dataclasses.fields(found)}
+    parts = {key: [dataclasses.asdict(each) for each in values[key]] for key in ("gates", "sentinels")}
+    output.event("status", **(values | parts))
+    _say(found, output)
+    return 0 if found.cause is None else 1
+
+
+def _say(found: Status, output: Output) -> None:
+    restarts = f"; gates were made anew {found.restarts} times" if found.restarts else ""
+    output.say(f"the network is {found.state}{restarts}" if found.cause is None else f"it has failed: {found.cause}")
+    for gate in found.gates:
+        late = f"staleness {gate.staleness_mean:.1f} (at most {gate.staleness_max})"
+        output.say(f"gate {gate.name:<11} version {gate.version:6d}  {late}  {gate.open} open")
+    for sentinel in found.sentinels:
+        leaving = "  is leaving" if sentinel.draining else ""
+        output.say(f"{progress(sentinel)}  {sentinel.in_flight} in flight{leaving}")
+
+
+def detach(options: DetachOptions, output: Output, interrupts: Interrupts) -> int:
+    """Let a sentinel leave; return the exit code."""
+    with joined(options, output, interrupts) as joint:
+        joint.network.detach(options.name)
+    output.event("detached", sentinel=options.name)
+    output.say(f"{options.name} has left")
+    return 0
+
+
+def save(options: SaveOptions, output: Output, interrupts: Interrupts) -> int:
+    """Save a network on this machine; return the exit code."""
+    with joined(options, output, interrupts) as joint:
+        path = joint.network.save(options.folder)
+    output.event("saved", path=path)
+    output.say(f"saved to {path}")
+    return 0
+
+
+def close(options: ReachOptions, output: Output, interrupts: Interrupts) -> int:
+    """Ask for a network to be closed, and wait until it is; return the exit code."""
+    with joined(options, output, interrupts) as joint:
+        joint.leaving()
+        joint.network.end()
+        joint.await_end()
+    output.event("closed")
+    output.say(f"the network at {options.told} is closed")
+    return 0
