@@ -6,14 +6,16 @@ So actors outlive the actor that spawned them, and none outlives the terminal. I
 import itertools
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from akkordeon.actor import Ended, Inbox
+from akkordeon.engines.ray.calls import after, insist, kill
 from akkordeon.engines.ray.host import LANES, Host, Local, made_with
-from akkordeon.engines.ray.post import Process, RayRef, actors, after, answered, post
+from akkordeon.engines.ray.post import Process, RayRef, actors, answered, post
 from akkordeon.engines.ray.wire import pack
 from akkordeon.errors import NameTaken, NoAnswer
 
@@ -44,6 +46,7 @@ class Warden(Host):
         self._seed = seed
         self._numbers = itertools.count(1)
         self._made: dict[RayRef, Any] = {}
+        self._answers: dict[bytes, tuple[bytes, list[Any]]] = {}
         self._buried = threading.Condition()
         self._inboxes: dict[int, Inbox] = {}
         self._node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -60,9 +63,14 @@ class Warden(Host):
         return process, handle
 
     @ray.method(concurrency_group="spawn")
-    def spawn(self, name: str, stopped: list[str], *rest: Any) -> tuple[bytes, list[Any]]:
-        """Put an actor into a process of its own; answered with its ref, or with what is raised."""
-        return answered(lambda: self._spawn(name, stopped, *rest))
+    def spawn(self, token: bytes, name: str, stopped: list[str], *rest: Any) -> tuple[bytes, list[Any]]:
+        """Put an actor into a process of its own; answered with its ref, or with what is raised.
+
+        Asked again with the same token, it only answers again.
+        """
+        if token not in self._answers:
+            self._answers[token] = answered(lambda: self._spawn(name, stopped, *rest))
+        return self._answers[token]
 
     def _spawn(self, name: str, stopped: list[str], *rest: Any) -> RayRef:
         there = actors(self._process.space).get(name)
@@ -70,7 +78,7 @@ class Warden(Host):
             raise NameTaken(f"an actor named {name!r} is alive; stop it first, or choose another name")
         self._spares.append(self._new())  # to be ready for the next: it takes seconds
         process, handle = self._spares.pop(0)
-        handle.start.options(num_returns=0).remote(name, *rest)
+        insist(partial(handle.start.remote, name, *rest))
         ref = RayRef(name, process)
         self._made[ref] = handle
         post.watch(ref, _Undertaker(self))
@@ -87,7 +95,7 @@ class Warden(Host):
             handle = self._made.pop(ref, None)
             self._buried.notify()
         if handle is not None:
-            after(MOURNING, lambda: ray.kill(handle))
+            after(MOURNING, partial(kill, handle))
 
     @ray.method(concurrency_group="spawn")
     def open(self, name: str) -> tuple[bytes, list[Any]]:
