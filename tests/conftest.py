@@ -9,7 +9,9 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadGroupScheduling
 
 from akkordeon.actor import Engine
-from akkordeon.engines import Delays, Stepped, Threads
+from akkordeon.cluster import Node
+from akkordeon.engines import Delays, Ray, Stepped, Threads
+from tests.cluster.nodes import free_address
 
 TOGETHER = ("tests/hosts/", "tests/cluster/", "tests/distributed/", "tests/cli/test_terminals", "[ray")
 """In the ids of tests that run one after the other, for they keep the whole machine busy."""
@@ -73,5 +75,20 @@ def make_engine(request: pytest.FixtureRequest) -> Callable[[], Engine]:
 def engine(make_engine: Callable[[], Engine]) -> Iterator[Engine]:
     """An engine in debug mode: a write into a tensor that was sent fails the test, at the latest here."""
     engine = make_engine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """Address of a cluster for all that take part in one from this process: it can take part in one only."""
+    with Node.head(free_address()) as node:
+        yield str(node.address)
+
+
+@pytest.fixture(scope="session")
+def shared(cluster: str) -> Iterator[Ray]:
+    """An engine for all tests that can share one."""
+    engine = Ray(cluster, join=True, spares=2)
     yield engine
     engine.close()

@@ -1,9 +1,10 @@
 """The engine on Ray, for the suite that all engines keep.
 
-A process takes seconds to begin, so all tests share one cluster, and all but those about `close` one engine.
+A process takes seconds to begin, so all tests share one cluster (`shared`), and all but those about `close` one engine.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,17 +12,6 @@ import pytest
 from akkordeon.actor import Actor, Engine, Inbox, Ref
 from akkordeon.engines import Ray
 from tests.conftest import make_stepped, make_threads, make_timed
-
-
-def make_ray() -> Ray:
-    return Ray(spares=2)
-
-
-@pytest.fixture(scope="session")
-def shared() -> Iterator[Ray]:
-    engine = make_ray()
-    yield engine
-    engine.close()
 
 
 class Borrowed:
@@ -53,18 +43,18 @@ ENGINES = [
     pytest.param(make_threads, id="threads"),
     pytest.param(make_stepped, id="stepped"),
     pytest.param(make_timed, id="timed"),
-    pytest.param(make_ray, id="ray", marks=[pytest.mark.xdist_group("ray"), pytest.mark.timeout(120)]),
+    pytest.param(None, id="ray", marks=[pytest.mark.xdist_group("ray"), pytest.mark.timeout(120)]),
 ]
 
 
 @pytest.fixture(params=ENGINES)
 def make_engine(request: pytest.FixtureRequest) -> Callable[[], Engine]:
-    make: Callable[[], Engine] = request.param
-    return make
+    make: Callable[[], Engine] | None = request.param
+    return make or partial(Ray, request.getfixturevalue("cluster"), join=True, name="one of its own")
 
 
 @pytest.fixture
 def engine(make_engine: Callable[[], Engine], request: pytest.FixtureRequest) -> Iterator[Engine]:
-    engine = Borrowed(request.getfixturevalue("shared")) if make_engine is make_ray else make_engine()
+    engine = Borrowed(request.getfixturevalue("shared")) if isinstance(make_engine, partial) else make_engine()
     yield engine
     engine.close()

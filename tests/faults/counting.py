@@ -5,7 +5,7 @@ is applied, since the gradient is 1 whatever the weights are. So the weights tha
 history that survived: 0 is lost or never applied, -1 applied once, -2 applied twice.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,9 +33,17 @@ class Counts(nn.Module):
         return numbers, total + self.weight[numbers] + self.twin[numbers]
 
 
-def gates(num: int, optimizer: Callable[..., torch.optim.Optimizer] = SGD, **settings: Any) -> list[ak.Gate]:
+NAMES = ("stem", "body", "head")
+
+
+def gates(
+    num: int,
+    optimizer: Callable[..., torch.optim.Optimizer] = SGD,
+    names: Sequence[str] = NAMES,
+    **settings: Any,
+) -> list[ak.Gate]:
     make = partial(optimizer, lr=1.0)
-    return [ak.Gate(name, Counts(num), make, **settings) for name in ("stem", "body", "head")]
+    return [ak.Gate(name, Counts(num), make, **settings) for name in names]
 
 
 def numbers(first: int, num: int) -> Iterator[Numbered]:
@@ -52,7 +60,7 @@ def training(name: str, first: int, num: int, **settings: Any) -> ak.TrainingSen
     return ak.TrainingSentinel(name, partial(numbers, first, num), total, **(values | settings))
 
 
-def applied(network: ak.Network) -> list[list[int]]:
+def applied(network: ak.Network, names: Sequence[str] = NAMES) -> list[list[int]]:
     """Return how often each batch was applied, by gate."""
     weights = network.state_dict()
-    return [[-round(float(count)) for count in weights[f"{name}.weight"]] for name in ("stem", "body", "head")]
+    return [[-round(float(count)) for count in weights[f"{name}.weight"]] for name in names]

@@ -19,6 +19,7 @@ from ray.exceptions import RayError
 from akkordeon.actor import Actor, Ref
 from akkordeon.engines.cell import Ask
 from akkordeon.engines.pool import Seat
+from akkordeon.engines.ray.calls import answer
 from akkordeon.engines.ray.post import Process, Raised, RayRef, actors, answered, find, post, wardens
 from akkordeon.engines.ray.wire import pack, unpack
 from akkordeon.engines.threads import Threads
@@ -35,10 +36,11 @@ IDLE = 0.5
 LOOK = 2.0
 """Seconds that others have to say what they are doing."""
 
-LANES = {"control": 1, "ask": 2, "watch": 32}
+LANES = {"start": 1, "control": 1, "ask": 2, "watch": 32}
 """Ray's threads beside the one that messages come in on, by what they are for.
 
-Urgent messages come one by one, so that they keep their order; each process that watches one here holds a thread.
+Urgent messages come one by one, so that they keep their order; each process that watches one here holds a thread. The
+start may have to be said again, when others wait already for what it starts.
 """
 
 
@@ -156,6 +158,7 @@ def spawn(
     Raises:
         NameTaken: an actor of that name is alive.
         ActorNotFound: there is no such place.
+        ActorFailed: it has ended, or does so meanwhile.
     """
     if place is not None:
         places = wardens(warden.space)
@@ -167,7 +170,8 @@ def spawn(
         raise ActorFailed(f"cannot spawn {name}: {warden.name} has ended")
     data, buffers = pack(make)
     stopped = [process.name for process in post.stopped()]
-    return _made(ray.get(doors.handle.spawn.remote(name, stopped, computations, blocking, data, *buffers)))
+    call = partial(doors.handle.spawn.remote, os.urandom(8), name, stopped, computations, blocking, data, *buffers)
+    return _made(answer(call, f"cannot spawn {name}: {warden.name}"))
 
 
 def _made(answer: tuple[bytes, list[Any]]) -> RayRef:
@@ -187,9 +191,9 @@ def look(space: str) -> str:
             asked[doors.handle.look.remote()] = name
     came, silent = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK) if asked else ([], [])
     lines = [f"{asked[each]} does not answer within {LOOK:g} s" for each in silent]
-    for answer in came:
+    for each in came:
         with suppress(RayError):  # it has ended in the meantime
-            lines.append(ray.get(answer))
+            lines.append(ray.get(each))
     return "\n".join(lines)
 
 
@@ -215,8 +219,11 @@ class Host:
         if not self._started.wait(IDLE):
             torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
 
+    @ray.method(concurrency_group="start")
     def start(self, name: str, computations: int, blocking: bool, *make: Any) -> None:  # noqa: FBT001
-        """Start the first actor. Until then, whatever else is asked for waits."""
+        """Start the first actor, if that has not been done. Until then, whatever else is asked for waits."""
+        if self._started.is_set():
+            return
         self._local = Local(self._process, self._warden, computations)
         self._local.spawn(name, partial(_make, *make), computations=computations, blocking=blocking)
         self._started.set()

@@ -6,19 +6,20 @@ There is one per process (`post`), for refs are values: whoever gets one can use
 import queue
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 
 from akkordeon.actor import Ended, Ref, Urgent
 from akkordeon.engines.pool import Worker
+from akkordeon.engines.ray.calls import after, answers, kill, told
 from akkordeon.engines.ray.wire import pack, unpack
 from akkordeon.errors import ActorFailed, ActorNotFound, NoAnswer
 
-__all__ = ["WARDEN", "Process", "Raised", "RayRef", "actors", "after", "answered", "find", "post", "told", "wardens"]
+__all__ = ["WARDEN", "Process", "Raised", "RayRef", "actors", "answered", "find", "post", "wardens"]
 
 HOLD = 60.0
 """Seconds after which a process that still watches says so again: then nothing is left of one that is gone."""
@@ -28,14 +29,6 @@ WARDEN = "warden "
 
 ANSWER = 5.0
 """Seconds that wardens have to say whom they have made."""
-
-REASONS = {
-    "owner has died": "the terminal that it came from has ended",
-    "ray.kill": "its process was stopped",
-    "worker process has died": "its process has died: killed, out of memory, or crashed in native code",
-    "node": "its machine has left the network, or cannot be reached",
-}
-"""What Ray says of the end of a process, and what that means."""
 
 GRACE = 2.0
 """Seconds that a process has to end by itself when it is stopped."""
@@ -163,6 +156,9 @@ class Post:
             answer = ray.get(doors.ask.remote(ref.number, timeout, data, *buffers), timeout=timeout)
         except GetTimeoutError:
             raise NoAnswer(f"{ref.name} did not answer {type(message).__name__} within {timeout:g} s") from None
+        except ActorUnavailableError:
+            what = f"{type(message).__name__} to {ref.name}, or the answer, was lost on its way"
+            raise NoAnswer(f"{what}: its machine or the connection is in trouble; look, then ask again") from None
         except RayActorError as error:
             raise ActorFailed(f"{ref.name} has ended: {told(error)}") from error
         value = unpack(*answer)
@@ -199,7 +195,7 @@ class Post:
         if doors is not None:
             doors.end.remote(ref.number)
             if ref.number == 0:
-                after(GRACE, lambda: ray.kill(doors.handle))
+                after(GRACE, partial(kill, doors.handle))
 
     def stopped(self) -> set[Process]:
         """Return the processes whose first actor was stopped from here."""
@@ -239,6 +235,8 @@ class Post:
             ref, done = self._news.get()
             try:
                 news = None if done is None else done.result()
+            except ActorUnavailableError:
+                self._hold(ref)  # the call was lost, which says nothing of the actor
             except RayActorError as error:
                 self._ended(ref, None if ref in self._stopped else ActorFailed(f"{ref.name} has ended: {told(error)}"))
             except (RayError, OSError) as error:
@@ -284,13 +282,9 @@ def wardens(space: str) -> dict[str, Process]:
 
 def actors(space: str) -> dict[str, RayRef]:
     """Return the living actors of a network by their names, but for those that live beside who spawned them."""
-    doors = [post.doors(process) for process in wardens(space).values()]
-    asked = [each.handle.who.remote() for each in doors if each is not None]
-    came, _ = ray.wait(asked, num_returns=len(asked), timeout=ANSWER) if asked else ([], [])
-    refs: list[RayRef] = []
-    for answer in came:
-        with suppress(RayError):  # it has ended in the meantime
-            refs += unpack(*ray.get(answer))
+    doors = {process: post.doors(process) for process in wardens(space).values()}
+    asked = {process: each.handle.who.remote for process, each in doors.items() if each is not None}
+    refs = [ref for made in answers(asked, ANSWER).values() for ref in unpack(*made)]
     stopped = post.stopped()
     return {ref.name: ref for ref in refs if ref.process not in stopped}
 
@@ -305,19 +299,6 @@ def find(space: str, name: str) -> RayRef:
     if name not in there:
         raise ActorNotFound(f"no actor named {name!r}; there are: {', '.join(there) or 'none'}")
     return there[name]
-
-
-def after(seconds: float, do: Callable[[], None]) -> None:
-    """Do something later, in a thread of its own."""
-    timer = threading.Timer(seconds, do)
-    timer.daemon = True
-    timer.start()
-
-
-def told(error: BaseException) -> str:
-    """Return in a few words why a process has ended."""
-    text = str(error)
-    return next((words for sign, words in REASONS.items() if sign in text), text.splitlines()[0])
 
 
 post = Post()

@@ -7,14 +7,16 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from akkordeon.actor import Ended, Inbox
+from akkordeon.engines.ray.calls import after, insist, kill
 from akkordeon.engines.ray.host import LANES, Host, Local, made_with
-from akkordeon.engines.ray.post import Process, RayRef, actors, after, answered, post
+from akkordeon.engines.ray.post import Process, RayRef, actors, answered, post
 from akkordeon.engines.ray.wire import pack
 from akkordeon.errors import NameTaken, NoAnswer
 
@@ -61,15 +63,21 @@ class Warden(Host):
         self._started.set()
         self._seeds = itertools.count(seed + len(ready) + 1)
         self._made: dict[RayRef, Any] = {}
+        self._answers: dict[bytes, tuple[bytes, list[Any]]] = {}
         self._buried = threading.Condition()
         self._inboxes: dict[int, Inbox] = {}
         self._spares = spares
         self._ready = list(ready)
 
     @ray.method(concurrency_group="spawn")
-    def spawn(self, name: str, stopped: list[str], *rest: Any) -> tuple[bytes, list[Any]]:
-        """Put an actor into a process of its own; answered with its ref, or with what is raised."""
-        return answered(lambda: self._spawn(name, stopped, *rest))
+    def spawn(self, token: bytes, name: str, stopped: list[str], *rest: Any) -> tuple[bytes, list[Any]]:
+        """Put an actor into a process of its own; answered with its ref, or with what is raised.
+
+        Asked again with the same token, it only answers again.
+        """
+        if token not in self._answers:
+            self._answers[token] = answered(lambda: self._spawn(name, stopped, *rest))
+        return self._answers[token]
 
     def _spawn(self, name: str, stopped: list[str], *rest: Any) -> RayRef:
         there = actors(self._process.space).get(name)
@@ -79,7 +87,7 @@ class Warden(Host):
         post.know(process, handle)
         while len(self._ready) < self._spares:  # for the next one: it takes seconds
             self._ready.append(self._new())
-        handle.start.options(num_returns=0).remote(name, *rest)
+        insist(partial(handle.start.remote, name, *rest))
         ref = RayRef(name, process)
         self._made[ref] = handle
         post.watch(ref, _Undertaker(self))
@@ -99,7 +107,7 @@ class Warden(Host):
             handle = self._made.pop(ref, None)
             self._buried.notify()
         if handle is not None:
-            after(MOURNING, lambda: ray.kill(handle))
+            after(MOURNING, partial(kill, handle))
 
     @ray.method(concurrency_group="spawn")
     def open(self, name: str) -> tuple[bytes, list[Any]]:

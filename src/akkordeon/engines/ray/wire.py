@@ -25,8 +25,8 @@ __all__ = ["pack", "unpack"]
 
 Packed = tuple[bytes, list[Any]]
 
-UNKNOWN_TO_NUMPY = {1: torch.uint8, 2: torch.int16}
-"""What else to call a type that NumPy does not have (bfloat16, the float8s), by its bytes."""
+UNKNOWN_TO_NUMPY = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
+"""What else to call a type that NumPy does not have (bfloat16, the float8s, complex32), by its bytes."""
 
 KNOWN_TO_NUMPY = {
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32,
@@ -117,9 +117,17 @@ def _told(error: BaseException) -> tuple[Any, ...]:
     """Return of an exception what can be made again anywhere: its traceback cannot, nor a class of somebody's own."""
     kind = type(error)
     home = kind.__module__ if getattr(builtins, kind.__name__, None) is kind or _is_ours(kind) else ""
-    args = tuple(each if isinstance(each, PLAIN) else str(each) for each in error.args)
+    given = error.__reduce__()[1] if isinstance(error, OSError) else error.args  # its file is not among its arguments
+    args = tuple(each if isinstance(each, PLAIN) else str(each) for each in given)
     state = {key: each for key, each in vars(error).items() if key == "__notes__" or _is_ours(kind)}
-    return home, kind.__name__, args, str(error), state, error.__cause__
+    return home, kind.__name__, args, _text(error), state, error.__cause__
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as another:  # noqa: BLE001 - the first one must not be lost for that
+        return f"its text cannot be told: {type(another).__name__}: {another}"
 
 
 def _is_ours(kind: type[BaseException]) -> bool:
@@ -132,7 +140,7 @@ def _error(
     kind = getattr(builtins if home == "builtins" else errors, name, None) if home else None
     try:
         error: BaseException = ActorFailed(f"{name}: {text}") if kind is None else kind(*args)
-    except TypeError:  # its constructor wants something else
+    except Exception:  # noqa: BLE001 - its constructor wants something else
         error = ActorFailed(f"{name}: {text}")
     vars(error).update(state)
     error.__cause__ = cause
