@@ -82,8 +82,8 @@ def test_of_a_view_travels_what_it_shows_and_nothing_else(view: Any) -> None:
     whole = torch.arange(1_000_000.0).reshape(1000, 1000)
     sent = view(whole)
     data, buffers = pack(sent)
-    assert len(data) < OVERHEAD
-    assert sum(buffer.nbytes for buffer in buffers) == sent.numel() * sent.element_size()
+    travels = len(data) + sum(buffer.nbytes for buffer in buffers)
+    assert travels < sent.numel() * sent.element_size() + OVERHEAD
     assert torch.equal(through(sent), sent)
 
 
