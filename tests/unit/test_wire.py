@@ -37,7 +37,7 @@ def through(message: Any) -> Any:
 
 def bits(tensor: Tensor) -> list[int]:
     """Return the bytes of a tensor, which can be compared for all types."""
-    return [] if not tensor.numel() else tensor.detach().contiguous().reshape(-1).view(torch.uint8).tolist()  # type: ignore[no-any-return]
+    return [] if not tensor.numel() else tensor.detach().contiguous().reshape(-1).view(torch.uint8).tolist()
 
 
 def made(dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
