@@ -15,13 +15,13 @@ import akkordeon as ak
 from akkordeon.cluster import node, settings
 from akkordeon.engines import Ray
 from akkordeon.testing import wait_until
-from tests.distributed.chain import NAMES, gates
+from tests.distributed.chain import AT_ONCE, NAMES, gates
 from tests.faults.counting import applied, training
 
 NUM = 60
 """Batches."""
 
-AT_ONCE, PATIENCE = 20, 20.0
+IN_FLIGHT, PATIENCE = 20, 20.0
 """Batches in flight, and seconds that each has to come back; half of all attempts lose a call."""
 
 LIMIT = 100.0
@@ -68,9 +68,9 @@ def main(there: str, back: str) -> None:
     """Train, and print figures."""
     lose(there, back)
     engine = Ray(spares=1)
-    network = ak.launch(gates(NUM), engine=engine, supervision=ak.Supervision(copy_every=1, copy_share=1.0))
+    network = ak.launch(gates(NUM), engine=engine, supervision=AT_ONCE)
     with network:
-        network.attach(training("train", 0, NUM, in_flight=AT_ONCE, time_limit=PATIENCE))
+        network.attach(training("train", 0, NUM, in_flight=IN_FLIGHT, time_limit=PATIENCE))
         last = follow(network)
         counts, status, faults = applied(network, NAMES), network.status(), injected()
     figures = {
