@@ -76,13 +76,17 @@ def look(engine: Ray) -> Look:
 
 
 def holds(host: object) -> tuple[int, dict[str, int]]:  # noqa: ARG001 - Ray passes it
-    """Return this process's number, its resident bytes, and how many references to objects Ray counts in it."""
+    """Return this process's number, resident bytes of its own, and how many references to objects Ray counts in it.
+
+    What it shares is left out: every process maps the object store, which is looked at by itself.
+    """
     from ray._private import worker  # noqa: PLC0415 - as above; nothing public tells
 
     process = psutil.Process()
+    resident = process.memory_info()
     core: Any = worker.global_worker
     references = len(core.core_worker.get_all_reference_counts())
-    return process.pid, {"bytes": process.memory_info().rss, "references": references}
+    return process.pid, {"bytes": resident.rss - resident.shared, "references": references}
 
 
 def in_store() -> int:
