@@ -61,8 +61,16 @@ def pack(message: object) -> Packed:
 
 
 def unpack(data: bytes, buffers: Sequence[Any]) -> Any:
-    """Put together again what `pack` took apart; its tensors own their memory."""
-    return cloudpickle.loads(data, buffers=buffers)
+    """Put together again what `pack` took apart; its tensors own their memory.
+
+    Raises:
+        WiringError: this machine lacks a module, or what is in it, that the other one has.
+    """
+    try:
+        return cloudpickle.loads(data, buffers=buffers)
+    except (ImportError, AttributeError) as error:
+        remedy = "install it there, too, or put it into the file of the recipe, which travels along"
+        raise WiringError(f"another machine of the network cannot use this: {error}; {remedy}") from error
 
 
 _Base: Any = cloudpickle.Pickler
