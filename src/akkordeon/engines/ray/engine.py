@@ -1,7 +1,11 @@
 """The engine on Ray, as users know it. Imports Ray when it is used, since that reads its settings when imported."""
 
 import os
+import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -78,10 +82,11 @@ class Ray:
             os.environ.update(self._node.environment)
             settings = {"_node_ip_address": self._node.ip, "_temp_dir": str(self._node.temp_dir)}
         os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # it would begin a cluster of its own after the last is closed
-        from akkordeon.engines.ray import connection  # noqa: PLC0415 - imports Ray
-        from akkordeon.engines.ray.terminal import Terminal  # noqa: PLC0415
+        with _signals_kept():
+            from akkordeon.engines.ray import connection  # noqa: PLC0415 - imports Ray
+            from akkordeon.engines.ray.terminal import Terminal  # noqa: PLC0415
 
-        connection.enter(self.address, settings, theirs=self._theirs)
+            connection.enter(self.address, settings, theirs=self._theirs)
         try:
             assert self.here is not None
             return Terminal(f"akkordeon {self.name}", self.here, spares=spares, first=first)
@@ -109,6 +114,17 @@ class Ray:
             connection.leave(theirs=self._theirs)
             if self._node is not None:
                 self._node.close()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keep what this process does at a SIGTERM; Ray would abort it, with a dump of its stack."""
+    mine = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if mine is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, mine)
 
 
 def _node(
