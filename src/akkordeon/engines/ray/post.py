@@ -209,6 +209,8 @@ class Post:
         """Return the methods of a process, or None if there is no such."""
         doors = self._doors.get(process)
         if doors is None:
+            if not ray.is_initialized():  # this process has left the cluster
+                return None
             try:
                 handle = ray.get_actor(process.name, process.space)
             except ValueError:
