@@ -9,7 +9,11 @@ import pytest
 
 from tests.cli.calling import call
 
-COMMANDS = ["run", "test", "data", "export", "doctor"]
+SEVERAL = ["network", "sentinel", "host", "watch", "status", "detach", "save", "close", "token", "tls"]
+
+COMMANDS = ["run", "test", "data", "export", "doctor", *SEVERAL]
+
+PARTS = ["sentinel train", "sentinel validate", "sentinel test", "token new", "tls init"]
 
 OPTIONS = re.findall(
     r"\S+",
@@ -37,11 +41,11 @@ def test_help_lists_the_commands() -> None:
     ] == []
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS + PARTS)
 def test_help_on_a_command_says_what_it_does_with_two_examples(command: str) -> None:
-    result = call(command, "--help")
+    result = call(*command.split(), "--help")
     assert result.exit_code == 0
-    assert len(re.findall(rf"^ +akkordeon {command}\b", result.output, re.MULTILINE)) >= 2
+    assert len(re.findall(rf"^ +(?:\w+=\S+ )?akkordeon {command}\b", result.output, re.MULTILINE)) >= 2
 
 
 def test_help_on_run_shows_every_option() -> None:
@@ -75,6 +79,10 @@ def test_the_version_is_told() -> None:
         ["run", "nosuchrecipe"],
         ["run", "mnist", "--take", "x"],
         ["run", "mnist", "--resume", "nosuchfolder"],
+        ["network", "mnist", "--place", "stem"],
+        ["sentinel", "train", "nosuchrecipe", "--network", "127.0.0.1:25520"],
+        ["sentinel", "train", "mnist", "--network", "127.0.0.1:1024"],
+        ["status", "--network", "nowhere"],
     ],
 )
 def test_help_and_refusals_do_not_wait_for_torch(arguments: list[str]) -> None:

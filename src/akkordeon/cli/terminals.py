@@ -267,6 +267,7 @@ def init(options: TlsOptions) -> None:
     \b
     Examples:
       akkordeon tls init certificates --host 192.0.2.7 --host 192.0.2.8
+      akkordeon tls init certificates --host gpu3.example.org
       akkordeon network mnist --address 192.0.2.7:25520 --tls certificates
     """  # noqa: D301
     _make(options, "certify")
