@@ -29,8 +29,9 @@ __all__ = ["connect", "launch"]
 
 logger = logging.getLogger(__name__)
 
-REMOTE = Supervision(lease=10.0, begin=60.0)
-"""Between machines silence is how one learns that a link is cut; and a process takes a while to begin."""
+REMOTE = Supervision(lease=15.0, begin=60.0)
+"""Between machines silence is how one learns that a link is cut: some seconds after Ray has noticed that a machine is
+gone, since nothing can be begun there until then. And a process takes a while to begin."""
 
 START = 60.0
 """Seconds that a gate has to begin; where it has a process of its own, that imports torch first."""
@@ -62,7 +63,7 @@ def launch(
             four times as late as there were ever batches in flight.
         capacity: how many batches may be in flight at once, of all sentinels together.
         supervision: when gates and sentinels count as dead, and how often gates are restarted. Default:
-            `Supervision()`; on an engine of several processes with a lease of 10 s.
+            `Supervision()`; on an engine of several processes with a lease of 15 s.
         placement: on which hosts gates are to live, on an engine of several machines. Hosts that are named must join
             within the time that it gives them.
 

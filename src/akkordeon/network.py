@@ -63,6 +63,7 @@ class Network:
         self.engine = engine
         self.conductor = conductor
         self._seen = seen
+        self._missed = -1  # the latest event after which some were lost
         self.is_closing = False
         self._inboxes = itertools.count(1)
         self._closed = False
@@ -134,6 +135,8 @@ class Network:
         try:
             while not view.over:
                 notice = self._next_notice(inbox)
+                if notice.number and not self._is_next(notice.number, inbox):
+                    continue
                 self._seen = max(self._seen, notice.number)
                 self.is_closing = self.is_closing or isinstance(notice.event, Closing)
                 if (report := view.take(notice)) is not None:
@@ -287,11 +290,20 @@ class Network:
                 message = inbox.take(timeout=LOOK)
             except NoAnswer:
                 self._check_conductor()
+                self.conductor.tell(Subscribe(inbox.ref, self._seen))  # again: the news may have been lost
                 continue
             if isinstance(message, Notice):
                 return message
             if isinstance(message, Ended):
                 raise ActorFailed(f"the conductor has ended: {message.reason!r}") from message.reason
+
+    def _is_next(self, number: int, inbox: Inbox) -> bool:
+        """Whether an event is news; where some before it were lost, ask for all of them, once."""
+        if number > self._seen + 1 and self._missed != self._seen:
+            self._missed = self._seen
+            self.conductor.tell(Subscribe(inbox.ref, self._seen))
+            return False
+        return number > self._seen
 
     def _check_conductor(self) -> None:
         """See that the conductor still answers.

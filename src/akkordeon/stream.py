@@ -30,7 +30,8 @@ class Stream:
         self._watchers: list[Ref] = []
 
     def subscribe(self, message: Subscribe) -> None:
-        """Tell a watcher what it missed, and from now on everything."""
+        """Tell a watcher what it missed, and from now on everything; asked again, it begins again."""
+        self.unsubscribe(Unsubscribe(message.watcher))
         for notice in self._events:
             if notice.number > message.after:
                 message.watcher.tell(notice)
