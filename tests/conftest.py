@@ -89,6 +89,6 @@ def cluster() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def shared(cluster: str) -> Iterator[Ray]:
     """An engine for all tests that can share one."""
-    engine = Ray(cluster, join=True, spares=2)
+    engine = Ray(cluster, join=True, spares=0, first=0)
     yield engine
     engine.close()

@@ -50,7 +50,7 @@ ENGINES = [
 @pytest.fixture(params=ENGINES)
 def make_engine(request: pytest.FixtureRequest) -> Callable[[], Engine]:
     make: Callable[[], Engine] | None = request.param
-    return make or partial(Ray, request.getfixturevalue("cluster"), join=True, name="one of its own")
+    return make or partial(Ray, request.getfixturevalue("cluster"), join=True, name="one of its own", spares=0, first=0)
 
 
 @pytest.fixture
