@@ -173,8 +173,9 @@ class Context(Protocol):
 class Engine(Protocol):
     """Where actors run. Knows nothing of gates, sentinels or what messages mean."""
 
-    here: str | None
-    """The place where it puts actors unless told otherwise; None where all are in one process."""
+    @property
+    def here(self) -> str | None:
+        """The place where it puts actors unless told otherwise; None where all are in one process."""
 
     def spawn(
         self,

@@ -5,11 +5,10 @@ from functools import partial
 
 from akkordeon.cli.console import Output
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.joined import joined
+from akkordeon.cli.joined import is_open, joined
 from akkordeon.cli.terminal_options import HostOptions
 from akkordeon.cluster.home import wait_until
 from akkordeon.engines import Ray
-from akkordeon.errors import ActorNotFound
 from akkordeon.placement import HOST
 
 __all__ = ["lend"]
@@ -37,12 +36,4 @@ def lend(options: HostOptions, output: Output, interrupts: Interrupts) -> int:
 
 def _await_network(seconds: float, engine: Ray) -> None:
     """Wait until there is a network; who looks for it then says why there is none."""
-    wait_until(lambda: _is_open(engine), time.monotonic() + seconds)
-
-
-def _is_open(engine: Ray) -> bool:
-    try:
-        engine.find("conductor")
-    except ActorNotFound:
-        return False
-    return True
+    wait_until(lambda: is_open(engine), time.monotonic() + seconds)

@@ -1,16 +1,18 @@
 """What all commands share that take part in a network of another terminal."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
-from akkordeon.actor import Ended
+from akkordeon.actor import Engine
 from akkordeon.cli.console import Output
 from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.lookout import Lookout
 from akkordeon.cli.reaching import ReachOptions
+from akkordeon.cluster.home import wait_until
 from akkordeon.engines import Ray
-from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, WiringError
+from akkordeon.errors import ActorFailed, ActorNotFound, AkkordeonError, NoAnswer, WiringError
 from akkordeon.gate import Gate
 from akkordeon.launching import connect
 from akkordeon.network import Network
@@ -18,7 +20,7 @@ from akkordeon.network import Network
 if TYPE_CHECKING:
     from akkordeon.events import Report
 
-__all__ = ["Joined", "joined", "lacking"]
+__all__ = ["Joined", "is_open", "joined", "lacking"]
 
 CLOSED = 90.0
 """Seconds that a network has to let its sentinels leave, and to save."""
@@ -66,14 +68,8 @@ class Joined:
             NoAnswer: that takes too long.
         """
         engine = self.network.engine
-        inbox = engine.inbox("end")
-        engine.watch(self.network.conductor, inbox.ref)
-        with suppress(ActorFailed):
-            try:
-                while not isinstance(inbox.take(timeout=CLOSED), Ended):
-                    pass
-            except NoAnswer:
-                raise NoAnswer(f"the network has been asked to close, and has not in {CLOSED:g} s") from None
+        if not wait_until(lambda: not is_open(engine), time.monotonic() + CLOSED):
+            raise NoAnswer(f"the network has been asked to close, and has not in {CLOSED:g} s")
 
     def check(self, error: Exception) -> None:
         """Return if an error is not that the network has failed, or is gone.
@@ -101,6 +97,15 @@ class Joined:
             f"the network at {self._options.told} is gone: the terminal that held it has ended; begin it anew with "
             "akkordeon network --resume, where it was saved"
         ) from error
+
+
+def is_open(engine: Engine) -> bool:
+    """Whether there is a network of this name."""
+    try:
+        engine.find("conductor")
+    except ActorNotFound:
+        return False
+    return True
 
 
 @contextmanager
@@ -133,6 +138,7 @@ def joined(
         mine=options.address,
         place=place,
         spares=0 if place is None else 1,
+        first=1,
         **options.access,
     )
     interrupts.renew()

@@ -50,12 +50,14 @@ def answer(call: Call, who: str) -> Any:
             raise ActorFailed(f"{who} has ended: {told(error)}") from None
 
 
-def answers(calls: Mapping[T, Call], seconds: float) -> dict[T, Any]:
-    """Call many at once, and return what those answer who do in time."""
+def answers(
+    calls: Mapping[T, Call], seconds: float, enough: Callable[[dict[T, Any]], bool] = lambda _: False
+) -> dict[T, Any]:
+    """Call many at once, and return what those answer who do in time, or until it is enough."""
     came: dict[T, Any] = {}
     asked = {call(): name for name, call in calls.items()}
     deadline = time.monotonic() + seconds
-    while asked and (left := deadline - time.monotonic()) > 0:
+    while asked and not enough(came) and (left := deadline - time.monotonic()) > 0:
         ready, _ = ray.wait(list(asked), timeout=left)
         for each in ready:
             name = asked.pop(each)

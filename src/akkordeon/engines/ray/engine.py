@@ -61,7 +61,7 @@ class Ray:
         self._theirs = ray_address is not None
         self._node = None if self._theirs else _node(address, join=join, **share)
         self.address = ray_address or str(self._node.address if self._node else "")
-        self.here: str | None = place or f"terminal {os.urandom(4).hex()}"
+        self._place = place or f"terminal {os.urandom(4).hex()}"
         try:
             self._terminal = self._connect(spares, first)
         except BaseException:
@@ -71,6 +71,14 @@ class Ray:
         terminal = self._terminal
         self.spawn, self.find, self.watch, self.stop = terminal.spawn, terminal.find, terminal.watch, terminal.stop
         self.inbox, self.look, self.places = terminal.inbox, terminal.look, terminal.places
+        if place is not None:
+            assert self.here is not None  # others are to find it
+
+    @property
+    def here(self) -> str | None:
+        """The place of what is spawned from here."""
+        assert self._terminal.warden is not None
+        return self._place
 
     def where(self) -> dict[str, str]:
         """Return number and machine of the process that each actor of the network lives in, by its name."""
@@ -88,8 +96,7 @@ class Ray:
 
             connection.enter(self.address, settings, theirs=self._theirs)
         try:
-            assert self.here is not None
-            return Terminal(f"akkordeon {self.name}", self.here, spares=spares, first=first)
+            return Terminal(f"akkordeon {self.name}", self._place, spares=spares, first=first)
         except BaseException:
             connection.leave(theirs=self._theirs)
             raise

@@ -282,11 +282,21 @@ def wardens(space: str) -> dict[str, Process]:
     return {name.removeprefix(WARDEN).rpartition("@")[0]: Process(space, name) for name in found}
 
 
-def actors(space: str) -> dict[str, RayRef]:
-    """Return the living actors of a network by their names, but for those that live beside who spawned them."""
+def actors(space: str, wanted: str = "", seconds: float = ANSWER) -> dict[str, RayRef]:
+    """Return the living actors of a network by their names, but for those that live beside who spawned them.
+
+    Args:
+        space: the network's.
+        wanted: the name of the only one that is of interest.
+        seconds: that wardens have for an answer; one that has just begun has made nobody.
+    """
+
+    def enough(came: dict[Process, Any]) -> bool:
+        return bool(wanted) and any(ref.name == wanted for made in came.values() for ref in unpack(*made))
+
     doors = {process: post.doors(process) for process in wardens(space).values()}
     asked = {process: each.handle.who.remote for process, each in doors.items() if each is not None}
-    refs = [ref for made in answers(asked, ANSWER).values() for ref in unpack(*made)]
+    refs = [ref for made in answers(asked, seconds, enough).values() for ref in unpack(*made)]
     stopped = post.stopped()
     return {ref.name: ref for ref in refs if ref.process not in stopped}
 
@@ -297,7 +307,7 @@ def find(space: str, name: str) -> RayRef:
     Raises:
         ActorNotFound: there is none; lists those that exist.
     """
-    there = actors(space)
+    there = actors(space, name)
     if name not in there:
         raise ActorNotFound(f"no actor named {name!r}; there are: {', '.join(there) or 'none'}")
     return there[name]

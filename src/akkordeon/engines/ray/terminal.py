@@ -1,6 +1,7 @@
 """A process that takes part in a network on Ray without being an actor: what runs in a terminal."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -41,16 +42,27 @@ class Terminal:
     def __init__(self, space: str, place: str, *, spares: int = 1, first: int = 1) -> None:
         if place in wardens(space):
             raise NameTaken(f"the name of {place!r} is taken in this network; choose another one")
-        self.here = place
         self._space = space
         self._process = Process(space, f"{WARDEN}{place}@{time.time_ns():x}")
-        seed = torch.initial_seed() % 2**32
-        warden = made_with(Warden, WARDEN_LANES).options(
-            name=self._process.name, namespace=space, scheduling_strategy=this_node()
-        )
-        ready = [new_host(self._process, seed + number) for number in range(1, first + 1)]
-        self._warden = warden.remote(self._process, seed, spares, ready)
+        self._numbers = (spares, first)
+        self._lock = threading.Lock()
+        self._made: Any = None
         self._closed = False
+
+    @property
+    def warden(self) -> Any:
+        """The process that makes others for this one, begun when it is first needed: who only asks needs none."""
+        with self._lock:
+            if self._made is None:
+                spares, first = self._numbers
+                seed = torch.initial_seed() % 2**32
+                warden = made_with(Warden, WARDEN_LANES).options(
+                    name=self._process.name, namespace=self._space, scheduling_strategy=this_node()
+                )
+                ready = [new_host(self._process, seed + number) for number in range(1, first + 1)]
+                self._made = warden.remote(self._process, seed, spares, ready)
+                post.know(self._process, self._made)
+            return self._made
 
     def spawn(
         self,
@@ -64,6 +76,7 @@ class Terminal:
         """See `akkordeon.actor.Engine.spawn`."""
         if self._closed:
             raise RuntimeError(f"cannot spawn {name}: the engine is closed")
+        assert self.warden is not None
         ref = spawn(self._process, name, make, computations=computations, blocking=blocking, place=place)
         doors = post.doors(ref.process)
         if doors is not None:
@@ -86,8 +99,8 @@ class Terminal:
 
     def inbox(self, name: str) -> Inbox:
         """See `akkordeon.actor.Engine.inbox`."""
-        ref = unpack(*ray.get(self._warden.open.remote(name)))
-        return _Inbox(self._warden, ref)
+        ref = unpack(*ray.get(self.warden.open.remote(name)))
+        return _Inbox(self.warden, ref)
 
     def where(self) -> dict[str, str]:
         """Return the number and machine of the process that each actor of the network lives in, by its name."""
@@ -108,11 +121,13 @@ class Terminal:
         if self._closed:
             return False
         self._closed = True
+        if self._made is None:
+            return True
         try:
-            ray.get(self._warden.end_all.remote(), timeout=SLACK)
+            ray.get(self._made.end_all.remote(), timeout=SLACK)
         except RayError as error:
             logger.warning("the process that held this terminal's actors has ended before: %s", told(error))
-        ray.kill(self._warden)
+        ray.kill(self._made)
         return True
 
 

@@ -27,6 +27,9 @@ WARDEN_LANES = {**LANES, "spawn": 1, "take": 4}
 MOURNING = 1.0
 """Seconds until a process whose first actor has ended is ended, too."""
 
+AT_ONCE = 0.5
+"""Seconds that others have to say that they have made an actor of a name; one that has just begun has made none."""
+
 GRACE = 1.0
 """Seconds that actors have to end when all is over; then Ray ends their processes, with the one that owns them."""
 
@@ -80,7 +83,7 @@ class Warden(Host):
         return self._answers[token]
 
     def _spawn(self, name: str, stopped: list[str], *rest: Any) -> RayRef:
-        there = actors(self._process.space).get(name)
+        there = actors(self._process.space, name, seconds=AT_ONCE).get(name)
         if there is not None and there.process.name not in stopped:
             raise NameTaken(f"an actor named {name!r} is alive; stop it first, or choose another name")
         process, handle = self._ready.pop(0) if self._ready else self._new()
