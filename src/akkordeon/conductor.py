@@ -31,7 +31,7 @@ from akkordeon.evaluation_actor import EvaluationActor
 from akkordeon.events import Alarm, Closing, Departure, Failure, Report
 from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
-from akkordeon.joining import Papers, agreed, papers
+from akkordeon.joining import Door, papers
 from akkordeon.limits import Limits
 from akkordeon.pauses import Over, Pauses
 from akkordeon.placement import Placement
@@ -96,7 +96,7 @@ class Conductor(Actor):
         self._number = 1 if self._before is None else self._before.conductor + 1
         self._gates = Supervisor(gates, states, self._settings, self._vault, self._number, life)
         self._gates.placement = placement or Placement()
-        self._papers = papers(gates)
+        self._door = Door(papers(gates))
         self._attached: dict[str, _Attached] = {}
         self._names: set[str] = set()  # of all that were ever attached
         self._newest = 0
@@ -160,7 +160,7 @@ class Conductor(Actor):
     def _inform(self, message: object) -> object:
         match message:
             case Hello():
-                return self._refusal(message.papers, message.who)
+                return self._door.refusal(message.papers, message.who)
             case Who():
                 sentinels = tuple(each.pulse.ref for each in self._attached.values())
                 gates = self._gates
@@ -204,20 +204,12 @@ class Conductor(Actor):
 
     # Sentinels come and go
 
-    def _refusal(self, theirs: Papers | None, who: str) -> WiringError | None:
-        """Say why somebody cannot join, whoever he is; keep of his papers what was not known so far."""
-        try:
-            self._papers = agreed(self._papers, theirs or self._papers, who)
-        except WiringError as error:
-            return error
-        return None
-
     def _attach(self, message: Attach, context: Context) -> WiringError | None:
         sentinel = message.sentinel
         window = self._window(sentinel)
         if isinstance(window, WiringError):
             return window
-        if (refusal := self._refusal(message.papers, f"sentinel {sentinel.name!r}")) is not None:
+        if (refusal := self._door.refusal(message.papers, f"sentinel {sentinel.name!r}")) is not None:
             return refusal
         self._newest += 1
         number, again = self._newest, sentinel.name in self._names

@@ -11,7 +11,7 @@ from akkordeon.errors import WiringError
 from akkordeon.gate import Gate
 from akkordeon.tree import Tree, flatten
 
-__all__ = ["Papers", "Shapes", "agreed", "differences", "papers", "shapes"]
+__all__ = ["Door", "Papers", "Shapes", "differences", "papers", "shapes"]
 
 PROTOCOL = 1
 """Raised whenever messages change, so that old and new do not misunderstand each other."""
@@ -62,15 +62,23 @@ def shapes(batch: Tree) -> Shapes:
     return tuple(_shape(leaf, leaf.shape[1:]) for leaf in leaves)
 
 
-def agreed(own: Papers, theirs: Papers, who: str) -> Papers:
-    """Return the network's papers, with what it did not know before: the first who joins says what its data are like.
+class Door:
+    """Lets in who agrees with the network; the first who joins says what its data are like.
 
-    Raises:
-        WiringError: the other differs; names in what, and both values.
+    Args:
+        own: papers of the network.
     """
-    if found := list(differences(own, theirs)):
-        raise WiringError(f"{who} cannot join: {'; '.join(found)}")
-    return replace(own, x=own.x or theirs.x, target=own.target or theirs.target)
+
+    def __init__(self, own: Papers) -> None:
+        self._own = own
+
+    def refusal(self, theirs: Papers | None, who: str) -> WiringError | None:
+        """Return why somebody cannot join, in what he differs and both values; None if he can."""
+        own, theirs = self._own, theirs or self._own
+        if found := list(differences(own, theirs)):
+            return WiringError(f"{who} cannot join: {'; '.join(found)}")
+        self._own = replace(own, x=own.x or theirs.x, target=own.target or theirs.target)
+        return None
 
 
 def differences(own: Papers, theirs: Papers) -> Iterable[str]:
