@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 from akkordeon.engines.ray.post import post
 from akkordeon.errors import NodeFailed, WiringError
@@ -36,6 +37,7 @@ def enter(where: str, settings: Mapping[str, Any], *, theirs: bool = False) -> N
         if not _users and ray.is_initialized() and not theirs:
             raise WiringError("this process has called ray.init itself; to use that cluster, say Ray(ray_address=...)")
         if not ray.is_initialized():
+            AuthenticationTokenLoader.instance().reset_cache()  # it would show every cluster the first one's token
             try:
                 ray.init(where, logging_level=logging.ERROR, log_to_driver=False, **settings)
             except (RuntimeError, ConnectionError, ValueError) as error:
