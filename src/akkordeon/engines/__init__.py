@@ -2,7 +2,7 @@
 
 from akkordeon.engines.delays import Delays, by_actor, constant, exponential, lognormal, normal, uniform
 from akkordeon.engines.faults import Crashed, Faults
-from akkordeon.engines.ray.engine import Ray
+from akkordeon.engines.ray import Ray
 from akkordeon.engines.stepped import Stepped
 from akkordeon.engines.threads import Threads
 
