@@ -13,6 +13,9 @@ from akkordeon.cluster import Node
 from akkordeon.engines import Delays, Ray, Stepped, Threads
 from tests.cluster.nodes import free_address
 
+os.environ.update(RAY_AUTH_MODE="token", RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_USE_TLS="0")
+"""Ray reads them when it is imported, which tests of parts of the engine do before any makes the engine."""
+
 TOGETHER = ("tests/hosts/", "tests/cluster/", "tests/distributed/", "tests/cli/test_terminals", "[ray")
 """In the ids of tests that run one after the other, for they keep the whole machine busy."""
 

@@ -3,19 +3,24 @@
 import os
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from akkordeon.cluster import Address, Node, Tls, own_address, token_path
+from akkordeon.errors import NodeFailed
 
 if TYPE_CHECKING:
     from akkordeon.engines.ray.terminal import Terminal
 
 __all__ = ["Ray"]
+
+READ_ONCE = ("RAY_AUTH_MODE", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USE_TLS")
+"""What Ray does not look at again once it was imported."""
 
 
 class Ray:
@@ -87,6 +92,7 @@ class Ray:
     def _connect(self, spares: int, first: int) -> "Terminal":
         settings: dict[str, Any] = {}
         if self._node is not None:
+            _check_early(self._node.environment)
             os.environ.update(self._node.environment)
             settings = {"_node_ip_address": self._node.ip, "_temp_dir": str(self._node.temp_dir)}
         os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # it would begin a cluster of its own after the last is closed
@@ -150,6 +156,19 @@ def _node(
     certificates = None if tls is None else Tls.of(Path(tls), mine or (own_address(where) if join else where.host))
     secrets: dict[str, Any] = {"token": token and Path(token), "tls": certificates, "insecure": insecure}
     return Node.join(where, mine, **secrets) if join else Node.head(where, **secrets)
+
+
+def _check_early(environment: Mapping[str, str]) -> None:
+    """Refuse to go on with a Ray that was imported before with other settings: it would find nobody, for a minute.
+
+    Raises:
+        NodeFailed: it was.
+    """
+    if "ray" in sys.modules and any(os.environ.get(key) != environment[key] for key in READ_ONCE if key in environment):
+        raise NodeFailed(
+            "Ray was imported before this engine was made, and reads its settings only then: make the engine first, "
+            "or import ray later; a process that took part in a network of other settings needs another process"
+        )
 
 
 def _free() -> Address:
