@@ -19,14 +19,15 @@ test: $(VENV)/.installed-dev  ## All that CI runs; NO_NETNS=1 leaves out what ne
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(DOCS)
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not machines"
+	$(BIN)/pytest -m machines
 
 check: $(VENV)/.installed-dev  ## The quick one while you work
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n 2 tests/unit tests/engines
+	$(BIN)/pytest -q -n 2 -m "not machines" tests/unit tests/engines
 
 soak: $(VENV)/.installed-dev  ## Simulate 100,000 networks under faults: hours
 	$(BIN)/python -m tests.simulation.soak

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from xdist.remote import Producer
-from xdist.scheduler import LoadGroupScheduling
 
 from akkordeon.actor import Engine
 from akkordeon.cluster import Node
@@ -17,30 +15,21 @@ os.environ.update(RAY_AUTH_MODE="token", RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", 
 """Ray reads them when it is imported, which tests of parts of the engine do before any makes the engine."""
 
 TOGETHER = ("tests/hosts/", "tests/cluster/", "tests/distributed/", "tests/cli/test_terminals", "[ray")
-"""In the ids of tests that run one after the other, for they keep the whole machine busy."""
+"""In the ids of tests that keep the whole machine busy: marked `machines`, they run one after the other."""
 
 NO_HOSTS = bool(os.environ.get("NO_NETNS"))
 """Leave out, on purpose, what needs several hosts: that takes root and Linux."""
-
-
-class Groups(LoadGroupScheduling):  # type: ignore[misc] # it has no types
-    """Groups by id as well: with pytest 9.2, pytest-xdist 3.8 does not see the mark (its issue 1386)."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        together = any(part in nodeid for part in TOGETHER)
-        return "machines" if together else str(super()._split_scope(nodeid))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups | None:
-    return Groups(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 def needs_hosts(item: pytest.Item) -> bool:
     return any("hosts" in (*mark.args, *mark.kwargs.values()) for mark in item.iter_markers("xdist_group"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(part in item.nodeid for part in TOGETHER):
+            item.add_marker("machines")
     if NO_HOSTS:
         config.hook.pytest_deselected(items=[item for item in items if needs_hosts(item)])
         items[:] = [item for item in items if not needs_hosts(item)]
