@@ -7,7 +7,7 @@ What it must not forget it writes into the vault before it acts on it; another c
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -33,13 +33,13 @@ from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
 from akkordeon.joining import Door, papers
 from akkordeon.limits import Limits
+from akkordeon.membership import Attached, Membership
 from akkordeon.pauses import Over, Pauses
 from akkordeon.placement import Placement
-from akkordeon.sentinel import Sentinel
 from akkordeon.signals import Alive, Copy, GateState, Held, Left, NoCopy, Orders, Position
 from akkordeon.stream import Stream
 from akkordeon.supervision import Pulse, Supervision
-from akkordeon.supervisor import Attendance, Restart, Supervisor
+from akkordeon.supervisor import Restart, Supervisor
 from akkordeon.training_actor import TrainingActor
 from akkordeon.vault import Member, Register, Vault
 from akkordeon.watchdog import Watchdog
@@ -50,14 +50,6 @@ __all__ = ["Conductor"]
 @dataclass(frozen=True, slots=True)
 class _Tick:
     """To itself, every so often: tell everybody what is wanted of them, and see who is silent."""
-
-
-@dataclass(slots=True)
-class _Attached:
-    member: Member
-    pulse: Pulse
-    leaving: bool = False
-    detachers: list[Ref] = field(default_factory=list)
 
 
 class Conductor(Actor):
@@ -90,17 +82,13 @@ class Conductor(Actor):
     ) -> None:
         self._network = network
         self._settings = settings or Supervision()
-        self._limits = limits or Limits()
         self._vault = vault or Vault()
         self._before = self._vault.register
         self._number = 1 if self._before is None else self._before.conductor + 1
         self._gates = Supervisor(gates, states, self._settings, self._vault, self._number, life)
         self._gates.placement = placement or Placement()
         self._door = Door(papers(gates))
-        self._attached: dict[str, _Attached] = {}
-        self._names: set[str] = set()  # of all that were ever attached
-        self._newest = 0
-        self._max_in_flight = 0
+        self._members = Membership(limits or Limits(), self._before)
         self._told: object = None
         self._numbers = itertools.count(1)
         self._pauses = Pauses(positions or {})
@@ -148,7 +136,7 @@ class Conductor(Actor):
             case Unsubscribe():
                 self._stream.unsubscribe(message)
             case Pause():
-                self._pauses.begin(message, self._training(), context)
+                self._pauses.begin(message, self._members.training, context)
             case Over():
                 self._pauses.end_if(message)
             case Resume():
@@ -162,10 +150,10 @@ class Conductor(Actor):
             case Hello():
                 return self._door.refusal(message.papers, message.who)
             case Who():
-                sentinels = tuple(each.pulse.ref for each in self._attached.values())
+                sentinels = tuple(each.pulse.ref for each in self._members)
                 gates = self._gates
                 names = tuple(name for name, _ in gates.actors)
-                attached = tuple(self._attached)
+                attached = tuple(each.name for each in self._members.members)
                 return Roster(gates.cause, gates.refs, sentinels, gates.restarts, names, self._stream.count, attached)
             case Close():
                 self._stream.publish(Closing())
@@ -183,8 +171,6 @@ class Conductor(Actor):
 
     def _take_over(self, register: Register, context: Context) -> None:
         """Go on where another conductor has ended."""
-        self._names, self._newest = set(register.names), register.newest
-        self._max_in_flight = register.max_in_flight
         missing = list(self._gates.reopen(dict(register.gates), register.term, context))
         self._gates.find_retired(register.retired, context)
         if register.cause is not None:
@@ -196,8 +182,8 @@ class Conductor(Actor):
                 self._stream.publish(Failure(ActorFailed(f"{member.actor} ended while there was no conductor")))
                 continue
             context.watch(ref, context.me)
-            self._attached[member.name] = _Attached(member, Pulse(ref, context.now()))
-        self._attend()
+            self._members.add(member, Pulse(ref, context.now()))
+        self._gates.attendance = self._members.attendance()
         self._write()
         for gate in missing if register.cause is None else ():
             self._replace(gate, None, context)
@@ -206,93 +192,62 @@ class Conductor(Actor):
 
     def _attach(self, message: Attach, context: Context) -> WiringError | None:
         sentinel = message.sentinel
-        window = self._window(sentinel)
-        if isinstance(window, WiringError):
-            return window
-        if (refusal := self._door.refusal(message.papers, f"sentinel {sentinel.name!r}")) is not None:
-            return refusal
-        self._newest += 1
-        number, again = self._newest, sentinel.name in self._names
-        self._names.add(sentinel.name)
-        actor = f"sentinel#{number} {sentinel.name}" if again else f"sentinel {sentinel.name}"
-        member = Member(sentinel.name, number, actor, sentinel.kind, sentinel.ends, window)
+        member = self._admit(message)
+        if isinstance(member, WiringError):
+            return member
         trains = sentinel.kind == "train"
         position = self._pauses.take_place(sentinel.name) if trains else None
         kind = TrainingActor if trains else EvaluationActor
-        make = partial(kind, sentinel, context.me, self._network, number, position)
-        self._write([*self._members, member])
+        make = partial(kind, sentinel, context.me, self._network, member.incarnation, position)
+        self._write([*self._members.members, member])
         try:
-            ref = context.spawn(actor, make, place=message.place)
+            ref = context.spawn(member.actor, make, place=message.place)
         except (ActorNotFound, ActorFailed) as error:
             return WiringError(f"sentinel {sentinel.name!r} cannot join: {error}")
         context.watch(ref, context.me)
-        self._attached[sentinel.name] = attached = _Attached(member, Pulse(ref, context.now()))
-        self._attend()
+        attached = self._members.add(member, Pulse(ref, context.now()))
+        self._gates.attendance = self._members.attendance()
         self._gates.lease(context)
         self._order(attached, context)
         return None
 
-    def _window(self, sentinel: Sentinel) -> int | WiringError:
-        """Return how many batches a sentinel may have out; or why it cannot join."""
+    def _admit(self, message: Attach) -> Member | WiringError:
+        """Return what is written down of a sentinel that joins; or why it cannot."""
+        who = f"sentinel {message.sentinel.name!r}"
         if self._gates.cause is not None:
-            return WiringError(f"sentinel {sentinel.name!r} cannot join: the network has failed: {self._gates.cause}")
-        if sentinel.name in self._attached:
-            names = ", ".join(self._attached)
-            return WiringError(
-                f"a sentinel named {sentinel.name!r} is attached; choose another name. Attached: {names}"
-            )
-        return self._limits.window(sentinel, self._members)
-
-    @property
-    def _members(self) -> list[Member]:
-        return [each.member for each in self._attached.values()]
-
-    def _training(self) -> list[str]:
-        return [each.name for each in self._members if each.kind == "train"]
-
-    def _attend(self) -> None:
-        """Work out whose batches gates may handle, and how late they may be."""
-        in_flight = sum(each.window for each in self._members if each.kind == "train")
-        self._max_in_flight = max(self._max_in_flight, in_flight)
-        attached = tuple(each.incarnation for each in self._members)
-        self._gates.attendance = Attendance(attached, self._newest, self._limits.latest(self._max_in_flight))
+            return WiringError(f"{who} cannot join: the network has failed: {self._gates.cause}")
+        window = self._members.window(message.sentinel)
+        if isinstance(window, WiringError):
+            return window
+        return self._door.refusal(message.papers, who) or self._members.enrol(message.sentinel, window)
 
     def _detach(self, message: Detach) -> None:
-        attached = self._attached.get(message.sentinel)
+        attached = self._members.get(message.sentinel)
         if attached is None:
-            message.reply_to.tell(Detached(message.sentinel, self._unknown(message.sentinel)))
+            message.reply_to.tell(Detached(message.sentinel, self._members.unknown(message.sentinel)))
         else:
             attached.detachers.append(message.reply_to)
             attached.leaving = True
 
-    def _unknown(self, name: str) -> ActorNotFound | None:
-        if name in self._names:
-            return None
-        there = ", ".join(self._attached) or "none"
-        return ActorNotFound(f"there never was a sentinel {name!r} in this network; attached are: {there}")
-
-    def _find(self, actor: Ref) -> _Attached | None:
-        return next((each for each in self._attached.values() if each.pulse.ref == actor), None)
-
     def _held(self, message: Held) -> None:
-        if (attached := self._find(message.actor)) is not None:
+        if (attached := self._members.find(message.actor)) is not None:
             self._pauses.held(attached.member.name, message)
 
     def _left(self, message: Left, context: Context) -> None:
-        if (attached := self._find(message.actor)) is not None:
+        if (attached := self._members.find(message.actor)) is not None:
             self._pauses.stands(attached.member.name, message.position)
             self._dismiss(attached, message.error, context)
 
-    def _dismiss(self, attached: _Attached, error: Exception | None, context: Context, *, ended: bool = False) -> None:
+    def _dismiss(self, attached: Attached, error: Exception | None, context: Context, *, ended: bool = False) -> None:
         name = attached.member.name
-        del self._attached[name]
+        self._members.remove(attached)
         if not ended:
             self._gates.retired.append(attached.pulse.ref)
         self._write()
         if not ended:
             context.stop(attached.pulse.ref)
         self._watchdog.forget(attached.pulse.ref, context.now())
-        self._attend()
+        self._gates.attendance = self._members.attendance()
         self._gates.lease(context)
         if error is not None:
             self._stream.publish(Failure(error, name))
@@ -312,7 +267,7 @@ class Conductor(Actor):
         now, lease = context.now(), self._settings.lease
         for gate in self._gates.tick(context):
             self._replace(gate, TimeoutError(f"no sign of life for {lease:g} s"), context)
-        for attached in list(self._attached.values()):
+        for attached in self._members:
             if attached.pulse.is_silent(now, self._settings):
                 name = attached.member.name
                 error = ActorFailed(
@@ -326,7 +281,7 @@ class Conductor(Actor):
             self._stream.publish(Alarm(f"{report}\n{context.look()}"))
 
     def _alive(self, sign: Alive, context: Context) -> None:
-        attached = self._find(sign.actor)
+        attached = self._members.find(sign.actor)
         if attached is not None:
             attached.pulse.beat(sign, context.now())
         else:
@@ -336,14 +291,14 @@ class Conductor(Actor):
 
     def _order_if_changed(self, context: Context) -> None:
         gates = self._gates
-        leaving = tuple(name for name, each in self._attached.items() if each.leaving)
+        leaving = tuple(each.member.name for each in self._members if each.leaving)
         now = (gates.term, gates.chain is not None, gates.cause, self._pauses.number, leaving)
         if now != self._told:
             self._told = now
-            for attached in self._attached.values():
+            for attached in self._members:
                 self._order(attached, context)
 
-    def _order(self, attached: _Attached, context: Context) -> None:
+    def _order(self, attached: Attached, context: Context) -> None:
         gates = self._gates
         orders = Orders(
             number=(self._number, next(self._numbers)),
@@ -362,7 +317,7 @@ class Conductor(Actor):
     # Ends
 
     def _ended(self, message: Ended, context: Context) -> None:
-        attached = self._find(message.actor)
+        attached = self._members.find(message.actor)
         if attached is not None:
             error = ActorFailed(f"sentinel {attached.member.name} failed: {message.reason!r}")
             error.__cause__ = message.reason
@@ -395,10 +350,10 @@ class Conductor(Actor):
             conductor=self._number,
             term=self._gates.term,
             gates=self._gates.actors,
-            sentinels=tuple(self._members if members is None else members),
-            names=tuple(sorted(self._names)),
-            newest=self._newest,
-            max_in_flight=self._max_in_flight,
+            sentinels=tuple(self._members.members if members is None else members),
+            names=tuple(sorted(self._members.names)),
+            newest=self._members.newest,
+            max_in_flight=self._members.max_in_flight,
             retired=tuple(ref.name for ref in self._gates.retired),
             cause=None if cause is None else str(cause),
         )
@@ -406,4 +361,4 @@ class Conductor(Actor):
 
     def _present(self) -> tuple[int, int]:
         """Return how many sentinels are attached, and how many of them will end by themselves."""
-        return len(self._attached), sum(each.ends for each in self._members)
+        return len(self._members), sum(each.ends for each in self._members.members)

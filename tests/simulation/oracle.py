@@ -84,7 +84,7 @@ class Oracle(GateWatch, SentinelWatch):
                 if actor in conductor._gates.refs:
                     self.banked[state.name] = max(self.banked.get(state.name, 0), state.version)
             case Attach():
-                self._admit(conductor._members)
+                self._admit(conductor._members.members)
         if conductor._gates.cause is not None and self.cause is None:
             self._fails(conductor)
 

@@ -160,7 +160,7 @@ class Run:
         conductor = self.oracle.conductor
         if conductor is None or (conductor._gates.chain is None and conductor._gates.cause is None):
             return False
-        ended = not conductor._attached and self.saving is None
+        ended = not len(conductor._members) and self.saving is None
         return ended and self.engine.time > self.scenario.faults.until and self._is_alive()
 
     def _run_until(self, time: float) -> None:
@@ -249,7 +249,7 @@ class Run:
             for name, watched in self.oracle.sentinels.items()
             if watched.ended is None and watched.actor.sentinel.kind == "train" and watched.actor.outbox
         ]
-        attached = {each.member.actor for each in conductor._attached.values() if each.member.kind == "train"}
+        attached = {each.actor for each in conductor._members.members if each.kind == "train"}
         if conductor._pauses.number is not None and attached & set(moving):
             self.oracle.violated(f"the network is said to stand still, and {moving} are moving")
 

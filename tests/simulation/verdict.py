@@ -66,8 +66,8 @@ def dropped(oracle: Oracle) -> Counter[str]:
 def _check_departures(oracle: Oracle) -> None:
     conductor = oracle.conductor
     assert conductor is not None
-    if conductor._attached:
-        oracle.violated(f"sentinels never end: {list(conductor._attached)}")
+    if len(conductor._members):
+        oracle.violated(f"sentinels never end: {[each.name for each in conductor._members.members]}")
     if oracle.cause is not None:
         for name, watched in oracle.sentinels.items():
             if not (watched.told or watched.ended is not None or watched.actor._left is not None):

@@ -79,6 +79,11 @@ def _tell(options: NetworkOptions, output: Output) -> None:
     output.say(f"the network is open at {where}; Ctrl-C closes it. In other terminals, or on other machines, run:")
     for line in lines:
         output.say(f"  {line}")
+    if not (options.address.is_loopback or options.tls or options.ray_address):
+        output.warn(
+            "warning: whoever can listen between the machines can read the token and what they send, and with the "
+            "token run code on them; encrypt with --tls (see akkordeon tls --help) unless all there are trusted"
+        )
 
 
 def _same(options: NetworkOptions) -> list[str]:

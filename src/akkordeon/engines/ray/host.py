@@ -20,7 +20,8 @@ from akkordeon.actor import Actor, Ref
 from akkordeon.engines.cell import Ask
 from akkordeon.engines.pool import Seat
 from akkordeon.engines.ray.calls import answer
-from akkordeon.engines.ray.post import Process, Raised, RayRef, actors, answered, find, post, wardens
+from akkordeon.engines.ray.finding import actors, find, wardens
+from akkordeon.engines.ray.post import Process, Raised, RayRef, answered, post
 from akkordeon.engines.ray.wire import pack, unpack
 from akkordeon.engines.threads import Threads
 from akkordeon.errors import ActorFailed, ActorNotFound

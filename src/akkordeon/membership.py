@@ -1,0 +1,112 @@
+"""Who is attached to a network, and how many batches each may have out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from akkordeon.actor import Ref
+from akkordeon.errors import ActorNotFound, WiringError
+from akkordeon.limits import Limits
+from akkordeon.sentinel import Sentinel
+from akkordeon.supervision import Pulse
+from akkordeon.supervisor import Attendance
+from akkordeon.vault import Member, Register
+
+__all__ = ["Attached", "Membership"]
+
+
+@dataclass(slots=True)
+class Attached:
+    """A sentinel that is attached.
+
+    Args:
+        member: what is written down of it.
+        pulse: when it was last heard of.
+        leaving: it was told to.
+        detachers: who wants to know when it has left.
+    """
+
+    member: Member
+    pulse: Pulse
+    leaving: bool = False
+    detachers: list[Ref] = field(default_factory=list)
+
+
+class Membership:
+    """The sentinels of a network.
+
+    Args:
+        limits: of what may be in flight.
+        before: what another conductor knew of those that ever were.
+    """
+
+    def __init__(self, limits: Limits, before: Register | None = None) -> None:
+        self._limits = limits
+        self._attached: dict[str, Attached] = {}
+        self.names: set[str] = set() if before is None else set(before.names)
+        self.newest = 0 if before is None else before.newest
+        self.max_in_flight = 0 if before is None else before.max_in_flight
+
+    def __iter__(self) -> Iterator[Attached]:
+        """Those that are attached; they may be changed meanwhile."""
+        return iter(list(self._attached.values()))
+
+    def __len__(self) -> int:
+        return len(self._attached)
+
+    def get(self, name: str) -> Attached | None:
+        """Return the one of that name."""
+        return self._attached.get(name)
+
+    def find(self, actor: Ref) -> Attached | None:
+        """Return the one that is that actor."""
+        return next((each for each in self._attached.values() if each.pulse.ref == actor), None)
+
+    @property
+    def members(self) -> list[Member]:
+        """What is written down of them."""
+        return [each.member for each in self._attached.values()]
+
+    @property
+    def training(self) -> list[str]:
+        """Names of those that train."""
+        return [each.name for each in self.members if each.kind == "train"]
+
+    def window(self, sentinel: Sentinel) -> int | WiringError:
+        """Return how many batches a sentinel may have out; or why it cannot join."""
+        if sentinel.name in self._attached:
+            names = ", ".join(self._attached)
+            return WiringError(
+                f"a sentinel named {sentinel.name!r} is attached; choose another name. Attached: {names}"
+            )
+        return self._limits.window(sentinel, self.members)
+
+    def enrol(self, sentinel: Sentinel, window: int) -> Member:
+        """Return what is written down of a sentinel that joins."""
+        self.newest += 1
+        again = sentinel.name in self.names
+        self.names.add(sentinel.name)
+        actor = f"sentinel#{self.newest} {sentinel.name}" if again else f"sentinel {sentinel.name}"
+        return Member(sentinel.name, self.newest, actor, sentinel.kind, sentinel.ends, window)
+
+    def add(self, member: Member, pulse: Pulse) -> Attached:
+        """Attach one that lives."""
+        attached = self._attached[member.name] = Attached(member, pulse)
+        training = sum(each.window for each in self.members if each.kind == "train")
+        self.max_in_flight = max(self.max_in_flight, training)
+        return attached
+
+    def remove(self, attached: Attached) -> None:
+        """Forget one that has left."""
+        del self._attached[attached.member.name]
+
+    def attendance(self) -> Attendance:
+        """Return whose batches gates may handle, and how late they may be."""
+        attached = tuple(each.incarnation for each in self.members)
+        return Attendance(attached, self.newest, self._limits.latest(self.max_in_flight))
+
+    def unknown(self, name: str) -> ActorNotFound | None:
+        """Return what is wrong with a name that never was anybody's."""
+        if name in self.names:
+            return None
+        there = ", ".join(self._attached) or "none"
+        return ActorNotFound(f"there never was a sentinel {name!r} in this network; attached are: {there}")
