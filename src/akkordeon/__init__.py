@@ -41,7 +41,21 @@ if TYPE_CHECKING:
     from akkordeon.restore import load
     from akkordeon.sentinel import TestSentinel, TrainingSentinel, ValidationSentinel
     from akkordeon.signals import GateStatus
-    from akkordeon.staleness import Arrival, Compensation, Compensator, DelayCompensation
+    from akkordeon.staleness import (
+        Arrival,
+        Compensation,
+        Compensator,
+        DelayCompensation,
+        DiscrepancyCorrection,
+        GapAware,
+        GradientEnergyMatching,
+        RateRescheduling,
+        SpikeCompensation,
+        StalenessLimit,
+        StalenessScaledRate,
+        WeightPrediction,
+        nadamw,
+    )
     from akkordeon.supervision import Supervision
 
 __all__ = [
@@ -57,10 +71,13 @@ __all__ = [
     "Compensator",
     "DataUnavailable",
     "DelayCompensation",
+    "DiscrepancyCorrection",
     "DropConnect",
+    "GapAware",
     "Gate",
     "GateStatus",
     "Gauge",
+    "GradientEnergyMatching",
     "Mean",
     "NameTaken",
     "Network",
@@ -68,12 +85,16 @@ __all__ = [
     "NodeFailed",
     "Perplexity",
     "Placement",
+    "RateRescheduling",
     "RecipeError",
     "Report",
     "SaveFailed",
     "SentinelFailed",
     "SentinelStatus",
     "SharedTensorWritten",
+    "SpikeCompensation",
+    "StalenessLimit",
+    "StalenessScaledRate",
     "Status",
     "Supervision",
     "TestSentinel",
@@ -83,12 +104,14 @@ __all__ = [
     "Unreachable",
     "UpdateFailed",
     "ValidationSentinel",
+    "WeightPrediction",
     "WiringError",
     "accuracy",
     "connect",
     "engines",
     "launch",
     "load",
+    "nadamw",
     "split",
     "untie",
 ]
@@ -127,7 +150,21 @@ _HOMES = {
     "restore": ("load",),
     "sentinel": ("TestSentinel", "TrainingSentinel", "ValidationSentinel"),
     "supervision": ("Supervision",),
-    "staleness": ("Arrival", "Compensation", "Compensator", "DelayCompensation"),
+    "staleness": (
+        "Arrival",
+        "Compensation",
+        "Compensator",
+        "DelayCompensation",
+        "DiscrepancyCorrection",
+        "GapAware",
+        "GradientEnergyMatching",
+        "RateRescheduling",
+        "SpikeCompensation",
+        "StalenessLimit",
+        "StalenessScaledRate",
+        "WeightPrediction",
+        "nadamw",
+    ),
 }
 """Which module each public name comes from. They are imported when first used: torch takes seconds, and help none."""
 

@@ -25,12 +25,14 @@ class Entry(Generic[S]):
         version: of the weights that the forward used.
         in_flight: how many other batches were between forward and gradient at this gate.
         saved: what the backward needs; None while the forward is being computed.
+        squares: see `Forward`.
     """
 
     attempt: int
     version: int
     in_flight: int
     saved: S | None = None
+    squares: float = 0.0
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 import copy
 import inspect
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from akkordeon.errors import WiringError
 from akkordeon.staleness import Compensation
 
-__all__ = ["Gate", "check_chain", "own_copy"]
+__all__ = ["Gate", "own_copy"]
 
 MakeOptimizer = Callable[[list[Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
@@ -38,8 +38,11 @@ class Gate:
         activations: "stashed" keeps a batch's activations until its gradient comes, which is then exact, merely late.
             "recomputed" keeps its input only, and runs the forward again at the live weights.
         device: where the gate computes; None is where the module is.
-        max_norm: clip the gradient of each update to this norm, over all parameters of this gate, after compensation;
-            as `torch.nn.utils.clip_grad_norm_` does. A gate knows no norm but its own.
+        max_norm: clip the gradient of each update to this norm, after it was compensated, as
+            `torch.nn.utils.clip_grad_norm_` does.
+        norm: of what: "gate" is all parameters of this gate; "network" those of all gates, as far as this one knows: of
+            those behind it the norm of the same batch, of those before it the last one known, which came along with the
+            batch. All gates that learn must have the same.
         accumulate: update once per so many batches, by the mean of their gradients.
         autocast: compute in this type where torch deems it safe (`torch.bfloat16`); weights, and what leaves the gate,
             stay as they are.
@@ -59,6 +62,7 @@ class Gate:
     activations: Literal["stashed", "recomputed"] = "stashed"
     device: torch.device | str | None = None
     max_norm: float | None = None
+    norm: Literal["gate", "network"] = "gate"
     accumulate: int = 1
     autocast: torch.dtype | None = None
     prefix: str | None = None
@@ -70,8 +74,8 @@ class Gate:
             raise WiringError(f"gate {self.name!r}: its module is a {given}; give it an nn.Module")
         self._check_settings()
         self._check_module()
-        self._check_compensations()
         optimizer = self.make_optimizer(list(self.module.parameters()))
+        self._check_compensations(optimizer)
         if optimizer is not None:
             self.make_scheduler(optimizer)
 
@@ -137,6 +141,12 @@ class Gate:
                 raise WiringError(f"gate {self.name!r}: {setting} must be a whole number, at least 1, not {value!r}")
         if self.max_norm is not None and not self.max_norm > 0:
             raise WiringError(f"gate {self.name!r}: max_norm must be more than 0, not {self.max_norm}")
+        if self.norm not in ("gate", "network"):
+            raise WiringError(f"gate {self.name!r}: norm must be 'gate' or 'network', not {self.norm!r}")
+        if self.norm == "network" and self.accumulate > 1:
+            raise WiringError(
+                f"gate {self.name!r}: norm='network' is that of single batches; leave out accumulate={self.accumulate}"
+            )
         if self.autocast not in (None, torch.bfloat16):
             raise WiringError(
                 f"gate {self.name!r}: autocast must be torch.bfloat16, not {self.autocast}; float16 would need its "
@@ -178,7 +188,8 @@ class Gate:
                 "make it of those it is called with, as partial(SGD, lr=0.1) does"
             )
 
-    def _check_compensations(self) -> None:
+    def _check_compensations(self, optimizer: Optimizer | None) -> None:
+        kinds = []
         for compensation in self.compensations:
             if not isinstance(compensation, Compensation):
                 raise WiringError(
@@ -189,31 +200,16 @@ class Gate:
                     f"gate {self.name!r}: {type(compensation).__name__} needs the weights of each batch's forward, "
                     'which "recomputed" does not keep; use activations="stashed"'
                 )
-
-
-def check_chain(gates: Sequence[Gate]) -> None:
-    """Check that gates can be wired together.
-
-    Raises:
-        WiringError: none, two of one name, or a parameter that two gates share.
-    """
-    if isinstance(gates, nn.Module):
-        raise WiringError(
-            f"a network is made of gates, and this is a {type(gates).__name__}; cut it into gates with akkordeon.split"
-        )
-    if isinstance(gates, Gate):
-        raise WiringError(f"a network is made of a list of gates; put gate {gates.name!r} into one: [gate]")
-    if not gates:
-        raise WiringError("a network needs at least one gate, and the list is empty")
-    for gate in gates:
-        if not isinstance(gate, Gate):
-            raise WiringError(f"a network is made of gates, and the list holds a {type(gate).__name__}")
-    names = [gate.name for gate in gates]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise WiringError(f"two gates are named {twice[0]!r}; give each a name of its own. Names: {', '.join(names)}")
-    _check_attributes(names)
-    _check_whole_names(gates)
-    _check_sharing(gates)
+            if compensation.needs_recomputed and self.activations == "stashed":
+                raise WiringError(
+                    f"gate {self.name!r}: {type(compensation).__name__} stands in for the weights of each batch's "
+                    'forward, which "stashed" has; leave it out, or use activations="recomputed"'
+                )
+            if type(compensation) in kinds:
+                raise WiringError(f"gate {self.name!r}: {type(compensation).__name__} is given twice; leave one out")
+            kinds.append(type(compensation))
+            if optimizer is not None and (refusal := compensation.refusal(optimizer)) is not None:
+                raise WiringError(f"gate {self.name!r}: {type(compensation).__name__} cannot be used: {refusal}")
 
 
 def own_copy(module: nn.Module) -> nn.Module:
@@ -228,44 +224,6 @@ def own_copy(module: nn.Module) -> nn.Module:
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
     return copy.deepcopy(module, memo)
-
-
-def _check_attributes(names: Sequence[str]) -> None:
-    """Check that an `nn.Sequential` of the gates could be made: their names become names of attributes."""
-    attributes = [name.replace(".", "_") for name in names]
-    for name, attribute in zip(names, attributes, strict=True):
-        if hasattr(nn.Sequential, attribute) or attribute == "training":
-            raise WiringError(f"a gate cannot be named {name!r}, which means something else to an nn.Sequential")
-        if attributes.count(attribute) > 1:
-            raise WiringError(f"a gate is named {name!r}, and another one too with dots for underscores; rename one")
-
-
-def _check_whole_names(gates: Iterable[Gate]) -> None:
-    owner: dict[str, str] = {}
-    for gate in gates:
-        for name in gate.module.state_dict(keep_vars=True):
-            other = owner.setdefault(gate.whole_prefix + name, gate.name)
-            if other != gate.name:
-                raise WiringError(
-                    f"gates {other!r} and {gate.name!r} both have a weight that is {gate.whole_prefix + name!r} in the "
-                    "whole network; give one of them another prefix, or leave it out"
-                )
-
-
-def _check_sharing(gates: Iterable[Gate]) -> None:
-    owner: dict[int, tuple[str, str]] = {}
-    for gate in gates:
-        for name, parameter in gate.module.named_parameters():
-            if not parameter.numel():
-                continue
-            storage = parameter.untyped_storage().data_ptr()
-            other, its_name = owner.setdefault(storage, (gate.name, name))
-            if other != gate.name:
-                raise WiringError(
-                    f"gates {other!r} and {gate.name!r} share a parameter ({its_name!r} and {name!r}). "
-                    "A parameter has one owner: put both modules into one gate, or give each its own copy, as "
-                    "akkordeon.untie does for a whole model"
-                )
 
 
 def _check_name(name: str, whose: str) -> None:

@@ -35,6 +35,7 @@ from akkordeon.random_state import Drawn
 from akkordeon.replica import Replica, Trained
 from akkordeon.signals import Alive, GateState, GateStatus, Lease, StateOf, StatusOf, Wire
 from akkordeon.staleness import Arrival
+from akkordeon.steps import norm_of
 from akkordeon.tree import Tree, describe
 from akkordeon.versions import Buffers, Snapshot
 
@@ -101,6 +102,7 @@ class GateActor(Actor):
         self._leased_until = -inf
         self._signs: dict[int, float] = {}  # when signs of life were sent, by their number
         self._max_staleness = inf
+        self._squares = 0.0  # of the norm of its last gradient, where others want to know
         self._parked: list[Callable[[], None]] = []  # updates that wait for a lease
         self._doing: list[tuple[str, Route, float]] = []
 
@@ -161,11 +163,12 @@ class GateActor(Actor):
     # Forward
 
     def _forward(self, message: Forward, context: Context) -> None:
-        snapshot, buffers = self._weights.snapshot(), self._weights.buffers
-        entry = self._entries.begin(message.route, snapshot.version)
+        entry = self._entries.begin(message.route, self._weights.version)
         if entry is None:
             self._tally.skipped["stray"] += 1
             return
+        entry.squares = message.squares
+        snapshot, buffers = self._learner.snapshot(entry.in_flight), self._weights.buffers
         replica = self._idle.pop()
         wants_gradient = self._wire.upstream is not None
         work = partial(replica.train, message.x, snapshot, buffers, wants_gradient=wants_gradient)
@@ -184,7 +187,7 @@ class GateActor(Actor):
             self._weights.publish(buffers, result.buffers)
         stashed = self._gate.activations == "stashed"
         entry.saved = result.graph if stashed else _Input(message.x, buffers, result.drew)
-        self._send_on(Forward(message.route, result.output))
+        self._send_on(Forward(message.route, result.output, message.squares + self._squares))
 
     # Backward and update
 
@@ -202,7 +205,8 @@ class GateActor(Actor):
         else:
             assert entry.saved is not None
             replica = self._idle.pop()
-            again = partial(self._recompute, replica, entry.saved, self._weights.snapshot(), message.gradients)
+            snapshot = self._learner.recall(self._weights.version - entry.version)
+            again = partial(self._recompute, replica, entry.saved, snapshot, message.gradients)
             then = partial(self._backwarded, message, entry, replica, context)
             self._compute("backward", message.route, again, then, context)
 
@@ -239,27 +243,31 @@ class GateActor(Actor):
         if not self._is_awaited(message.route):  # while it was computed, or waited for a lease
             self._tally.skipped["stray"] += 1
             return
+        if self._gate.norm == "network":
+            self._squares = norm_of(result.of_weights) ** 2
         try:
-            outcome = self._update(result, entry, message.route)
+            outcome = self._update(result, entry, message)
         except Exception as error:
             batch = message.route.batch
             text = f"gate {self._gate.name!r} could not apply batch {batch}: {type(error).__name__}: {error}"
             raise UpdateFailed(text, batch) from error
-        self._send_back(message, result.of_inputs, outcome)
+        self._send_back(message, result.of_inputs, outcome, self._squares)
         self._handover.maybe(context, self._entries)
 
     def _is_awaited(self, route: Route) -> bool:
         return self._entries.fits(route) and self._entries.is_awaited(route.batch)
 
-    def _update(self, result: Gradients, entry: _Entry, route: Route) -> int | str:
+    def _update(self, result: Gradients, entry: _Entry, message: Backward) -> int | str:
         """Apply a gradient to the weights; return its staleness, or why it was not applied."""
+        route, others = message.route, entry.squares + message.squares
         staleness = self._weights.version - entry.version
         if self._entries.was_applied(route.batch):
             outcome: int | str = ALREADY_APPLIED
         elif self._is_too_stale(staleness):
             outcome = TOO_STALE
         else:
-            outcome = self._learner.learn(result, staleness, partial(self._arrival, staleness, entry, route))
+            arrival = partial(self._arrival, staleness, entry, route)
+            outcome = self._learner.learn(result, staleness, arrival, others)
         if isinstance(outcome, int):
             self._entries.mark_applied(route.batch)
             self._tally.add(staleness)
@@ -304,13 +312,15 @@ class GateActor(Actor):
     def _send_on(self, message: Forward | Validate) -> None:
         (self._wire.downstream or message.route.home).tell(message)
 
-    def _send_back(self, message: Backward, gradients: tuple[Tensor | None, ...], outcome: int | str) -> None:
+    def _send_back(
+        self, message: Backward, gradients: tuple[Tensor | None, ...], outcome: int | str, squares: float = 0.0
+    ) -> None:
         upstream = self._wire.upstream
         trail = (*message.trail, outcome)
         if upstream is None:
             message.route.home.tell(Backward(message.route, (), trail))
         else:
-            upstream.tell(Backward(message.route, gradients, trail))
+            upstream.tell(Backward(message.route, gradients, trail, message.squares + squares))
 
     def _refuse(self, route: Route, what: str, error: Exception) -> None:
         upstream = self._wire.upstream

@@ -16,7 +16,7 @@ from akkordeon.conductor import Conductor
 from akkordeon.control import Hello, Open, Roster, Who
 from akkordeon.engines import Ray, Threads
 from akkordeon.errors import ActorNotFound, NameTaken, NoAnswer, WiringError
-from akkordeon.gate import Gate, check_chain
+from akkordeon.gate import Gate
 from akkordeon.joining import papers
 from akkordeon.limits import Limits
 from akkordeon.network import ANSWER, Network
@@ -24,6 +24,7 @@ from akkordeon.placement import Placement, lent
 from akkordeon.restore import beginning
 from akkordeon.signals import StatusOf
 from akkordeon.supervision import Supervision
+from akkordeon.wiring import check_chain
 
 __all__ = ["connect", "launch"]
 

@@ -4,26 +4,29 @@ Invariant: the weights change only in `learn`, in the gate's own turn, after all
 right.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from akkordeon.accumulation import Accumulation
+from akkordeon.accumulation import Accumulation, Update
 from akkordeon.codec import copied
 from akkordeon.data import all_finite, to_device
 from akkordeon.differentiate import Gradients
+from akkordeon.errors import WiringError
 from akkordeon.gate import Gate, own_copy
-from akkordeon.messages import NON_FINITE, NOTHING_TO_LEARN
+from akkordeon.messages import NON_FINITE, NOTHING_TO_LEARN, TOO_STALE
 from akkordeon.names import fill, kept
 from akkordeon.random_state import RandomState
 from akkordeon.replica import Replica
 from akkordeon.signals import GateState
-from akkordeon.staleness import Arrival
-from akkordeon.versions import Weights
+from akkordeon.staleness import Arrival, Compensator
+from akkordeon.steps import Norms, Steps, norm_of
+from akkordeon.versions import Snapshot, Weights
 
 __all__ = ["Learner", "kinds", "mismatches", "schedule_changes"]
 
@@ -48,16 +51,33 @@ class Learner:
         self.weights = Weights(self.module)
         self._optimizer = gate.make_optimizer(list(self.module.parameters()))
         self._scheduler = gate.make_scheduler(self._optimizer) if self._optimizer else None
-        self._compensators = [each.start(self.weights.trainable) for each in gate.compensations]
+        self.norms = Norms()
+        self._compensators = self._start_compensators()
+        self._predictors = _those(self._compensators, "predict")
+        self._predicted: dict[int, Snapshot] = {}
         self._accumulation = Accumulation(gate.accumulate) if gate.accumulate > 1 else None
         self._kinds = kinds(gate)
+        if self._optimizer is not None:
+            settings = (self._scheduler, self._compensators, gate.max_norm, self.norms)
+            self._steps = Steps(self.weights, self._optimizer, *settings)
         if state is not None:
-            self.weights.version = state.version
-            for name, part in self._parts():
-                # An optimizer knows itself which of its tensors belong on the device.
-                part.load_state_dict(to_device(state.rest[name], None if name == "optimizer" else self.device))
-            if "random" in state.rest:
-                RandomState(self.device, state.rest["random"]).restore()
+            self._go_on(state)
+
+    def _start_compensators(self) -> list[Compensator]:
+        if self._optimizer is None:
+            return []
+        started = [each.start(self.weights.trainable, self._optimizer) for each in self._gate.compensations]
+        if len(_those(started, "predict")) > 1:
+            raise WiringError(f"gate {self._gate.name!r} has two compensations that predict weights; leave one out")
+        return started
+
+    def _go_on(self, state: GateState) -> None:
+        self.weights.version = state.version
+        for name, part in self._parts():
+            # An optimizer knows itself which of its tensors belong on the device.
+            part.load_state_dict(to_device(state.rest[name], None if name == "optimizer" else self.device))
+        if "random" in state.rest:
+            RandomState(self.device, state.rest["random"]).restore()
 
     def replicas(self, random_lock: AbstractContextManager[object]) -> list[Replica]:
         """Return what the gate computes with, one for each computation at once."""
@@ -68,33 +88,78 @@ class Learner:
         )
         return [make(module) for module in modules]
 
-    def learn(self, result: Gradients, staleness: int, arrival: Callable[[], Arrival]) -> int | str:
+    def snapshot(self, in_flight: int) -> Snapshot:
+        """Return the weights to run a forward with.
+
+        Args:
+            in_flight: batches that are between forward and gradient here.
+        """
+        if not self._predictors:
+            return self.weights.snapshot()
+        staleness = in_flight if self._accumulation is None else self._accumulation.expected(in_flight)
+        if staleness not in self._predicted:
+            self._predicted[staleness] = self._predict(staleness)
+        return self._predicted[staleness]
+
+    def _predict(self, staleness: int) -> Snapshot:
+        (predictor,) = self._predictors
+        weights = predictor.predict(staleness)
+        if self.norms.due and self._steps.rate:
+            ahead = 0.0 if weights is None else _distance(weights, self.weights.trainable)
+            self.norms.look_ahead(ahead / self._steps.rate)
+        return self.weights.snapshot() if weights is None else self.weights.snapshot_of(weights)
+
+    def recall(self, staleness: int) -> Snapshot:
+        """Return the weights to run a forward again with, so many updates after the first time."""
+        for compensator in self._compensators:
+            if (weights := compensator.recall(staleness)) is not None:
+                return self.weights.snapshot_of(weights)
+        return self.weights.snapshot()
+
+    def learn(
+        self, result: Gradients, staleness: int, arrival: Callable[[], Arrival], others: float = 0.0
+    ) -> int | str:
         """Apply the gradient of a batch; return its staleness, or why it was not applied.
 
         Args:
             result: the gradient.
             staleness: updates since the batch's forward.
             arrival: tells more of it, where a compensation wants to know.
+            others: square of the norm of all other gates' gradients, where that counts for clipping.
         """
         gradients, finite = result.of_weights, result.finite
         empty = all(gradient is None for gradient in gradients)
         if self._optimizer is None or (empty and self._accumulation is None):
             return NOTHING_TO_LEARN
-        if finite and self._compensators and not empty:
-            gradients = self._compensated(gradients, arrival())
-            finite = all_finite(gradients)
+        rate = 1.0
+        if finite and not empty:
+            self.norms.begin(gradients)
+            if self._compensators:
+                record = arrival()
+                if not (rate := prod(each.weigh(record) for each in self._compensators)):
+                    return TOO_STALE
+                gradients = self._corrected(gradients, record)
+                finite = all_finite(gradients)
         if not finite:
             return NON_FINITE
-        whole = gradients if self._accumulation is None else self._accumulation.add(gradients)
-        if whole is not None and any(gradient is not None for gradient in whole):
-            self.weights.update(whole, self._optimizer, self._scheduler, self._gate.max_norm)
+        self._take_in(Update(gradients, staleness, rate), others)
         return NOTHING_TO_LEARN if empty else staleness
 
+    def _take_in(self, update: Update, others: float) -> None:
+        whole = update if self._accumulation is None else self._accumulation.add(update)
+        if whole is not None and any(gradient is not None for gradient in whole.gradients):
+            self._steps.take(whole, others)
+            self._predicted.clear()
+        self.norms.end()
+
     @torch.no_grad()
-    def _compensated(self, gradients: list[Tensor | None], arrival: Arrival) -> list[Tensor | None]:
+    def _corrected(self, gradients: list[Tensor | None], arrival: Arrival) -> list[Tensor | None]:
+        corrected = gradients
         for compensator in self._compensators:
-            gradients = compensator.correct(gradients, arrival)
-        return gradients
+            corrected = compensator.correct(corrected, arrival)
+        if self.norms.wanted:
+            self.norms.add(_distance(corrected, gradients))
+        return corrected
 
     def state(self, *, whole: bool = True, random: bool = True) -> GateState:
         """Return all that a gate of this description needs to go on from here, as copies.
@@ -129,9 +194,19 @@ class Learner:
         yield from ((name, part) for name, part in parts.items() if part is not None)
 
 
+def _those(compensators: Sequence[Compensator], hook: str) -> list[Compensator]:
+    """Return the compensators that do something at this hook."""
+    return [each for each in compensators if getattr(type(each), hook) is not getattr(Compensator, hook)]
+
+
+def _distance(these: Sequence[Tensor | None], those: Sequence[Tensor | None]) -> float:
+    """Return the norm of the difference."""
+    return norm_of([a - b for a, b in zip(these, those, strict=True) if a is not None and b is not None and a is not b])
+
+
 def kinds(gate: Gate) -> dict[str, str]:
     """Say what a gate learns with besides its weights, in words that tell states of different gates apart."""
-    found = {f"compensation {number}": type(each).__name__ for number, each in enumerate(gate.compensations, 1)}
+    found = {f"compensation {number}": each.kind for number, each in enumerate(gate.compensations, 1)}
     found["accumulation"] = f"{gate.accumulate} batches per update"
     optimizer = gate.make_optimizer(list(gate.module.parameters()))
     if optimizer is not None:

@@ -14,7 +14,7 @@ Any of these may be lost, come twice or come late. Only the sentinel sends a bat
 the latest attempt, apply a batch once, and ignore what was sent in another term.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 from torch import Tensor
@@ -102,7 +102,25 @@ class _Onward:
 
 @dataclass(frozen=True, slots=True)
 class Forward(_Onward):
-    """From the sentinel or a gate, downstream, in training: the input of the next gate, or the network's output."""
+    """From the sentinel or a gate, downstream, in training: the input of the next gate, or the network's output.
+
+    Args:
+        squares: of the last known norms of the gradients of all gates that it has passed, summed up; see `Gate.norm`.
+    """
+
+    squares: float = 0.0
+
+    def pack(self) -> tuple[tuple[object, ...], list[Tensor]]:
+        """See `Parcel.pack`."""
+        header, leaves = _Onward.pack(self)
+        return (*header, self.squares), leaves
+
+    @classmethod
+    def unpack(cls, header: tuple[object, ...], tensors: list[Tensor]) -> Self:
+        """See `Parcel.unpack`."""
+        *rest, squares = header
+        assert isinstance(squares, float)
+        return replace(super().unpack(tuple(rest), tensors), squares=squares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,26 +138,30 @@ class Backward:
             when there is nothing to learn from: the receiver forgets the batch without an update. Empty also on the
             way home from gate 1: nobody needs the gradient of the data.
         trail: what the gates did so far, from the last one on: the staleness of the update, or why there was none.
+        squares: of the norms of this batch's gradients at all gates that it has passed, summed up; see `Gate.norm`.
     """
 
     route: Route
     gradients: tuple[Tensor | None, ...]
     trail: tuple[int | str, ...] = ()
+    squares: float = 0.0
 
     def pack(self) -> tuple[tuple[object, ...], list[Tensor]]:
         """See `Parcel.pack`."""
         present = tuple(gradient is not None for gradient in self.gradients)
-        return (self.route, present, self.trail), [gradient for gradient in self.gradients if gradient is not None]
+        header = (self.route, present, self.trail, self.squares)
+        return header, [gradient for gradient in self.gradients if gradient is not None]
 
     @classmethod
     def unpack(cls, header: tuple[object, ...], tensors: list[Tensor]) -> Self:
         """See `Parcel.unpack`."""
-        route, present, trail = header
+        route, present, trail, squares = header
         assert isinstance(route, Route)
         assert isinstance(present, tuple)
         assert isinstance(trail, tuple)
+        assert isinstance(squares, float)
         rest = iter(tensors)
-        return cls(route, tuple(next(rest) if there else None for there in present), trail)
+        return cls(route, tuple(next(rest) if there else None for there in present), trail, squares)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from akkordeon.checkpoint import Saved, read, read_weights
 from akkordeon.errors import CheckpointMismatch, WiringError
-from akkordeon.gate import Gate, check_chain
+from akkordeon.gate import Gate
 from akkordeon.learner import mismatches, schedule_changes
 from akkordeon.names import differences, fitted, listed
 from akkordeon.signals import GateState, Position
+from akkordeon.wiring import check_chain
 
 logger = logging.getLogger(__name__)
 

@@ -9,16 +9,11 @@ Buffers (the statistics of BatchNorm) live outside the versions: each training c
 its result is published when it is done. Published buffers are never written either.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import profiler
-from torch.nn.utils import clip_grad_norm_
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 __all__ = ["Buffers", "Snapshot", "Weights"]
 
@@ -70,28 +65,25 @@ class Weights:
             self._snapshot = Snapshot(self.version, tensors, trainable)
         return self._snapshot
 
-    def update(
-        self,
-        gradients: Sequence[Tensor | None],
-        optimizer: Optimizer,
-        scheduler: LRScheduler | None,
-        max_norm: float | None = None,
-    ) -> None:
-        """Let the optimizer, then the scheduler, take one step; a new version begins.
+    def snapshot_of(self, trainable: Sequence[Tensor]) -> Snapshot:
+        """Return the current version with other values for the weights that require a gradient; cloned if live."""
+        own = iter(
+            mine.detach().clone() if theirs is mine else theirs.detach()
+            for mine, theirs in zip(self.trainable, trainable, strict=True)
+        )
+        tensors = tuple(next(own).requires_grad_() if each.requires_grad else each.detach() for each in self.live)
+        return Snapshot(self.version, tensors, tuple(tensor for tensor in tensors if tensor.requires_grad))
+
+    def update(self, gradients: Sequence[Tensor | None], step: Callable[[], None]) -> None:
+        """Let something change the live weights; a new version begins.
 
         Args:
             gradients: one per trainable parameter, None where there is none.
-            optimizer: of the live parameters.
-            scheduler: of the optimizer.
-            max_norm: clip the gradients to this norm, taken over all of them.
+            step: changes the weights; finds the gradients with the parameters.
         """
         for parameter, gradient in zip(self.trainable, gradients, strict=True):
             parameter.grad = gradient
-        if max_norm is not None:
-            clip_grad_norm_(self.trainable, max_norm)
-        _step(optimizer)
-        if scheduler is not None:
-            scheduler.step()
+        step()
         for parameter in self.trainable:
             parameter.grad = None
         self.version += 1
@@ -111,27 +103,6 @@ class Weights:
         """Return copies of the live weights and the buffers, by name, as `nn.Module.state_dict` does."""
         state = {name: parameter.detach().clone() for name, parameter in zip(self.names, self.live, strict=True)}
         return state | {name: buffer.clone() for name, buffer in self.buffers.items()}
-
-
-def _step(optimizer: Optimizer) -> None:
-    """Let an optimizer take a step.
-
-    torch wraps `step` to label it for the profiler and to call hooks, which takes as long as the step of a small gate.
-    Where nobody profiles and there are no hooks, what it wraps does the same.
-    """
-    step = type(optimizer).step
-    listeners = (
-        vars(optimizer).get("step"),  # a scheduler puts one there, to see that steps are taken
-        optimizer._optimizer_step_pre_hooks,
-        optimizer._optimizer_step_post_hooks,
-        _global_optimizer_pre_hooks,
-        _global_optimizer_post_hooks,
-        profiler._is_profiler_enabled,
-    )
-    if getattr(step, "hooked", False) and not any(listeners):
-        step.__wrapped__(optimizer)  # type: ignore[attr-defined]
-    else:
-        optimizer.step()
 
 
 def _merge(current: Tensor, before: Tensor, after: Tensor) -> Tensor:

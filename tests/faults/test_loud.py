@@ -375,7 +375,7 @@ def test_an_until_that_raises_ends_its_sentinel(network: ak.Network) -> None:
 
 
 class Unstartable(ak.Compensation):
-    def start(self, parameters: object) -> ak.Compensator:
+    def start(self, parameters: object, optimizer: object) -> ak.Compensator:
         raise ZeroDivisionError("no start")
 
 

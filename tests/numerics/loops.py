@@ -149,7 +149,7 @@ class Recorder(Compensation):
 
     seen: list[Recorded] = field(default_factory=list)
 
-    def start(self, parameters: Sequence[Tensor]) -> Compensator:
+    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
         return _Recording(self.seen)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam
+from torch.optim import SGD, Adam, Optimizer
 
 import akkordeon as ak
 from akkordeon.actor import Engine
@@ -57,13 +57,16 @@ KINDS = [
     (ak.DelayCompensation(adaptive=False), {"strength": 0.04}),
     (ak.DelayCompensation(3.0, adaptive=False), {"strength": 3.0}),
 ]
+NONE = SGD([torch.zeros(1)], lr=0.1)
+"""It is about gradients alone, whatever the optimizer."""
+
 NAMES = ["adaptive", "adaptive, other values", "constant", "constant, other value"]
 
 
 @pytest.mark.parametrize(("compensation", "values"), KINDS, ids=NAMES)
 def test_gradients_are_corrected_by_the_formula(compensation: ak.DelayCompensation, values: dict[str, float]) -> None:
     shape = (2, 3)
-    compensator = compensation.start([doubles(*shape)])
+    compensator = compensation.start([doubles(*shape)], NONE)
     formulas = [Formula(**values) for _ in range(6)]
     for staleness in (3, 1, 0, 0, 2, 7):
         g, now, then = doubles(*shape), doubles(*shape), doubles(*shape)
@@ -79,7 +82,7 @@ def test_gradients_are_corrected_by_the_formula(compensation: ak.DelayCompensati
 @pytest.mark.parametrize("compensation", [compensation for compensation, _ in KINDS], ids=NAMES)
 def test_a_gradient_that_is_not_late_stays_as_it_is(compensation: ak.DelayCompensation) -> None:
     g = torch.tensor([-0.0, 0.0, 1e-40, -3.5, 7e37])
-    compensator = compensation.start([g])
+    compensator = compensation.start([g], NONE)
     (ours,) = compensator.correct([g], arrival([g + 1], [g - 1], staleness=0))
     assert ours is not None
     assert torch.equal(ours.view(torch.int32), torch.tensor([-0.0, 0.0, 1e-40, -3.5, 7e37]).view(torch.int32))
@@ -88,15 +91,15 @@ def test_a_gradient_that_is_not_late_stays_as_it_is(compensation: ak.DelayCompen
 @pytest.mark.parametrize("compensation", [compensation for compensation, _ in KINDS], ids=NAMES)
 def test_a_late_gradient_at_unchanged_weights_stays_as_it_is(compensation: ak.DelayCompensation) -> None:
     g, weight = doubles(5), doubles(5)
-    (ours,) = compensation.start([weight]).correct([g], arrival([weight], [weight.clone()], staleness=4))
+    (ours,) = compensation.start([weight], NONE).correct([g], arrival([weight], [weight.clone()], staleness=4))
     assert_same_tensors([ours], [g])
 
 
 def test_gradients_that_are_not_late_still_count_in_the_mean_of_squares() -> None:
     g, now, then = doubles(4), doubles(4), doubles(4)
-    fresh = ak.DelayCompensation().start([now])
+    fresh = ak.DelayCompensation().start([now], NONE)
     (without,) = fresh.correct([g], arrival([now], [then]))
-    warmed = ak.DelayCompensation().start([now])
+    warmed = ak.DelayCompensation().start([now], NONE)
     warmed.correct([10 * g], arrival([now], [now], staleness=0))
     (with_history,) = warmed.correct([g], arrival([now], [then]))
     assert without is not None
@@ -109,7 +112,7 @@ def test_what_is_given_is_not_written(adaptive: bool) -> None:
     given = [doubles(4) for _ in range(3)]
     copies = [tensor.clone() for tensor in given]
     g, now, then = given
-    ak.DelayCompensation(adaptive=adaptive).start([now]).correct([g], arrival([now], [then]))
+    ak.DelayCompensation(adaptive=adaptive).start([now], NONE).correct([g], arrival([now], [then]))
     assert_same_tensors(given, copies)
 
 
@@ -118,7 +121,7 @@ def test_a_parameter_without_a_gradient_gets_none_and_keeps_its_state(adaptive: 
     weights, then = [doubles(4), doubles(3)], [doubles(4), doubles(3)]
     g = doubles(3)
     compensation = ak.DelayCompensation(adaptive=adaptive)
-    interrupted, straight = compensation.start(weights), compensation.start(weights)
+    interrupted, straight = compensation.start(weights, NONE), compensation.start(weights, NONE)
     for _ in range(3):
         nothing, _ = interrupted.correct([None, g], arrival(weights, then))
         assert nothing is None
@@ -141,7 +144,7 @@ def test_with_the_true_curvature_the_trajectory_is_that_without_delay(staleness:
     for step in range(30):
         now, then = weights[-1], weights[max(0, step - staleness)]
         g = curvature * then
-        exact = ak.DelayCompensation(curvature / float(g) ** 2, adaptive=False).start([now])
+        exact = ak.DelayCompensation(curvature / float(g) ** 2, adaptive=False).start([now], NONE)
         (corrected,) = exact.correct([g], arrival([now], [then], min(step, staleness)))
         assert corrected is not None
         weights.append(now - lr * corrected)
@@ -154,7 +157,7 @@ def test_an_undelayed_gradient_is_restored_wherever_the_strength_is_right() -> N
         curvature = float(torch.rand(())) + 0.1
         now, then = doubles(1), doubles(1)
         g = curvature * then
-        compensator = ak.DelayCompensation(curvature / float(g) ** 2, adaptive=False).start([now])
+        compensator = ak.DelayCompensation(curvature / float(g) ** 2, adaptive=False).start([now], NONE)
         (corrected,) = compensator.correct([g], arrival([now], [then]))
         assert corrected is not None
         torch.testing.assert_close(corrected, curvature * now, rtol=1e-9, atol=1e-9)
@@ -164,7 +167,7 @@ def test_the_adaptive_form_restores_it_too() -> None:
     curvature, now, then = 0.7, doubles(1), doubles(1)
     g = curvature * then
     strength = curvature / abs(float(g))  # the rate is strength / |g| where only the last gradient counts
-    compensator = ak.DelayCompensation(strength, decay=0.0, epsilon=1e-30).start([now])
+    compensator = ak.DelayCompensation(strength, decay=0.0, epsilon=1e-30).start([now], NONE)
     (corrected,) = compensator.correct([g], arrival([now], [then]))
     assert corrected is not None
     torch.testing.assert_close(corrected, curvature * now)
@@ -178,7 +181,7 @@ def test_it_works_alone_in_a_plain_loop(make: partial[torch.optim.Optimizer]) ->
     model = nn.Linear(4, 1)
     parameters = list(model.parameters())
     optimizer = make(parameters)
-    compensator = ak.DelayCompensation().start(parameters)
+    compensator = ak.DelayCompensation().start(parameters, NONE)
     formulas = [Formula(strength=2.0, decay=0.95) for _ in range(5)]
     x = torch.randn(8, 4)
     for staleness in (0, 1, 2, 3, 2):
@@ -292,11 +295,11 @@ def test_one_description_serves_several_gates_with_state_of_its_own_for_each() -
 def test_starting_twice_gives_two_states() -> None:
     compensation = ak.DelayCompensation()
     now, then, g = doubles(4), doubles(4), doubles(4)
-    used, fresh = compensation.start([now]), compensation.start([now])
+    used, fresh = compensation.start([now], NONE), compensation.start([now], NONE)
     for _ in range(5):
         used.correct([100 * g], arrival([now], [then]))
     assert_same_tensors(
-        fresh.correct([g], arrival([now], [then])), compensation.start([now]).correct([g], arrival([now], [then]))
+        fresh.correct([g], arrival([now], [then])), compensation.start([now], NONE).correct([g], arrival([now], [then]))
     )
 
 
@@ -316,7 +319,7 @@ class Affine(Compensation):
         self.factor = factor
         self.shift = shift
 
-    def start(self, parameters: Sequence[Tensor]) -> Compensator:
+    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
         return _Affine(self)
 
 

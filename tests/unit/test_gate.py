@@ -10,8 +10,9 @@ from torch.nn.utils import weight_norm
 from torch.optim import LBFGS, SGD, AdamW
 from torch.optim.optimizer import Optimizer
 
-from akkordeon import DelayCompensation, Gate, WiringError
-from akkordeon.gate import check_chain, own_copy
+from akkordeon import DelayCompensation, Gate, StalenessScaledRate, WiringError
+from akkordeon.gate import own_copy
+from akkordeon.wiring import check_chain
 
 SGD_ = partial(SGD, lr=0.1)
 
@@ -108,7 +109,7 @@ def test_an_optimizer_may_train_some_of_the_parameters_only() -> None:
 
 
 def test_one_compensation_or_several_are_applied_in_order() -> None:
-    first, second = DelayCompensation(), DelayCompensation(adaptive=False)
+    first, second = DelayCompensation(), StalenessScaledRate()
     assert linear().compensations == ()
     assert linear(compensation=first).compensations == (first,)
     assert linear(compensation=[first, second]).compensations == (first, second)

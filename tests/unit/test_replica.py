@@ -102,9 +102,7 @@ def test_a_forward_computes_with_the_weights_it_is_given() -> None:
     old = bench.weights.snapshot()
     x = torch.randn(4, 3)
     expected = nn.functional.linear(x, *old.tensors)
-    bench.weights.update(
-        [torch.ones(2, 3), torch.ones(2)], torch.optim.SGD(bench.weights.live, lr=1.0), None
-    )  # a new version in between
+    bench.weights.update([torch.ones(2, 3), torch.ones(2)], torch.optim.SGD(bench.weights.live, lr=1.0).step)
     assert torch.equal(bench.replica.train(x, old, {}, wants_gradient=False).output, expected)
     assert not torch.equal(bench.train(x).output, expected)
 
@@ -239,7 +237,7 @@ def test_an_update_in_between_does_not_reach_a_batch_in_flight() -> None:
     expected = bench.train(x).graph.gradients([torch.ones(5, 2)])
     graph = bench.train(x).graph
     gradients = [torch.ones_like(tensor) for tensor in bench.weights.trainable]
-    bench.weights.update(gradients, torch.optim.SGD(bench.weights.live, lr=1.0), None)
+    bench.weights.update(gradients, torch.optim.SGD(bench.weights.live, lr=1.0).step)
     bench.train(x)
     late = graph.gradients([torch.ones(5, 2)])
     assert all(map(torch.equal, late.of_weights, expected.of_weights))  # type: ignore[arg-type]

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
+from akkordeon.accumulation import Update
+from akkordeon.steps import Norms, Steps
 from akkordeon.versions import Weights
 
 
@@ -26,8 +28,17 @@ def ones(weights: Weights) -> list[Tensor | None]:
     return [torch.ones_like(parameter) for parameter in weights.trainable]
 
 
+def step(
+    weights: Weights,
+    gradients: list[Tensor | None],
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+) -> None:
+    Steps(weights, optimizer, scheduler, [], None, Norms()).take(Update(gradients, 0, 1.0))
+
+
 def updated(weights: Weights, lr: float = 0.5) -> None:
-    weights.update(ones(weights), SGD(weights.live, lr=lr), None)
+    step(weights, ones(weights), SGD(weights.live, lr=lr))
 
 
 def test_a_snapshot_stays_as_it_was_when_the_optimizer_steps() -> None:
@@ -82,7 +93,7 @@ def test_frozen_weights_survive_an_optimizer_with_weight_decay() -> None:
     module.weight.requires_grad_(False)
     before = module.weight.clone()
     weights = Weights(module)
-    weights.update(ones(weights), SGD(weights.live, lr=0.5, weight_decay=0.1), None)
+    step(weights, ones(weights), SGD(weights.live, lr=0.5, weight_decay=0.1))
     assert torch.equal(module.weight, before)
 
 
@@ -91,7 +102,7 @@ def test_an_update_is_one_step_of_the_optimizer_and_of_the_scheduler() -> None:
     optimizer = SGD(weights.live, lr=0.5)
     scheduler = StepLR(optimizer, step_size=1, gamma=0.1)
     before = weights.live[0].detach().clone()
-    weights.update(ones(weights), optimizer, scheduler)
+    step(weights, ones(weights), optimizer, scheduler)
     assert torch.equal(weights.live[0], before - 0.5)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
 
@@ -99,7 +110,7 @@ def test_an_update_is_one_step_of_the_optimizer_and_of_the_scheduler() -> None:
 def test_a_weight_without_a_gradient_is_left_alone() -> None:
     weights = Weights(nn.Linear(3, 2))
     before = [parameter.detach().clone() for parameter in weights.live]
-    weights.update([None, torch.ones(2)], SGD(weights.live, lr=0.5), None)
+    step(weights, [None, torch.ones(2)], SGD(weights.live, lr=0.5))
     assert torch.equal(weights.live[0], before[0])
     assert torch.equal(weights.live[1], before[1] - 0.5)
 
@@ -194,9 +205,9 @@ def test_hooks_of_an_optimizer_are_called_and_a_step_without_any_is_the_same() -
     optimizers[0].register_step_pre_hook(lambda *_: calls.append("before"))
     for _ in range(3):
         for each, optimizer in zip(weights, optimizers, strict=True):
-            each.update([torch.ones(2, 2)], optimizer, None)
+            step(each, [torch.ones(2, 2)], optimizer)
     assert calls == ["before", "after"] * 3
     assert torch.equal(weights[0].live[0], weights[1].live[0])
     with torch.autograd.profiler.profile() as profile:
-        weights[1].update([torch.ones(2, 2)], optimizers[1], None)
+        step(weights[1], [torch.ones(2, 2)], optimizers[1])
     assert any("Optimizer.step#SGD.step" in event.name for event in profile.function_events)

@@ -16,11 +16,12 @@ from akkordeon.cli.recipe import Recipe, load
 from akkordeon.cli.terminal_options import NetworkOptions
 from akkordeon.engines import Ray
 from akkordeon.errors import AkkordeonError
-from akkordeon.gate import Gate, check_chain
+from akkordeon.gate import Gate
 from akkordeon.launching import launch
 from akkordeon.network import Network
 from akkordeon.placement import Placement
 from akkordeon.views.every import Every
+from akkordeon.wiring import check_chain
 
 __all__ = ["open_network"]
 

@@ -190,9 +190,9 @@ class RunOptions(LocalOptions):
         int | None, on(HOW, metavar="N", min=0, help="Updates that a gradient may come late; 0 is synchronous.")
     ] = None
     sentinels: Annotated[int, on(HOW, metavar="N", min=1, help="Training sentinels at once, each on its share.")] = 1
-    compensation: Annotated[str | None, on(HOW, metavar="NAME", help="Of all gates: none, delay, delay-constant.")] = (
-        None
-    )
+    compensation: Annotated[
+        str | None, on(HOW, metavar="NAME,…", help="Of all gates: none, delay, spike, linear, … (see the docs).")
+    ] = None
     epochs: Annotated[int | None, on(END, metavar="N", min=1, help="Passes through the data (10).")] = None
     seconds: Annotated[float | None, on(END, metavar="S", min=0.001, help="End after so long, whatever the epoch.")] = (
         None

@@ -11,7 +11,7 @@ from akkordeon.cli.terminal_options import NetworkOptions
 from akkordeon.errors import RecipeError
 from akkordeon.gate import Gate
 from akkordeon.sentinel import TestSentinel, TrainingSentinel, ValidationSentinel
-from akkordeon.staleness.registry import COMPENSATIONS
+from akkordeon.staleness.registry import named
 
 __all__ = ["IN_FLIGHT", "Plan", "check_rates", "compensated", "plan"]
 
@@ -92,14 +92,17 @@ def check_rates(options: RunOptions | NetworkOptions) -> None:
         )
 
 
-def compensated(gates: list[Gate], name: str | None) -> list[Gate]:
-    """Return the gates with the compensation of that name, or with their own if it is None.
+def compensated(gates: list[Gate], names: str | None) -> list[Gate]:
+    """Return the gates with the compensations of these names, or with their own if it is None.
 
     Raises:
-        RecipeError: there is none of that name.
+        RecipeError: there is none of a name.
+        WiringError: one does not go with the optimizer of a gate, or with another one; says why.
     """
-    if name is None:
+    if names is None:
         return gates
-    if name not in COMPENSATIONS:
-        raise RecipeError(f"there is no compensation {name!r}; there are: {', '.join(COMPENSATIONS)}")
-    return [dataclasses.replace(gate, compensation=COMPENSATIONS[name]) for gate in gates]
+    try:
+        compensations = named(names)
+    except ValueError as error:
+        raise RecipeError(f"--compensation: {error}") from None
+    return [dataclasses.replace(gate, compensation=compensations) for gate in gates]

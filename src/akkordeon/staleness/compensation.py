@@ -1,4 +1,13 @@
-"""What a compensation is: a correction of each gradient, before any base optimizer sees it."""
+"""What a compensation is: whatever a gate does about late gradients, beside any base optimizer.
+
+A gate asks its compensators, in the order given, at five moments; most of them answer at one or two::
+
+    forward       predict   the weights to run forward with, instead of the live ones
+    backward      recall    the weights to run forward again with, where activations are recomputed
+    a gradient    weigh     how much of a step it is worth; nothing drops it
+                  correct   the gradient to hand on
+    an update     follow    what to add to the weights after the optimizer's step
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -6,8 +15,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
+from torch.optim import Optimizer
 
-__all__ = ["Arrival", "Compensation", "Compensator"]
+__all__ = ["Arrival", "Compensation", "Compensator", "Gradients"]
+
+Gradients = Sequence[Tensor | None]
+"""One per parameter of a gate that requires a gradient, None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +48,49 @@ class Arrival:
     batch_size: int = 1
 
 
-class Compensator(ABC):
-    """A compensation at work on one set of parameters, with whatever state it keeps."""
+class Compensator(ABC):  # noqa: B024 - each does another part of this, so no part is a must
+    """A compensation at work on the parameters of one gate, with whatever state it keeps."""
 
-    @abstractmethod
-    def correct(self, gradients: Sequence[Tensor | None], arrival: Arrival) -> list[Tensor | None]:
-        """Return the gradients to hand to the optimizer; those given are left as they are.
+    def weigh(self, arrival: Arrival) -> float:  # noqa: ARG002
+        """Return by what to multiply the learning rate for this gradient; 0 drops it, counted as too stale.
+
+        Where a gate accumulates several batches per update, the mean over those counts.
+        """
+        return 1.0
+
+    def correct(self, gradients: Gradients, arrival: Arrival) -> list[Tensor | None]:  # noqa: ARG002
+        """Return the gradient to hand on; what is given is left as it is.
 
         Args:
-            gradients: one per parameter that requires a gradient, None where there is none.
-            arrival: how stale they are, and the weights then and now.
+            gradients: as it arrived, or as the compensator before this one has corrected it.
+            arrival: how stale it is, and the weights then and now.
         """
+        return list(gradients)
+
+    def follow(self, gradients: Gradients, staleness: float) -> list[Tensor | None] | None:  # noqa: ARG002
+        """Return what to add to the weights after the optimizer's step, or None for nothing.
+
+        Args:
+            gradients: that the optimizer was given, clipped and accumulated where the gate does so.
+            staleness: of the gradients in this update, on average.
+        """
+        return None
+
+    def predict(self, staleness: int) -> list[Tensor] | None:  # noqa: ARG002
+        """Return the weights to run a batch forward with, or None for the live ones, which are not to be written.
+
+        Args:
+            staleness: that the batch's gradient is expected to have, in updates of this gate.
+        """
+        return None
+
+    def recall(self, staleness: int) -> list[Tensor] | None:  # noqa: ARG002
+        """Return the weights to run a batch forward again with, or None for the live ones.
+
+        Args:
+            staleness: updates since its first forward.
+        """
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what it keeps from one gradient to the next: plain values and tensors. Nothing, by default."""
@@ -61,6 +106,23 @@ class Compensation(ABC):
     needs_forward_weights: ClassVar[bool] = False
     """Whether `Arrival.then` is used, which gates with recomputed activations do not have."""
 
+    needs_recomputed: ClassVar[bool] = False
+    """Whether it is of use only where activations are recomputed."""
+
+    @property
+    def kind(self) -> str:
+        """What it keeps, in words: saves tell compensators by it whose states do not fit each other."""
+        return type(self).__name__
+
+    def refusal(self, optimizer: Optimizer) -> str | None:  # noqa: ARG002
+        """Return why it cannot work beside this optimizer, and what to use instead; None if it can."""
+        return None
+
     @abstractmethod
-    def start(self, parameters: Sequence[Tensor]) -> Compensator:
-        """Begin with fresh state for these parameters."""
+    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
+        """Begin with fresh state.
+
+        Args:
+            parameters: live ones that require a gradient.
+            optimizer: of them; its state may be replaced later, so it has to be read when it is needed.
+        """

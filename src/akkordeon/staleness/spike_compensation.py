@@ -1,0 +1,90 @@
+"""Spike compensation: a late gradient is paid at once what it would have got in the steps that it has missed.
+
+Kosson et al., "Pipelined Backpropagation at Scale: Training Large Models without Batches", MLSys 2021,
+arXiv 2003.11666.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from akkordeon.staleness.compensation import Compensation, Compensator, Gradients
+from akkordeon.staleness.optimizers import Groups, adam_direction, dense, is_adam, refuse_adam, refuse_sgd
+
+__all__ = ["SpikeCompensation"]
+
+
+@dataclass(frozen=True)
+class SpikeCompensation(Compensation):
+    """Momentum as it would be if the gradient had not been late. It needs no memory, and no weights of the forward.
+
+    With g a gradient of staleness τ, and v the momentum buffer of SGD, of momentum m::
+
+        v ← m v + m^τ g,    w ← w - η (v + g (1 - m^τ) / (1 - m))
+
+    For a constant τ that is w ← w - η (m^τ v + g (1 - m^τ) / (1 - m)) with the usual buffer (section 3.2); written in
+    this way, each gradient moves the weights by η g / (1 - m) in all, whatever the staleness of others. Staleness 0 is
+    SGD itself, and 1 is Nesterov's momentum. What weight decay adds is not late, and stays as it is.
+
+    Beside Adam or AdamW, the same idea for a mean instead of a sum (a generalisation of NAdam, which has τ = 1; not
+    published as far as is known)::
+
+        w ← w - η (β1^τ M̂ + (1 - β1^τ) g) / (sqrt(Ŝ) + ε)
+
+    At staleness 0 nothing is changed.
+
+    Refuses SGD without momentum, or with one that is Nesterov's already, and all optimizers but these.
+    """
+
+    def refusal(self, optimizer: Optimizer) -> str | None:
+        """See `Compensation.refusal`."""
+        return refuse_adam(optimizer) if is_adam(optimizer) else refuse_sgd(optimizer)
+
+    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
+        """See `Compensation.start`."""
+        groups = Groups(parameters, optimizer)
+        return _OfMeans(groups) if is_adam(optimizer) else _OfSums(groups)
+
+
+class _OfSums(Compensator):
+    def __init__(self, groups: Groups) -> None:
+        self._groups = groups
+
+    @torch.no_grad()
+    def follow(self, gradients: Gradients, staleness: float) -> list[Tensor | None] | None:
+        if staleness == 0:
+            return None
+        result: list[Tensor | None] = [None] * len(gradients)
+        for group, members in self._groups.having(gradients, "momentum_buffer"):
+            momentum, g = group["momentum"], dense(gradients, members)
+            late = 1 - momentum**staleness
+            # SGD has put all of g into the buffer, and has moved the weights by it.
+            torch._foreach_sub_(self._groups.states("momentum_buffer", members), g, alpha=late)
+            lump = late / (1 - momentum) - late
+            moved = torch._foreach_mul(g, -float(group["lr"]) * lump)
+            for index, each in zip(members, moved, strict=True):
+                result[index] = each
+        return result
+
+
+class _OfMeans(Compensator):
+    def __init__(self, groups: Groups) -> None:
+        self._groups = groups
+
+    @torch.no_grad()
+    def follow(self, gradients: Gradients, staleness: float) -> list[Tensor | None] | None:
+        if staleness == 0:
+            return None
+        result: list[Tensor | None] = [None] * len(gradients)
+        for group, members in self._groups.having(gradients, "exp_avg"):
+            means, roots = adam_direction(self._groups, group, members)
+            late = 1 - group["betas"][0] ** staleness
+            torch._foreach_sub_(means, dense(gradients, members))
+            torch._foreach_div_(means, roots)
+            torch._foreach_mul_(means, float(group["lr"]) * late)
+            for index, each in zip(members, means, strict=True):
+                result[index] = each
+        return result

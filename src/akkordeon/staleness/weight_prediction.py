@@ -1,0 +1,166 @@
+"""Weight prediction: run a batch forward with the weights as they will be when its gradient comes back.
+
+Linear: Kosson et al., MLSys 2021, arXiv 2003.11666 (LWP^v and LWP^w), and Guan et al., "XPipe" and "PipeOptim",
+arXiv 1911.04610 and 2312.00839, for other optimizers than SGD. Decaying: Hakimi et al., "Taming Momentum in a
+Distributed Asynchronous Environment" (DANA), arXiv 1907.11612.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Optimizer
+
+from akkordeon.staleness.compensation import Compensation, Compensator, Gradients
+from akkordeon.staleness.optimizers import Groups, adam_direction, is_adam, refuse_adam, refuse_sgd
+
+__all__ = ["WeightPrediction"]
+
+Form = Literal["linear", "decaying", "last step"]
+
+
+@dataclass(frozen=True)
+class WeightPrediction(Compensation):
+    """The weights for the forward: where the live ones will be when the gradient comes.
+
+    From the live weights w, and the staleness τ that the gradient is expected to have, û is::
+
+        linear:     û = w - η τ v                                beside SGD with momentum buffer v
+                    û = w - η τ M̂ / (sqrt(Ŝ) + ε)                beside Adam
+                    û = (1 - η λ τ) w - η τ M̂ / (sqrt(Ŝ) + ε)    beside AdamW, of weight decay λ
+        decaying:   û = w - η v (m - m^{τ+1}) / (1 - m)          beside SGD: no gradient comes in the meantime
+                    û = w - η Σ_{i=1..τ} β1^i M / ((1 - β1^{t+i}) (sqrt(Ŝ) + ε))       beside Adam or AdamW
+        last step:  û = w + τ (w_t - w_{t-1})                    beside any optimizer; keeps another copy of the weights
+
+    τ is the number of batches that the gate has forwarded and not yet seen back, which is what it will be where batches
+    come back in the order they went, and one gradient is one update; with `accumulate`, it is divided by that.
+    Validation and test see the live weights. The learning rate is taken to stay as it is for τ updates. Before the
+    first update, and at staleness 0, nothing is predicted.
+
+    Composes with `SpikeCompensation`: the combination is what Kosson et al. recommend.
+
+    Args:
+        form: which.
+        scale: multiplies τ.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    form: Form = "linear"
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.form not in get_args(Form):
+            raise ValueError(f"form must be one of {', '.join(get_args(Form))}, not {self.form!r}")
+        if not self.scale > 0:
+            raise ValueError(f"scale must be more than 0, and is {self.scale}")
+
+    @property
+    def kind(self) -> str:
+        """See `Compensation.kind`."""
+        return f"WeightPrediction, {self.form}"
+
+    def refusal(self, optimizer: Optimizer) -> str | None:
+        """See `Compensation.refusal`."""
+        if self.form == "last step":
+            return None
+        if is_adam(optimizer):
+            return refuse_adam(optimizer)
+        if isinstance(optimizer, SGD):
+            return refuse_sgd(optimizer)
+        kind = type(optimizer).__name__
+        return f"it knows where SGD, Adam and AdamW go, not {kind}; use WeightPrediction('last step')"
+
+    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
+        """See `Compensation.start`."""
+        if self.form == "last step":
+            return _LastStep(parameters, self.scale)
+        kind = _OfMeans if is_adam(optimizer) else _OfSums
+        return kind(Groups(parameters, optimizer), self.scale, decays=self.form == "decaying")
+
+
+class _Predictor(Compensator):
+    def __init__(self, groups: Groups, scale: float, *, decays: bool) -> None:
+        self._groups = groups
+        self._scale = scale
+        self._decays = decays
+
+
+class _OfSums(_Predictor):
+    @torch.no_grad()
+    def predict(self, staleness: int) -> list[Tensor] | None:
+        if staleness == 0:
+            return None
+        predicted = list(self._groups.parameters)
+        for group, members in self._groups.having(state="momentum_buffer"):
+            m, far = group["momentum"], staleness * self._scale
+            steps = (m - m ** (far + 1)) / (1 - m) if self._decays else far
+            velocity = self._groups.states("momentum_buffer", members)
+            now = [predicted[index] for index in members]
+            for index, each in zip(
+                members, torch._foreach_add(now, velocity, alpha=-float(group["lr"]) * steps), strict=True
+            ):
+                predicted[index] = each
+        return predicted
+
+
+class _OfMeans(_Predictor):
+    @torch.no_grad()
+    def predict(self, staleness: int) -> list[Tensor] | None:
+        if staleness == 0:
+            return None
+        predicted = list(self._groups.parameters)
+        for group, members in self._groups.having(state="exp_avg"):
+            means, roots = adam_direction(self._groups, group, members)
+            lr, far = float(group["lr"]), staleness * self._scale
+            if self._decays:
+                torch._foreach_mul_(
+                    means, [self._sum(group["betas"][0], step, staleness) for step in self._steps(members)]
+                )
+                far = 1.0
+            torch._foreach_div_(means, roots)
+            now = [predicted[index] for index in members]
+            if not self._decays and group["weight_decay"]:
+                now = list(torch._foreach_mul(now, 1 - lr * group["weight_decay"] * far))
+            for index, each in zip(members, torch._foreach_sub(now, means, alpha=lr * far), strict=True):
+                predicted[index] = each
+        return predicted
+
+    def _steps(self, members: Sequence[int]) -> list[float]:
+        return [float(step) for step in self._groups.states("step", members)]
+
+    def _sum(self, beta: float, step: float, staleness: int) -> float:
+        """Return Σ β1^i (1 - β1^t) / (1 - β1^{t+i}): what M̂ is multiplied by."""
+        far = round(staleness * self._scale)
+        return float(sum(beta**i * (1 - beta**step) / (1 - beta ** (step + i)) for i in range(1, far + 1)))
+
+
+class _LastStep(Compensator):
+    def __init__(self, parameters: Sequence[Tensor], scale: float) -> None:
+        self._parameters = parameters
+        self._scale = scale
+        self._before = [parameter.detach().clone() for parameter in parameters]
+        self._moved: list[Tensor] | None = None
+
+    @torch.no_grad()
+    def follow(self, gradients: Gradients, staleness: float) -> list[Tensor | None] | None:  # noqa: ARG002
+        self._moved = list(torch._foreach_sub(list(self._parameters), self._before))
+        torch._foreach_copy_(self._before, list(self._parameters))
+        return None
+
+    @torch.no_grad()
+    def predict(self, staleness: int) -> list[Tensor] | None:
+        if staleness == 0 or self._moved is None:
+            return None
+        return list(torch._foreach_add(list(self._parameters), self._moved, alpha=staleness * self._scale))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"before": self._before, "moved": self._moved or []}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for before, saved in zip(self._before, state["before"], strict=True):
+            before.copy_(saved)
+        self._moved = [each.clone() for each in state["moved"]] or None
