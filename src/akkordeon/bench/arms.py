@@ -1,0 +1,149 @@
+"""What is compared: base optimizers with compensations, and what a user could do instead."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, Adagrad, AdamW, Optimizer, RMSprop
+from torch.optim.lr_scheduler import LambdaLR
+
+from akkordeon.gate import Gate
+from akkordeon.staleness import (
+    Compensation,
+    DelayCompensation,
+    DiscrepancyCorrection,
+    GapAware,
+    GradientEnergyMatching,
+    RateRescheduling,
+    SpikeCompensation,
+    StalenessScaledRate,
+    WeightPrediction,
+    nadamw,
+)
+
+__all__ = ["SYNCHRONOUS", "UNCOMPENSATED", "Arm", "arms"]
+
+SYNCHRONOUS, UNCOMPENSATED = "synchronous", "uncompensated"
+
+Make = Callable[..., Optimizer]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to train.
+
+    Args:
+        name: in tables.
+        optimizer: takes parameters and `lr`; and `updates`, the number planned, if `planned`.
+        compensation: beside it; called with the number of updates planned.
+        settings: of all gates.
+        faster: learning rates to try are multiplied by this: without momentum, they have to be higher.
+        planned: whether the optimizer wants to know the number of updates.
+    """
+
+    name: str
+    optimizer: Make
+    compensation: Callable[[int], Sequence[Compensation]] = lambda _: ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    faster: float = 1.0
+    planned: bool = False
+
+    def gates(self, modules: Sequence[nn.Module], lr: float, updates: int, *, warm_up: int = 0) -> list[Gate]:
+        """Return gates of these modules.
+
+        Args:
+            modules: of the gates.
+            lr: learning rate.
+            updates: planned.
+            warm_up: updates over which the rate rises, to fall to a tenth along a cosine then; 0 keeps it as it is.
+        """
+        make = partial(self.optimizer, lr=lr, **({"updates": updates} if self.planned else {}))
+        settings: dict[str, Any] = {"compensation": self.compensation(updates), **self.settings}
+        if warm_up:
+            settings["scheduler"] = partial(LambdaLR, lr_lambda=partial(_share, updates=updates, warm_up=warm_up))
+        return [Gate(str(number), module, make, **settings) for number, module in enumerate(modules)]
+
+
+def sgd_arms(momentum: float) -> dict[str, Arm]:
+    """Return what is compared where SGD with momentum is the base."""
+    base = partial(SGD, momentum=momentum)
+    low = momentum / 2
+    without, less = 1 / (1 - momentum), (1 - low) / (1 - momentum)
+    arms = [
+        Arm(SYNCHRONOUS, base),
+        Arm(UNCOMPENSATED, base),
+        Arm("momentum 0", SGD, faster=without),
+        Arm(f"momentum {low:.2g}", partial(SGD, momentum=low), faster=less),
+        Arm("η/(1+τ)", base, lambda _: [StalenessScaledRate()]),
+        Arm("T1", base, lambda updates: [RateRescheduling(max(1, updates // 4))]),
+        Arm("spike", base, lambda _: [SpikeCompensation()]),
+        Arm("linear", base, lambda _: [WeightPrediction("linear")]),
+        Arm("decaying", base, lambda _: [WeightPrediction("decaying")]),
+        Arm("linear + spike", base, lambda _: [WeightPrediction("linear"), SpikeCompensation()]),
+        Arm("last step", base, lambda _: [WeightPrediction("last step")]),
+        Arm("Gap-Aware", base, lambda _: [GapAware()]),
+        Arm("DC-a, momentum 0", SGD, lambda _: [DelayCompensation()], faster=without),
+        Arm("DC-c, momentum 0", SGD, lambda _: [DelayCompensation(adaptive=False)], faster=without),
+        Arm("GEM", SGD, lambda _: [GradientEnergyMatching(momentum)]),
+        Arm("no stash", base, settings={"activations": "recomputed"}),
+        Arm("no stash, T2", base, lambda _: [DiscrepancyCorrection()], {"activations": "recomputed"}),
+        Arm("no stash, spike", base, lambda _: [SpikeCompensation()], {"activations": "recomputed"}),
+    ]
+    return {arm.name: arm for arm in arms}
+
+
+def adam_arms() -> dict[str, Arm]:
+    """Return what is compared where AdamW is the base, as nanoGPT has it."""
+    low = partial(AdamW, betas=(0.9, 0.99), weight_decay=0.1)
+    high = partial(AdamW, betas=(0.99, 0.99), weight_decay=0.1)
+    nesterov = partial(nadamw, weight_decay=0.1)
+    arms = [
+        Arm(SYNCHRONOUS, low),
+        Arm(UNCOMPENSATED, low),
+        Arm("β1 0.5", partial(AdamW, betas=(0.5, 0.99), weight_decay=0.1)),
+        Arm("β1 0", partial(AdamW, betas=(0.0, 0.99), weight_decay=0.1)),
+        Arm("β1 0.99", high),
+        Arm("η/(1+τ)", low, lambda _: [StalenessScaledRate()]),
+        Arm("T1", low, lambda updates: [RateRescheduling(max(1, updates // 4))]),
+        Arm("NAdamW 0.99", nesterov, planned=True),
+        Arm("NAdamW 0.99, ψ = 0.004", nesterov),
+        Arm("SC-AdamW 0.9", low, lambda _: [SpikeCompensation()]),
+        Arm("SC-AdamW 0.99", high, lambda _: [SpikeCompensation()]),
+        Arm("linear", low, lambda _: [WeightPrediction("linear")]),
+        Arm("decaying", low, lambda _: [WeightPrediction("decaying")]),
+        Arm("linear + SC 0.9", low, lambda _: [WeightPrediction("linear"), SpikeCompensation()]),
+        Arm("last step", low, lambda _: [WeightPrediction("last step")]),
+        Arm("no stash", low, settings={"activations": "recomputed"}),
+        Arm("no stash, SC 0.99", high, lambda _: [SpikeCompensation()], {"activations": "recomputed"}),
+    ]
+    return {arm.name: arm for arm in arms}
+
+
+def bare() -> dict[str, Arm]:
+    """Return optimizers without compensation."""
+    kinds: dict[str, Make] = {
+        "SGD": SGD,
+        "momentum": partial(SGD, momentum=0.9),
+        "Adam": partial(AdamW, weight_decay=0.0),
+        "RMSprop": RMSprop,
+        "Adagrad": Adagrad,
+    }
+    return {name: Arm(name, kind) for name, kind in kinds.items()}
+
+
+@cache
+def arms(family: str) -> dict[str, Arm]:
+    """Return the arms of a family: "sgd 0.9", with its momentum, "adam", or "bare"."""
+    kind, _, momentum = family.partition(" ")
+    return sgd_arms(float(momentum)) if kind == "sgd" else {"adam": adam_arms, "bare": bare}[kind]()
+
+
+def _share(update: int, updates: int, warm_up: int) -> float:
+    """Of the learning rate at this update: a line up from 0, then half a cosine down to a tenth."""
+    if update < warm_up:
+        return (update + 1) / (warm_up + 1)
+    progress = min(1.0, (update - warm_up) / max(1, updates - warm_up))
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * progress))

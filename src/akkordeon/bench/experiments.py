@@ -1,0 +1,233 @@
+"""The experiments: what is learned, how late gradients are, which arms are compared, and how much of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from akkordeon.bench.arms import SYNCHRONOUS, UNCOMPENSATED, arms
+from akkordeon.bench.search import FACTORS
+from akkordeon.bench.trial import Trial
+
+__all__ = ["EXPERIMENTS", "Condition", "Experiment", "Size"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of an experiment.
+
+    Args:
+        updates: of each run.
+        seeds: final runs of each arm.
+        factors: of the usual learning rate, to try.
+        tuning: runs for each.
+        shorter: updates of these; None is all.
+        arms: names; empty for all of the family.
+    """
+
+    updates: int
+    seeds: int
+    factors: Sequence[float] = FACTORS
+    tuning: int = 1
+    shorter: int | None = None
+    arms: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A table: one task, one kind of delay.
+
+    Args:
+        title: of the table.
+        task: name of one.
+        profile: of delays.
+        family: of arms.
+        lr: the usual learning rate.
+        arms: names that belong here, if not all do.
+    """
+
+    title: str
+    task: str
+    profile: tuple[Any, ...]
+    family: str
+    lr: float
+    arms: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question to the compensations.
+
+    Args:
+        key: on the command line.
+        title: of its section.
+        about: what it repeats, and what is to be expected.
+        conditions: one table each.
+        quick: how much of it in a few minutes.
+        full: how much of it for figures.
+        points: looks at held-out data on the way.
+        warm_up: updates over which the learning rate rises, to fall again then; 0 keeps it as it is.
+        accuracy: to be reached, where it is about how soon.
+    """
+
+    key: str
+    title: str
+    about: str
+    conditions: Sequence[Condition]
+    quick: Size
+    full: Size
+    points: int = 1
+    warm_up: int = 0
+    accuracy: float | None = None
+
+    def trials(self, condition: Condition, size: Size) -> Iterator[Trial]:
+        """Yield one trial per arm."""
+        every = arms(condition.family)
+        for name in condition.arms or size.arms or every:
+            yield Trial(
+                task=condition.task,
+                profile=condition.profile,
+                family=condition.family,
+                arm=name,
+                lr=condition.lr,
+                seed=0,
+                updates=size.updates,
+                points=self.points,
+                warm_up=self.warm_up,
+            )
+
+
+ALWAYS = (SYNCHRONOUS, UNCOMPENSATED, "momentum 0", "η/(1+τ)")
+"""In every table: what is lost, and what a user could do about it without any of this."""
+
+REFERENCE = 0.9 ** (8 / 128)
+"""Momentum for batches of 8 that corresponds to 0.9 for 128: Kosson et al., section 4.2."""
+
+KOSSON = f"sgd {REFERENCE:.5f}"
+KOSSON_RATE = 0.1 * (1 - REFERENCE) * 8 / ((1 - 0.9) * 128)
+
+GEM = Experiment(
+    key="r2",
+    title="R2. Gradient energy matching, figure 1",
+    about=(
+        "Hermans and Louppe 2018 on Fashion-MNIST instead of MNIST: their CNN, batch 64, workers that take turns, "
+        "each arm at their rate of 0.05. Expected: no harm without compensation up to 10 workers, noise or "
+        "divergence above; 1/(1+τ) stable and slow; GEM the same for any number. Spike compensation and "
+        "prediction are not in the paper."
+    ),
+    conditions=[
+        Condition(f"{workers} workers", "gem", ("uniform", workers - 1), "sgd 0.9", 0.05) for workers in (5, 10, 20, 30)
+    ],
+    quick=Size(200, 1, (1.0,), arms=(UNCOMPENSATED, "η/(1+τ)", "GEM", "spike")),
+    full=Size(840, 1, (1.0,), arms=(*ALWAYS, "GEM", "spike", "linear", "linear + spike")),
+)
+
+DEPTH = Experiment(
+    key="r3",
+    title="R3. Depth and optimizers",
+    about=(
+        "Dai et al. 2019 on Fashion-MNIST: batches until the held-out accuracy is 84 %, of perceptrons of 1 to 4 "
+        "hidden layers, for delays drawn from 0..s. Expected: more harm to deeper networks; little to SGD and "
+        "Adagrad, much to momentum, Adam and RMSprop. Rates as usual, the same for all delays: 0.05, and 0.001 "
+        "for Adam and RMSprop."
+    ),
+    conditions=[
+        Condition(f"{hidden} hidden layers, s = {s}", f"mlp{hidden}", ("scattered", s), "bare", lr, names)
+        for hidden in (1, 4)
+        for s in (0, 8, 16)
+        for lr, names in ((0.05, ("SGD",)), (0.02, ("momentum", "Adagrad")), (0.001, ("Adam", "RMSprop")))
+    ],
+    quick=Size(400, 1, (1.0,)),
+    full=Size(1500, 1, (1.0,)),
+    points=20,
+    accuracy=0.84,
+)
+
+DELAY = Experiment(
+    key="r5",
+    title="R5. Delay compensation",
+    about=(
+        "DC-ASGD (Zheng et al. 2017) with plain SGD and workers that take turns, on a small CNN and Fashion- "
+        "MNIST, each arm at its best rate. Expected: a tie within noise at the best rates; the adaptive form "
+        "stable at higher ones."
+    ),
+    conditions=[
+        Condition(f"{workers} workers", "cnn", ("uniform", workers - 1), "sgd 0.9", 0.02) for workers in (4, 8)
+    ],
+    quick=Size(200, 1, (0.316, 1.0, 3.16), arms=("momentum 0", "DC-a, momentum 0", "DC-c, momentum 0")),
+    full=Size(
+        800,
+        3,
+        arms=(*ALWAYS, "DC-a, momentum 0", "DC-c, momentum 0", "spike"),
+        shorter=800,
+        factors=(0.1, 0.316, 1.0, 3.16),
+    ),
+)
+
+SHARED = Experiment(
+    key="r5-shared",
+    title="R5. Delay compensation at one aggressive rate",
+    about=(
+        "The same at a rate at which uncompensated SGD suffers. Expected: SGD is no better than DC-a, DC-c and "
+        "uncompensated SGD are alike."
+    ),
+    conditions=[
+        Condition("8 workers, η = 0.3", "cnn", ("uniform", 7), "sgd 0.9", 0.03),
+    ],
+    quick=Size(200, 1, (1.0,), arms=("momentum 0", "DC-a, momentum 0", "DC-c, momentum 0")),
+    full=Size(800, 3, (1.0,), arms=("momentum 0", "DC-a, momentum 0", "DC-c, momentum 0")),
+)
+
+PIPELINE = Experiment(
+    key="r6",
+    title="R6. Fine-grained pipelined backpropagation",
+    about=(
+        "Kosson et al. 2021: 8 gates, batch 8, gate k is 2(7-k) updates late; momentum 0.9 and rate 0.1 of batch "
+        f"128, scaled to batch 8: {REFERENCE:.4f} and {KOSSON_RATE:.5f}, tuned from there. Here a perceptron with "
+        "group norm on Fashion-MNIST. Expected: uncompensated behind, spike compensation and prediction win most "
+        "of it back."
+    ),
+    conditions=[Condition("8 gates, τ = 14, 12, … 0", "deep", ("pipelined", 8), KOSSON, KOSSON_RATE)],
+    quick=Size(600, 2, (0.316, 1.0, 3.16), arms=(SYNCHRONOUS, UNCOMPENSATED, "spike", "linear", "linear + spike")),
+    full=Size(1500, 10, (0.316, 1.0, 3.16), shorter=1500),
+)
+
+THREADS = Experiment(
+    key="r6-threads",
+    title="R6 on the threads engine",
+    about="The same network with 8 batches in flight on this machine: the delay is what comes out.",
+    conditions=[Condition("8 gates, 8 in flight", "deep", ("threads", 8), KOSSON, KOSSON_RATE)],
+    quick=Size(300, 1, (1.0,), arms=(SYNCHRONOUS, UNCOMPENSATED, "spike", "linear")),
+    full=Size(1500, 5, (1.0,), arms=(SYNCHRONOUS, UNCOMPENSATED, "spike", "linear", "linear + spike")),
+)
+
+LANGUAGE = Experiment(
+    key="r7",
+    title="R7. A small GPT in 8 gates",
+    about=(
+        "Ajanthan et al. 2025 on a small scale: nanoGPT's character model for a CPU (4 layers of 128, windows of "
+        "64, batch 12), in 8 gates, gate k 2(7-k) updates late; AdamW as nanoGPT has it, rate 0.001 tuned from "
+        "there. Its published loss on held-out Shakespeare after 2,000 updates is 1.88. Expected: NAdamW 0.99 and "
+        "SC-AdamW near synchronous."
+    ),
+    conditions=[Condition("8 gates, τ = 14, 12, … 0", "text", ("pipelined", 8), "adam", 1e-3)],
+    quick=Size(
+        150, 1, (0.316, 1.0), arms=(SYNCHRONOUS, UNCOMPENSATED, "β1 0.5", "NAdamW 0.99", "SC-AdamW 0.99", "linear")
+    ),
+    full=Size(2000, 3, (0.316, 1.0, 3.16), shorter=500),
+    points=20,
+    warm_up=100,
+)
+
+IMAGES = Experiment(
+    key="mnist",
+    title="The seed's network: MNIST, 784-50-20-10, five batches in flight",
+    about=(
+        "Ten epochs of batches of 1024; one forward and one backward take equally long. Each arm is tuned on "
+        "held-out training data, and tested on the 10,000."
+    ),
+    conditions=[Condition("3 gates, 5 in flight", "mnist", ("1F1B", 3, 5), "sgd 0.9", 0.1)],
+    quick=Size(162, 3, arms=(SYNCHRONOUS, UNCOMPENSATED, "momentum 0", "spike", "linear", "linear + spike")),
+    full=Size(530, 20, tuning=2),
+)
+
+EXPERIMENTS = {each.key: each for each in (GEM, DEPTH, DELAY, SHARED, PIPELINE, THREADS, LANGUAGE, IMAGES)}

@@ -1,0 +1,146 @@
+"""Many runs, on all cores: the learning rate of each arm is chosen on held-out data, then come the final runs."""
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from akkordeon.bench import tasks
+from akkordeon.bench.arms import arms
+from akkordeon.bench.trial import Outcome, Trial, run
+
+__all__ = ["Best", "Pool", "tuned"]
+
+Say = Callable[[str], None]
+T = TypeVar("T")
+
+FACTORS = (0.1, 0.316, 1.0, 3.16)
+"""Learning rates to try, as multiples of the usual one."""
+
+
+class Pool:
+    """Processes that run trials, each on one thread.
+
+    Args:
+        say: takes lines on how far it has come.
+        workers: how many at once; None for one per core.
+        folder: where the text is, if the user has it.
+    """
+
+    def __init__(self, say: Say, workers: int | None = None, folder: Path | None = None) -> None:
+        self.say = say
+        self._workers = workers or len(os.sched_getaffinity(0))
+        context = get_context("spawn")  # a fork of a process that has used torch may hang
+        self._pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin, initargs=(folder,))
+
+    def run(self, what: str, trials: Iterable[Trial]) -> dict[Trial, Outcome]:
+        """Run them all."""
+        wanted = list(trials)
+        running = {self._pool.submit(run, trial): trial for trial in wanted}
+        outcomes = {}
+        for number, future in enumerate(as_completed(running), 1):
+            outcomes[running[future]] = future.result()
+            if number == len(wanted) or number % max(1, len(wanted) // 8) == 0:
+                self.say(f"{what}: {number} of {len(wanted)} runs")
+        return {trial: outcomes[trial] for trial in wanted}
+
+    def map(self, what: str, do: Callable[..., T], arguments: Sequence[tuple[Any, ...]]) -> list[T]:
+        """Call a function with each of these, and return what it returns, in their order."""
+        running = [self._pool.submit(do, *each) for each in arguments]
+        for number, _ in enumerate(as_completed(running), 1):
+            self.say(f"{what}: {number} of {len(running)}")
+        return [each.result() for each in running]
+
+    def close(self) -> None:
+        """End the processes; what has not begun is given up."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _begin(folder: Path | None) -> None:
+    torch.set_num_threads(1)
+    tasks.where.append(folder)
+
+
+@dataclass(frozen=True)
+class Best:
+    """What an arm does at its best learning rate.
+
+    Args:
+        lr: that rate.
+        outcomes: by seed.
+        edge: whether the rate was the lowest or highest that was tried.
+    """
+
+    lr: float
+    outcomes: Mapping[int, Outcome]
+    edge: bool = False
+
+    def figures(self, of: Callable[[Outcome], float]) -> list[float]:
+        """Return one figure of all runs, in the order of the seeds."""
+        return [of(self.outcomes[seed]) for seed in sorted(self.outcomes)]
+
+
+def tuned(
+    pool: Pool,
+    what: str,
+    trials: Sequence[Trial],
+    *,
+    seeds: int,
+    factors: Sequence[float] = FACTORS,
+    tuning: int = 1,
+    shorter: int | None = None,
+) -> dict[str, Best]:
+    """Choose the learning rate of each trial's arm, and run it with that for several seeds.
+
+    Args:
+        pool: to run in.
+        what: for the lines on how far it has come.
+        trials: one per arm, at the usual learning rate; seeds are set here.
+        seeds: final runs of each, with the same seeds in all arms.
+        factors: of the usual rate, to try; where there is one only, nothing is tried.
+        tuning: runs per rate that is tried, with other seeds than the final ones.
+        shorter: updates of these runs; None is all.
+    """
+    rates = {t.arm: [t.lr * arms(t.family)[t.arm].faster * factor for factor in factors] for t in trials}
+    chosen = dict.fromkeys(rates, (math.nan, False))
+    if len(factors) == 1:
+        chosen = {name: (lr, False) for name, (lr,) in rates.items()}
+    else:
+        tried = list(_tries(trials, rates, tuning, shorter))
+        outcomes = pool.run(f"{what}, learning rates", tried)
+        for name, own in rates.items():
+            scores = {lr: _score(outcomes, name, lr) for lr in own}
+            best = min(scores, key=lambda lr: scores[lr])
+            chosen[name] = (best, best in (own[0], own[-1]))
+    final = [
+        replace(trial, lr=chosen[trial.arm][0], seed=seed, final=True) for trial in trials for seed in range(seeds)
+    ]
+    outcomes = pool.run(what, final)
+    return {
+        name: Best(lr, {t.seed: o for t, o in outcomes.items() if t.arm == name}, edge)
+        for name, (lr, edge) in chosen.items()
+    }
+
+
+def _tries(
+    trials: Sequence[Trial], rates: Mapping[str, Sequence[float]], tuning: int, shorter: int | None
+) -> Iterator[Trial]:
+    for trial in trials:
+        for lr in rates[trial.arm]:
+            for number in range(tuning):
+                seed = 1000 + number
+                updates = shorter or trial.updates
+                planned = trial.planned or trial.updates
+                yield replace(trial, lr=lr, seed=seed, updates=updates, planned=planned, points=1)
+
+
+def _score(outcomes: Mapping[Trial, Outcome], arm: str, lr: float) -> float:
+    """Return the mean loss on held-out data; infinite where a run diverged."""
+    found = [outcome.held_out for trial, outcome in outcomes.items() if trial.arm == arm and trial.lr == lr]
+    return sum(found) / len(found) if all(map(math.isfinite, found)) else math.inf

@@ -1,0 +1,154 @@
+"""From runs to tables: means, spreads, and how much of what staleness costs an arm wins back."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from akkordeon.bench.arms import SYNCHRONOUS, UNCOMPENSATED
+from akkordeon.bench.search import Best
+from akkordeon.bench.trial import Outcome
+
+__all__ = ["Interval", "as_json", "closed", "paired", "table"]
+
+T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+"""Student's t for 95 % on both sides, for 1 to 15 degrees of freedom; beyond, the approximation is good to 0.1 %."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean, and where it lies with 95 % confidence; without an end where there is one value only."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def has_zero(self) -> bool:
+        """Whether the mean may as well be nothing."""
+        return self.low <= 0 <= self.high
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Return the mean of values and its interval, by Student's t."""
+    mean, count = fmean(values), len(values)
+    if count < 2:
+        return Interval(mean, -math.inf, math.inf)
+    freedom = count - 1
+    t = T_95[freedom - 1] if freedom <= len(T_95) else 1.96 + 2.37 / freedom + 2.82 / freedom**2
+    half = t * stdev(values) / math.sqrt(count)
+    return Interval(mean, mean - half, mean + half)
+
+
+def paired(these: Best, those: Best, of: Callable[[Outcome], float]) -> Interval | None:
+    """Return the mean difference over the seeds; None where a run diverged."""
+    pairs = zip(these.figures(of), those.figures(of), strict=True)
+    differences = [a - b for a, b in pairs]
+    return interval(differences) if all(map(math.isfinite, differences)) else None
+
+
+def closed(arms: Mapping[str, Best], name: str) -> str:
+    """Say how much of the gap in training loss between uncompensated and synchronous an arm closes."""
+    if not {SYNCHRONOUS, UNCOMPENSATED} <= set(arms) or name in (SYNCHRONOUS, UNCOMPENSATED):
+        return ""
+    gap = paired(arms[UNCOMPENSATED], arms[SYNCHRONOUS], _loss)
+    if gap is None:
+        return "uncompensated diverged"
+    if gap.has_zero:
+        return "no gap"
+    left = paired(arms[name], arms[SYNCHRONOUS], _loss)
+    return "" if left is None else f"{1 - left.mean / gap.mean:.0%}"
+
+
+def table(arms: Mapping[str, Best], updates: int, accuracy: float | None, *, points: int) -> Iterator[str]:
+    """Yield the lines of a table in markdown.
+
+    Args:
+        arms: by name.
+        updates: of each run.
+        accuracy: to be reached, where it is about how soon.
+        points: looks at held-out data in each run.
+    """
+    soon = [] if accuracy is None else [f"updates to {accuracy:.0%}"]
+    soon += ["tokens to the loss of synchronous"] if points >= 20 and accuracy is None and SYNCHRONOUS in arms else []
+    heads = ["arm", "η", "training loss", "less synchronous, 95 %", "gap closed", "held-out loss", "accuracy", *soon]
+    yield "| " + " | ".join([*heads, "staleness"]) + " |"
+    yield "| --- |" + " ---: |" * len(heads)
+    for name, best in arms.items():
+        cells = [name, f"{best.lr:.3g}{'*' if best.edge else ''}", *_figures(arms, name)]
+        if accuracy is not None:
+            cells.append(_mean([outcome.reached(accuracy) for outcome in best.outcomes.values()], ".0f"))
+        elif soon:
+            cells.append(_tokens(arms, best, updates))
+        yield "| " + " | ".join([*cells, _staleness(best)]) + " |"
+    if any(best.edge for best in arms.values()):
+        yield ""
+        yield "\\* the lowest or highest rate that was tried."
+
+
+def _figures(arms: Mapping[str, Best], name: str) -> list[str]:
+    best = arms[name]
+    lost = sum(outcome.diverged for outcome in best.outcomes.values())
+    if lost:
+        return [f"{lost} of {len(best.outcomes)} diverged", "", "", "", ""]
+    difference = None
+    if SYNCHRONOUS in arms and name != SYNCHRONOUS:
+        difference = paired(best, arms[SYNCHRONOUS], _loss)
+    told = "" if difference is None else _told(difference)
+    held_out, accuracy = (best.figures(of) for of in (lambda o: o.held_out, lambda o: o.accuracy))
+    return [_mean(best.figures(_loss), ".4f"), told, closed(arms, name), _mean(held_out, ".4f"), _mean(accuracy, ".2%")]
+
+
+def _told(difference: Interval) -> str:
+    if math.isinf(difference.low):
+        return f"{difference.mean:+.4f}"
+    return f"{difference.mean:+.4f} ({difference.low:+.4f} … {difference.high:+.4f})"
+
+
+def _mean(values: Sequence[float], form: str) -> str:
+    if not all(map(math.isfinite, values)):
+        return "never" if not any(map(math.isfinite, values)) else "not always"
+    spread = f" ± {stdev(values):{form}}" if len(values) > 1 else ""
+    return f"{fmean(values):{form}}{spread}"
+
+
+def _tokens(arms: Mapping[str, Best], best: Best, updates: int) -> str:
+    wanted = fmean(arms[SYNCHRONOUS].figures(lambda outcome: outcome.held_out))
+    needed = [outcome.reached_loss(wanted) / updates for outcome in best.outcomes.values()]
+    return f"{fmean(needed):.2f}" if all(map(math.isfinite, needed)) else "more than all"
+
+
+def _staleness(best: Best) -> str:
+    known = next((outcome.staleness for outcome in best.outcomes.values() if outcome.staleness), ())
+    return " ".join(f"{each:.3g}" for each in known)
+
+
+def _loss(outcome: Outcome) -> float:
+    return outcome.loss
+
+
+def as_json(arms: Mapping[str, Best]) -> dict[str, Any]:
+    """Return all figures as plain values; what is infinite becomes None."""
+    return {
+        name: {
+            "lr": best.lr,
+            "edge": best.edge,
+            "runs": {
+                str(seed): {
+                    "loss": _finite(outcome.loss),
+                    "held_out": _finite(outcome.held_out),
+                    "accuracy": outcome.accuracy,
+                    "staleness": list(outcome.staleness),
+                    "seconds": round(outcome.seconds, 2),
+                    "curve": [list(point) for point in outcome.curve],
+                }
+                for seed, outcome in best.outcomes.items()
+            },
+        }
+        for name, best in arms.items()
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

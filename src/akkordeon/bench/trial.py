@@ -1,0 +1,165 @@
+"""One training run with chosen delays, from first weights to figures."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from akkordeon.bench.arms import SYNCHRONOUS, arms
+from akkordeon.bench.profiles import QUEUE, profile
+from akkordeon.bench.tasks import TASKS, Stream, Task, evaluate
+from akkordeon.errors import AkkordeonError
+from akkordeon.events import Report
+from akkordeon.launching import launch
+from akkordeon.network import Network
+from akkordeon.sentinel import TrainingSentinel
+
+__all__ = ["Outcome", "Trial", "run"]
+
+HOPELESS = 3.0
+"""Times the loss of guessing, above which a run counts as diverged."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What to run, in plain values, for another process.
+
+    Args:
+        task: name of one.
+        profile: of delays: its name, and what that needs.
+        family: of the arm.
+        arm: how to train.
+        lr: learning rate.
+        seed: of first weights, order of batches and all else.
+        updates: batches to train with.
+        points: how often to look at the held-out data on the way.
+        final: take the last figures from the test data.
+        planned: updates that schedules go by, if not all.
+        warm_up: updates over which the learning rate rises; 0 keeps it as it is.
+    """
+
+    task: str
+    profile: tuple[Any, ...]
+    family: str
+    arm: str
+    lr: float
+    seed: int
+    updates: int
+    points: int = 1
+    final: bool = False
+    planned: int | None = None
+    warm_up: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out.
+
+    Args:
+        loss: of training, over its last tenth; infinite where it diverged.
+        held_out: loss on data that were not trained with.
+        accuracy: there.
+        staleness: mean over the second half, by gate.
+        curve: updates, and loss and accuracy on held-out data after them.
+        seconds: that it took.
+    """
+
+    loss: float
+    held_out: float
+    accuracy: float
+    staleness: tuple[float, ...]
+    seconds: float
+    curve: tuple[tuple[int, float, float], ...] = field(default=(), repr=False)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether there is nothing to be compared."""
+        return not math.isfinite(self.loss)
+
+    def reached(self, accuracy: float) -> float:
+        """Return the updates after which it was first so accurate; infinite if it never was."""
+        return next((float(update) for update, _, found in self.curve if found >= accuracy), math.inf)
+
+    def reached_loss(self, loss: float) -> float:
+        """Return the updates after which the loss on held-out data was first so low, between the points on a line."""
+        before = (0, math.inf)
+        for update, found, _ in self.curve:
+            if found <= loss:
+                share = 1.0 if math.isinf(before[1]) else (before[1] - loss) / (before[1] - found)
+                return before[0] + share * (update - before[0])
+            before = (update, found)
+        return math.inf
+
+
+def run(trial: Trial) -> Outcome:
+    """Train, on one thread."""
+    began = time.perf_counter()
+    task = TASKS[trial.task]
+    torch.manual_seed(trial.seed)
+    modules = task.modules()
+    late = profile(*trial.profile)
+    if trial.arm == SYNCHRONOUS:
+        late = late.synchronous()
+    planned = trial.planned or trial.updates
+    gates = arms(trial.family)[trial.arm].gates(modules, trial.lr, planned, warm_up=trial.warm_up)
+    epochs = max(10, trial.points)
+    stream = Stream(task.train(trial.seed), trial.updates // epochs)
+    reports: list[Report] = []
+    curve: list[tuple[int, float, float]] = []
+    with launch(late.gates(gates), engine=late.engine(trial.seed)) as network:
+        sentinel = TrainingSentinel(
+            "train", lambda: stream, cross_entropy, in_flight=late.in_flight, epochs=epochs, seed=trial.seed
+        )
+        network.attach(sentinel)
+        try:
+            curve += [
+                (report.epoch * len(stream), *_held_out(network, modules, task, trial))
+                for report in _until_hopeless(network, reports)
+                if report.epoch * trial.points % epochs < trial.points
+            ]
+        except AkkordeonError:
+            reports.clear()
+    if len(reports) < epochs:
+        return Outcome(math.inf, math.inf, 0.0, (), time.perf_counter() - began)
+    return _outcome(reports, curve, time.perf_counter() - began)
+
+
+def _until_hopeless(network: Network, reports: list[Report]) -> Iterator[Report]:
+    """Yield reports until training ends, or is beyond hope."""
+    for report in network.watch():
+        reports.append(report)
+        if not report.loss < HOPELESS * reports[0].loss + HOPELESS:
+            return
+        yield report
+
+
+def _held_out(network: Network, modules: list[nn.Module], task: Task, trial: Trial) -> tuple[float, float]:
+    """Return loss and accuracy with the weights as they are now."""
+    model = nn.Sequential(*modules)
+    weights = {name: each for name, each in network.state_dict().items() if not name.startswith(QUEUE)}
+    model.load_state_dict(weights)
+    before = torch.get_rng_state()
+    figures = evaluate(model, task.test() if trial.final else task.held_out())
+    torch.set_rng_state(before)
+    return figures
+
+
+def _outcome(reports: list[Report], curve: list[tuple[int, float, float]], seconds: float) -> Outcome:
+    tenth = reports[-max(1, len(reports) // 10) :]
+    half = reports[len(reports) // 2 :]
+    gates = [gate for gate in half[0].staleness if gate != QUEUE]
+    staleness = tuple(sum(_mean(report, gate) for report in half) / len(half) for gate in gates)
+    loss = sum(report.loss for report in tenth) / len(tenth)
+    held_out, accuracy = curve[-1][1:] if curve else (math.inf, 0.0)
+    if not math.isfinite(loss):
+        held_out = math.inf
+    return Outcome(loss, held_out, accuracy, staleness, seconds, tuple(curve))
+
+
+def _mean(report: Report, gate: str) -> float:
+    return float(report.staleness.get(gate, 0.0))
