@@ -123,15 +123,15 @@ def adam_arms() -> dict[str, Arm]:
 
 
 def bare() -> dict[str, Arm]:
-    """Return optimizers without compensation."""
-    kinds: dict[str, Make] = {
-        "SGD": SGD,
-        "momentum": partial(SGD, momentum=0.9),
-        "Adam": partial(AdamW, weight_decay=0.0),
-        "RMSprop": RMSprop,
-        "Adagrad": Adagrad,
-    }
-    return {name: Arm(name, kind) for name, kind in kinds.items()}
+    """Return optimizers without compensation, with their usual rates relative to that of SGD."""
+    arms = [
+        Arm("SGD", SGD),
+        Arm("momentum", partial(SGD, momentum=0.9), faster=0.2),
+        Arm("Adagrad", Adagrad, faster=0.2),
+        Arm("Adam", partial(AdamW, weight_decay=0.0), faster=0.02),
+        Arm("RMSprop", RMSprop, faster=0.02),
+    ]
+    return {arm.name: arm for arm in arms}
 
 
 @cache

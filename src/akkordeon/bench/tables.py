@@ -61,6 +61,9 @@ def closed(arms: Mapping[str, Best], name: str) -> str:
     return "" if left is None else f"{1 - left.mean / gap.mean:.0%}"
 
 
+HEADS = ("arm", "η", "training loss", "less synchronous, 95 %", "gap closed", "held-out loss", "accuracy")
+
+
 def table(arms: Mapping[str, Best], updates: int, accuracy: float | None, *, points: int) -> Iterator[str]:
     """Yield the lines of a table in markdown.
 
@@ -72,7 +75,7 @@ def table(arms: Mapping[str, Best], updates: int, accuracy: float | None, *, poi
     """
     soon = [] if accuracy is None else [f"updates to {accuracy:.0%}"]
     soon += ["tokens to the loss of synchronous"] if points >= 20 and accuracy is None and SYNCHRONOUS in arms else []
-    heads = ["arm", "η", "training loss", "less synchronous, 95 %", "gap closed", "held-out loss", "accuracy", *soon]
+    heads = [*HEADS, *soon]
     yield "| " + " | ".join([*heads, "staleness"]) + " |"
     yield "| --- |" + " ---: |" * len(heads)
     for name, best in arms.items():
