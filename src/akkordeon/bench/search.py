@@ -2,11 +2,14 @@
 
 import math
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.synchronize import Event
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +17,7 @@ import torch
 from akkordeon.bench import tasks
 from akkordeon.bench.arms import arms
 from akkordeon.bench.trial import Outcome, Trial, run
+from akkordeon.posix import available_cores
 
 __all__ = ["Best", "Pool", "tuned"]
 
@@ -35,9 +39,12 @@ class Pool:
 
     def __init__(self, say: Say, workers: int | None = None, folder: Path | None = None) -> None:
         self.say = say
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers or available_cores()
         context = get_context("spawn")  # a fork of a process that has used torch may hang
-        self._pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin, initargs=(folder,))
+        self._over = context.Event()
+        self._pool = ProcessPoolExecutor(
+            self._workers, mp_context=context, initializer=_begin, initargs=(folder, self._over)
+        )
 
     def run(self, what: str, trials: Iterable[Trial]) -> dict[Trial, Outcome]:
         """Run them all."""
@@ -58,13 +65,24 @@ class Pool:
         return [each.result() for each in running]
 
     def close(self) -> None:
-        """End the processes; what has not begun is given up."""
+        """End the processes at once; what they have not finished is given up."""
+        self._over.set()
         self._pool.shutdown(cancel_futures=True)
 
 
-def _begin(folder: Path | None) -> None:
+def _begin(folder: Path | None, over: Event) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever began this process gets it, too
+    Thread(target=_leave, args=(over,), daemon=True).start()
     torch.set_num_threads(1)
     tasks.where.append(folder)
+
+
+def _leave(over: Event) -> None:
+    """End with whoever began this process, or when told."""
+    parent = parent_process()
+    while parent is not None and parent.is_alive() and not over.wait(1.0):
+        pass
+    os._exit(1)
 
 
 @dataclass(frozen=True)
