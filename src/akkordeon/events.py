@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from akkordeon.histogram import Histogram
 from akkordeon.signals import GateStatus
 from akkordeon.tree import Tree
 
@@ -24,7 +25,8 @@ class Report:
         loss: mean over samples; NaN where there is no loss.
         metrics: by name: means over samples, or what gauges compute of the whole epoch.
         seconds: from the epoch's first batch sent to its last one done.
-        staleness: mean over the epoch's updates, by gate, in the order of the chain.
+        staleness: of the epoch's updates, by gate, in the order of the chain; as text the mean, and in brackets p50,
+            p95 and the largest.
         skipped: batches, or updates at a gate, that did not count, by reason.
         complete: False where the sentinel left in the middle of the epoch.
         outputs: of a test sentinel, one per batch, in the order of the data.
@@ -37,7 +39,7 @@ class Report:
     loss: float
     metrics: Mapping[str, float]
     seconds: float
-    staleness: Mapping[str, float] = field(default_factory=dict)
+    staleness: Mapping[str, Histogram] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
     complete: bool = True
     outputs: tuple[Tree, ...] = field(default=(), repr=False)
@@ -54,7 +56,7 @@ class Report:
         if self.kind == "train":
             parts.append(f"{self.samples_per_second:.0f} samples/s")
         if self.staleness:
-            parts.append("staleness " + " ".join(f"{gate} {mean:.1f}" for gate, mean in self.staleness.items()))
+            parts.append("staleness " + " ".join(f"{gate} {late}" for gate, late in self.staleness.items()))
         if self.skipped:
             parts.append("skipped " + ", ".join(f"{count} {reason}" for reason, count in self.skipped.items()))
         if not self.complete:
@@ -144,6 +146,7 @@ class SentinelStatus:
         window: how many batches it may have out.
         resent: batches that were sent again.
         dropped: the last batches that were given up, and why.
+        skipped: batches, or updates at a gate, that did not count, by reason; over all epochs.
     """
 
     name: str
@@ -161,6 +164,7 @@ class SentinelStatus:
     window: int = 0
     resent: int = 0
     dropped: tuple[str, ...] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

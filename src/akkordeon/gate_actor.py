@@ -20,6 +20,7 @@ from akkordeon.entries import Entries, Entry
 from akkordeon.errors import BatchRefused, UpdateFailed
 from akkordeon.gate import Gate
 from akkordeon.handover import Handover
+from akkordeon.histogram import Histogram
 from akkordeon.learner import Learner
 from akkordeon.messages import (
     ALREADY_APPLIED,
@@ -59,15 +60,8 @@ _Entry = Entry[Graph | _Input]
 class _Tally:
     """Staleness of the updates so far, and gradients that were not applied, by reason."""
 
-    updates: int = 0
-    total: int = 0
-    largest: int = 0
+    staleness: Histogram = field(default_factory=Histogram)
     skipped: Counter[str] = field(default_factory=Counter)
-
-    def add(self, staleness: int) -> None:
-        self.updates += 1
-        self.total += staleness
-        self.largest = max(self.largest, staleness)
 
 
 class GateActor(Actor):
@@ -262,7 +256,7 @@ class GateActor(Actor):
             outcome = self._learner.learn(result, staleness, partial(self._arrival, staleness, entry, route))
         if isinstance(outcome, int):
             self._entries.mark_applied(route.batch)
-            self._tally.add(staleness)
+            self._tally.staleness.add(staleness)
         elif outcome != NOTHING_TO_LEARN:
             self._tally.skipped[outcome] += 1
         return outcome
@@ -346,10 +340,9 @@ class GateActor(Actor):
         return "; ".join(parts)
 
     def _status(self) -> GateStatus:
-        tally = self._tally
-        mean = tally.total / tally.updates if tally.updates else 0.0
-        skipped = {reason: count for reason, count in tally.skipped.items() if count}
-        return GateStatus(self._gate.name, self._weights.version, len(self._entries), mean, tally.largest, skipped)
+        skipped = {reason: count for reason, count in self._tally.skipped.items() if count}
+        staleness = self._tally.staleness.copy()  # who asks may live in the same process, and look at it later
+        return GateStatus(self._gate.name, self._weights.version, len(self._entries), staleness, skipped)
 
 
 def _caught(work: Callable[[], T]) -> T | Exception:

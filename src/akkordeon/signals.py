@@ -6,6 +6,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from akkordeon.actor import Ref, Urgent
+from akkordeon.histogram import Histogram
 from akkordeon.messages import BatchId
 from akkordeon.tree import flatten, rebuild
 
@@ -220,16 +221,14 @@ class GateStatus:
         name: of the gate.
         version: updates applied so far.
         open: batches that were forwarded and whose gradient has not come back.
-        staleness_mean: over all updates; 0 before the first.
-        staleness_max: over all updates.
+        staleness: of all updates since the gate was made; one that is made anew begins anew.
         skipped: gradients that were not applied, by reason.
     """
 
     name: str
     version: int
     open: int
-    staleness_mean: float
-    staleness_max: int
+    staleness: Histogram
     skipped: dict[str, int]
 
 

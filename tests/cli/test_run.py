@@ -35,7 +35,7 @@ def test_a_run_prints_training_validation_and_test(recipe: Path) -> None:
     *lines, validation, test = lines_of(result.stdout)
     trained = lines.pop()
     assert [LINE.match(line)["epoch"] for line in lines] == ["1", "2"]  # type: ignore[index]
-    assert re.search(r" samples/s  staleness stem \d\.\d head \d\.\d$", lines[0])
+    assert re.search(r" samples/s  staleness stem \d\.\d \(\d\|\d\|\d\) head \d\.\d \(\d\|\d\|\d\)$", lines[0])
     assert re.fullmatch(r"trained for \d+\.\d s", trained)
     assert validation.startswith("validation  epoch    1")
     assert test.startswith("test        epoch    1")
@@ -49,6 +49,8 @@ def test_with_json_there_is_nothing_but_objects(recipe: Path, tmp_path: Path) ->
     assert (first["sentinel"], first["kind"], first["epoch"], first["samples"]) == ("train", "train", 1, 200)
     assert first["samples_per_second"] > 0
     assert first["staleness"].keys() == {"stem", "head"}
+    assert first["staleness"]["stem"].keys() == {"mean", "p50", "p95", "max", "counts"}
+    assert sum(first["staleness"]["stem"]["counts"].values()) == 10
     assert "outputs" not in first
     assert seen[1]["path"].startswith(str(tmp_path / "s"))
     assert seen[-1]["seconds"] > 0
@@ -133,7 +135,7 @@ def test_a_recipe_may_say_how_it_is_best_trained(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, RECIPE + "\nEPOCHS, IN_FLIGHT = 3, 1\n")
     training = [each for each in reports("run", recipe) if each["sentinel"] == "train"]
     assert [each["epoch"] for each in training] == [1, 2, 3]
-    assert {value for each in training for value in each["staleness"].values()} == {0.0}
+    assert {late["max"] for each in training for late in each["staleness"].values()} == {0}
     assert [each["epoch"] for each in reports("run", recipe, "--epochs", 1)] == [1, 1, 1]
 
 

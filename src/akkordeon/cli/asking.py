@@ -1,6 +1,7 @@
 """`akkordeon watch`, `status`, `detach`, `save` and `close`: what can be asked of a network of another terminal."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from akkordeon.cli.console import Output
 from akkordeon.cli.interrupt import Interrupts
@@ -37,11 +38,17 @@ def _say(found: Status, output: Output) -> None:
     restarts = f"; gates were made anew {found.restarts} times" if found.restarts else ""
     output.say(f"the network is {found.state}{restarts}" if found.cause is None else f"it has failed: {found.cause}")
     for gate in found.gates:
-        late = f"staleness {gate.staleness_mean:.1f} (at most {gate.staleness_max})"
-        output.say(f"gate {gate.name:<11} version {gate.version:6d}  {late}  {gate.open} open")
+        late = f"staleness {gate.staleness}"
+        output.say(f"gate {gate.name:<11} version {gate.version:6d}  {late}  {gate.open} open{_skipped(gate.skipped)}")
     for sentinel in found.sentinels:
         leaving = "  is leaving" if sentinel.draining else ""
-        output.say(f"{progress(sentinel)}  {sentinel.in_flight} in flight{leaving}")
+        output.say(f"{progress(sentinel)}  {sentinel.in_flight} in flight{leaving}{_skipped(sentinel.skipped)}")
+        for dropped in sentinel.dropped:
+            output.say(f"  dropped {dropped}")
+
+
+def _skipped(counts: Mapping[str, int]) -> str:
+    return "  skipped " + ", ".join(f"{count} {reason}" for reason, count in counts.items()) if counts else ""
 
 
 def detach(options: DetachOptions, output: Output, interrupts: Interrupts) -> int:

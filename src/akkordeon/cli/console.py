@@ -27,6 +27,7 @@ from akkordeon.errors import (
     Unreachable,
     WiringError,
 )
+from akkordeon.histogram import Histogram
 
 if TYPE_CHECKING:
     from akkordeon.events import Report, Status
@@ -178,6 +179,8 @@ def _plain(value: Any) -> Any:
     match value:
         case float() if not math.isfinite(value):
             return None
+        case Histogram():
+            return _plain(value.figures())
         case Mapping():
             return {str(key): _plain(each) for key, each in value.items()}
         case list() | tuple():

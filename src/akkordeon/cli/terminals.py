@@ -194,6 +194,9 @@ def status(options: ReachOptions) -> None:
     Examples:
       akkordeon status --network 192.0.2.7:25520
       akkordeon status --network 192.0.2.7:25520/second --json
+
+    Of each gate: its version, how late its gradients were on average (in brackets p50, p95
+    and the most), batches open, and what was skipped, by reason.
     """  # noqa: D301
     _ask(options, "status")
 
