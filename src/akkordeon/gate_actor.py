@@ -21,7 +21,6 @@ from akkordeon.errors import BatchRefused, UpdateFailed
 from akkordeon.gate import Gate
 from akkordeon.handover import Handover
 from akkordeon.histogram import Histogram
-from akkordeon.learner import Learner
 from akkordeon.messages import (
     ALREADY_APPLIED,
     NOTHING_TO_LEARN,
@@ -37,6 +36,7 @@ from akkordeon.replica import Replica, Trained
 from akkordeon.signals import Alive, GateState, GateStatus, Lease, StateOf, StatusOf, Wire
 from akkordeon.staleness import Arrival
 from akkordeon.tree import Tree, describe
+from akkordeon.tuning import TunableLearner
 from akkordeon.versions import Buffers, Snapshot
 
 T = TypeVar("T")
@@ -81,7 +81,7 @@ class GateActor(Actor):
         state: GateState | None = None,
         applied: tuple[tuple[int, int], ...] = (),
         copying: tuple[int, float] = (20, 0.001),
-        learner: Callable[[Gate, GateState | None], Learner] = Learner,
+        learner: Callable[[Gate, GateState | None], TunableLearner] = TunableLearner,
     ) -> None:
         self._gate = gate
         self._learner = learner(gate, state)
@@ -140,6 +140,8 @@ class GateActor(Actor):
             if lease.term != self._entries.term:
                 self._entries.rewire(lease.term)
         self._max_staleness = lease.max_staleness
+        if lease.settings:
+            self._learner.tune(lease.settings)
         self._tally.skipped["abandoned"] += self._entries.attend(frozenset(lease.attached), lease.newest)
         number = max(self._signs, default=0) + 1
         self._signs = {each: sent for each, sent in self._signs.items() if each >= lease.answers} | {number: now}

@@ -190,6 +190,7 @@ class SentinelActor(Actor):
         self._conductor.tell(Alive(context.me, self._signs, orders.term, moved, self.look(context.now())))
         if first:
             self._start(context)
+        self.supply.widen(orders.window)
         if orders.term > self.outbox.term:
             self._begin_term(orders, context)
         if orders.chain is not None:

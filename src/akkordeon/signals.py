@@ -27,10 +27,15 @@ __all__ = [
     "NoCopy",
     "Orders",
     "Position",
+    "Setting",
     "StateOf",
     "StatusOf",
     "Wire",
 ]
+
+
+Setting = tuple[str, float, int]
+"""Of a gate: its name, its value, and the number of the change, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class Lease(Urgent):
         attached: incarnations of the sentinels whose batches may come; nothing is kept of others.
         newest: the highest incarnation there is; batches of a higher one may come as well.
         max_staleness: gradients that are more updates late than this come too late.
+        settings: what was set otherwise since the network began.
     """
 
     number: tuple[int, int]
@@ -78,6 +84,7 @@ class Lease(Urgent):
     attached: tuple[int, ...]
     newest: int
     max_staleness: float
+    settings: tuple[Setting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ class Register:
         max_in_flight: the most batches that training sentinels were ever allowed to have out together.
         retired: actors that are to end, and may be out of reach.
         cause: why the network has failed; None if it has not.
+        settings: of gates, that were set otherwise: gate, name, value, and number of the change.
     """
 
     network: str
@@ -61,6 +62,7 @@ class Register:
     max_in_flight: int = 0
     retired: tuple[str, ...] = ()
     cause: str | None = None
+    settings: tuple[tuple[str, str, float, int], ...] = ()
 
     def to_json(self) -> str:
         """Return it as text."""
@@ -74,6 +76,7 @@ class Register:
         values["sentinels"] = tuple(Member(**each) for each in values["sentinels"])
         values["names"] = tuple(values["names"])
         values["retired"] = tuple(values["retired"])
+        values["settings"] = tuple(tuple(each) for each in values["settings"])
         return cls(**values)
 
 

@@ -86,6 +86,22 @@ def test_a_bound_of_nothing_on_staleness_is_a_synchronous_run(recipe: Path) -> N
     assert figures("--in-flight", 4, "--max-staleness", 0) == figures("--in-flight", 1)
 
 
+def test_a_run_finishes_synchronously_where_that_is_asked_for(recipe: Path) -> None:
+    seen = reports("run", recipe, "--epochs", 60, "--finish-synchronously", 40, "--batch-size", 5)
+    late = {each["epoch"]: each["staleness"]["stem"]["max"] for each in seen if each["sentinel"] == "train"}
+    assert max(late[epoch] for epoch in range(1, 21)) > 0
+    assert {late[epoch] for epoch in range(50, 61)} == {0}
+    (report, *_) = reports("run", recipe, "--epochs", 1, "--finish-synchronously", 2)
+    assert report["staleness"]["stem"]["max"] == 0
+
+
+@pytest.mark.parametrize("others", [("--seconds", 2), ("--sentinels", 2)])
+def test_what_cannot_be_finished_synchronously_is_refused(recipe: Path, others: tuple[object, ...]) -> None:
+    result = call("run", recipe, "--finish-synchronously", 2, *others)
+    assert result.exit_code == 2
+    assert "--finish-synchronously" in result.stderr
+
+
 def test_a_run_learns_until_a_goal_is_reached(recipe: Path) -> None:
     seen = events("run", recipe, "--epochs", 10**6, "--validate-every", 0.1, "--until", "accuracy=0.9")
     assert seen[-1]["reached"] is True

@@ -1,4 +1,4 @@
-"""`akkordeon watch`, `status`, `detach`, `save` and `close`: what can be asked of a network of another terminal."""
+"""What can be asked of a network of another terminal: `akkordeon watch`, `status`, `detach`, `set`, `save`, `close`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from akkordeon.cli.console import Output
 from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.joined import joined
 from akkordeon.cli.reaching import ReachOptions
-from akkordeon.cli.terminal_options import DetachOptions, SaveOptions
+from akkordeon.cli.terminal_options import DetachOptions, SaveOptions, SetOptions
 from akkordeon.events import Status
 from akkordeon.views.terminal import progress
 
-__all__ = ["close", "detach", "save", "status", "watch"]
+__all__ = ["change", "close", "detach", "save", "status", "watch"]
 
 
 def watch(options: ReachOptions, output: Output, interrupts: Interrupts) -> int:
@@ -57,6 +57,16 @@ def detach(options: DetachOptions, output: Output, interrupts: Interrupts) -> in
         joint.network.detach(options.name)
     output.event("detached", sentinel=options.name)
     output.say(f"{options.name} has left")
+    return 0
+
+
+def change(options: SetOptions, output: Output, interrupts: Interrupts) -> int:
+    """Change settings of a sentinel or a gate; return the exit code."""
+    settings = dict(options.settings)
+    with joined(options, output, interrupts) as joint:
+        joint.network.set(options.name, **settings)
+    output.event("set", name=options.name, settings=settings)
+    output.say(f"{options.name} has {', '.join(f'{key}={value}' for key, value in settings.items())} from now on")
     return 0
 
 

@@ -197,6 +197,9 @@ class RunOptions(LocalOptions):
     seconds: Annotated[float | None, on(END, metavar="S", min=0.001, help="End after so long, whatever the epoch.")] = (
         None
     )
+    finish_synchronously: Annotated[
+        int | None, on(END, metavar="N", min=1, help="Of these, the last N with one batch in flight.")
+    ] = None
     until: Annotated[
         Goal | None,
         on(END, parser=_goal, metavar="GOAL", help="End at a validation with accuracy=0.97, loss=0.1, 'x<=20'."),
@@ -213,10 +216,20 @@ class RunOptions(LocalOptions):
         super().__post_init__()
         if self.save_every is not None and self.save is None:
             raise refusal("--save-every", "say where to: --save DIR")
+        if self.finish_synchronously is not None:
+            self._check_finish()
         if self.save is not None:
             check_folder("--save", self.save)
         if self.export is not None:
             check_file("--export", self.export)
+
+    def _check_finish(self) -> None:
+        if self.seconds is not None and self.epochs is None:
+            raise refusal(
+                "--finish-synchronously", "with --seconds nobody knows which epoch is the last; give --epochs"
+            )
+        if self.sentinels > 1:
+            raise refusal("--finish-synchronously", "several training sentinels are never synchronous together")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ __all__ = [
     "NetworkOptions",
     "SaveOptions",
     "SentinelOptions",
+    "SetOptions",
     "TestSentinelOptions",
     "TlsOptions",
     "TokenOptions",
@@ -48,6 +49,16 @@ def _placed(text: str) -> tuple[str, str]:
 
 def _hosts(text: str) -> tuple[str, ...]:
     return tuple(name_of(each.strip()) for each in text.split(","))
+
+
+def _value(text: str) -> tuple[str, int | float]:
+    key, _, value = text.partition("=")
+    for kind in (int, float):
+        try:
+            return key.strip(), kind(value)
+        except ValueError:
+            continue
+    raise typer.BadParameter(f"{text!r} sets nothing; write KEY=NUMBER, such as in_flight=1 or lr=0.01")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +140,19 @@ class DetachOptions(ReachOptions):
     """Those of `akkordeon detach`."""
 
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of a sentinel; see akkordeon status.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetOptions(ReachOptions):
+    """Those of `akkordeon set`."""
+
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a sentinel or a gate; see akkordeon status.")]
+    settings: Annotated[
+        list[Any],
+        typer.Argument(
+            parser=_value, metavar="KEY=VALUE", help="in_flight of a sentinel; lr, momentum, ... of a gate."
+        ),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
