@@ -132,8 +132,9 @@ def rates(scheduler: LRScheduler, optimizer: Optimizer, steps: int) -> list[floa
 @pytest.mark.parametrize("before", [0, 4, 14])
 def test_a_schedule_goes_on_from_the_rate_that_was_set(schedule: str, before: int) -> None:
     def begun() -> tuple[LRScheduler, Optimizer]:
-        one, other = (nn.Parameter(torch.zeros(1)) for _ in range(2))
-        optimizer = SGD([{"params": [one]}, {"params": [other], "lr": 0.05}], lr=0.1)
+        groups: list[dict[str, Any]] = [{"params": [nn.Parameter(torch.zeros(1))]} for _ in range(2)]
+        groups[1]["lr"] = 0.05
+        optimizer = SGD(groups, lr=0.1)
         scheduler = SCHEDULES[schedule](optimizer)
         rates(scheduler, optimizer, before)
         return scheduler, optimizer

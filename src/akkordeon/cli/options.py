@@ -216,20 +216,13 @@ class RunOptions(LocalOptions):
         super().__post_init__()
         if self.save_every is not None and self.save is None:
             raise refusal("--save-every", "say where to: --save DIR")
-        if self.finish_synchronously is not None:
-            self._check_finish()
+        by_the_clock = self.seconds is not None and self.epochs is None
+        if self.finish_synchronously is not None and (by_the_clock or self.sentinels > 1):
+            raise refusal("--finish-synchronously", "it needs --epochs, and cannot be with several --sentinels")
         if self.save is not None:
             check_folder("--save", self.save)
         if self.export is not None:
             check_file("--export", self.export)
-
-    def _check_finish(self) -> None:
-        if self.seconds is not None and self.epochs is None:
-            raise refusal(
-                "--finish-synchronously", "with --seconds nobody knows which epoch is the last; give --epochs"
-            )
-        if self.sentinels > 1:
-            raise refusal("--finish-synchronously", "several training sentinels are never synchronous together")
 
 
 @dataclass(frozen=True, kw_only=True)

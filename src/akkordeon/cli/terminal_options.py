@@ -53,7 +53,7 @@ def _hosts(text: str) -> tuple[str, ...]:
 
 def _value(text: str) -> tuple[str, int | float]:
     key, _, value = text.partition("=")
-    for kind in (int, float):
+    for kind in (int, float) if key.strip().isidentifier() else ():
         try:
             return key.strip(), kind(value)
         except ValueError:
@@ -149,9 +149,7 @@ class SetOptions(ReachOptions):
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of a sentinel or a gate; see akkordeon status.")]
     settings: Annotated[
         list[Any],
-        typer.Argument(
-            parser=_value, metavar="KEY=VALUE", help="in_flight of a sentinel; lr, momentum, ... of a gate."
-        ),
+        typer.Argument(parser=_value, metavar="KEY=VALUE", help="in_flight of a sentinel; lr, momentum … of a gate."),
     ]
 
 
