@@ -29,7 +29,7 @@ from akkordeon.control import (
 )
 from akkordeon.errors import ActorFailed, ActorNotFound, WiringError
 from akkordeon.evaluation_actor import EvaluationActor
-from akkordeon.events import Alarm, Closing, Departure, Failure, Report
+from akkordeon.events import Adjustment, Alarm, Closing, Departure, Failure, Report
 from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
 from akkordeon.joining import Door, papers
@@ -99,7 +99,7 @@ class Conductor(Actor):
     def receive(self, message: object, context: Context) -> object:
         """Handle what sentinels, gates, engine and the outside send."""
         match message:
-            case Report():
+            case Report() | Adjustment():
                 self._stream.publish(message)
             case Alive():
                 self._alive(message, context)
@@ -334,6 +334,7 @@ class Conductor(Actor):
             leave=attached.leaving,
             cause=gates.cause,
             blame=gates.blame,
+            auto=attached.member.auto,
         )
         attached.pulse.missed += 1
         attached.pulse.ref.tell(orders)

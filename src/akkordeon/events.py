@@ -8,7 +8,19 @@ from akkordeon.histogram import Histogram
 from akkordeon.signals import GateStatus
 from akkordeon.tree import Tree
 
-__all__ = ["Alarm", "Closing", "Departure", "Event", "Failure", "Kind", "Notice", "Report", "SentinelStatus", "Status"]
+__all__ = [
+    "Adjustment",
+    "Alarm",
+    "Closing",
+    "Departure",
+    "Event",
+    "Failure",
+    "Kind",
+    "Notice",
+    "Report",
+    "SentinelStatus",
+    "Status",
+]
 
 Kind = Literal["train", "validate", "test"]
 
@@ -102,11 +114,31 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjustment:
+    """A sentinel with `in_flight="auto"` has found another window.
+
+    Args:
+        sentinel: which.
+        before: batches in flight until now.
+        window: from now on.
+        reason: why, for a person to read.
+    """
+
+    sentinel: str
+    before: int
+    window: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.sentinel:<11} has {self.window} in flight from now on, not {self.before}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
     """Somebody asked for the network to be closed."""
 
 
-Event = Report | Failure | Departure | Alarm | Closing | None
+Event = Report | Failure | Departure | Alarm | Adjustment | Closing | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +175,11 @@ class SentinelStatus:
         samples: of the latest epoch, that came back.
         seconds: since the latest epoch began.
         loss: mean over these samples; NaN before the first.
-        window: how many batches it may have out.
+        window: how many batches it may have out now.
         resent: batches that were sent again.
         dropped: the last batches that were given up, and why.
         skipped: batches, or updates at a gate, that did not count, by reason; over all epochs.
+        reason: why the window is what it is, where the sentinel has found that out (`in_flight="auto"`).
     """
 
     name: str
@@ -165,6 +198,7 @@ class SentinelStatus:
     resent: int = 0
     dropped: tuple[str, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from akkordeon.auto_window import MOST
 from akkordeon.errors import WiringError
 from akkordeon.events import Kind
-from akkordeon.sentinel import Sentinel
+from akkordeon.sentinel import InFlight, Sentinel
 from akkordeon.vault import Member
 
 __all__ = ["Limits"]
@@ -48,13 +49,19 @@ class Limits:
                 f"sentinel {sentinel.name!r} cannot join: all batches that may be in flight at once ({limit}) are "
                 f"granted: {shares}. {REMEDY}"
             )
-        return min(sentinel.in_flight, left)
+        return min(MOST if sentinel.in_flight == "auto" else sentinel.in_flight, left)
 
-    def refusal(self, member: Member, in_flight: int, others: Sequence[Member]) -> WiringError | None:
-        """Return why a sentinel that is attached cannot have so many batches out beside others; None if it can."""
+    def granted(self, member: Member, in_flight: InFlight, others: Sequence[Member]) -> int | WiringError:
+        """Return how many batches a sentinel that is attached may have out from now on; or why it cannot have so many.
+
+        Args:
+            member: the sentinel.
+            in_flight: how many it wants.
+            others: that are attached.
+        """
         left, limit, shares = self._room(member.kind, others)
-        if in_flight <= left:
-            return None
+        if in_flight == "auto" or in_flight <= left:
+            return min(MOST, left) if in_flight == "auto" else in_flight
         granted = f", and granted to others are {shares}" if shares else ""
         return WiringError(
             f"sentinel {member.name!r} cannot have in_flight={in_flight}, but at most {left}: {limit} holds for all "

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from akkordeon.actor import Ref
 from akkordeon.errors import ActorNotFound, WiringError
@@ -91,7 +92,8 @@ class Membership:
         again = sentinel.name in self.names
         self.names.add(sentinel.name)
         actor = f"sentinel#{self.newest} {sentinel.name}" if again else f"sentinel {sentinel.name}"
-        return Member(sentinel.name, self.newest, actor, sentinel.kind, sentinel.ends, window)
+        auto = sentinel.in_flight == "auto"
+        return Member(sentinel.name, self.newest, actor, sentinel.kind, sentinel.ends, window, auto)
 
     def add(self, member: Member, pulse: Pulse) -> Attached:
         """Attach one that lives."""
@@ -104,14 +106,17 @@ class Membership:
         attached, who = self._attached[name], f"sentinel {name!r}"
         if unknown := [each for each in settings if each != "in_flight"]:
             return WiringError(f"{who} has no setting {unknown[0]!r}; it has: in_flight")
-        in_flight = settings["in_flight"]
-        if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
+        in_flight: Any = settings["in_flight"]
+        auto = in_flight == "auto" and attached.member.kind == "train"
+        if not auto and (not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1):
             return WiringError(f"{who}: in_flight must be a whole number, at least 1, not {in_flight!r}")
         others = [each for each in self.members if each.name != name]
-        if (refusal := self._limits.refusal(attached.member, in_flight, others)) is None:
-            attached.member = replace(attached.member, window=in_flight)
-            self._note_most()
-        return refusal
+        window = self._limits.granted(attached.member, in_flight, others)
+        if isinstance(window, WiringError):
+            return window
+        attached.member = replace(attached.member, window=window, auto=auto)
+        self._note_most()
+        return None
 
     def _note_most(self) -> None:
         training = sum(each.window for each in self.members if each.kind == "train")

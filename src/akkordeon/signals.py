@@ -103,6 +103,7 @@ class Orders(Urgent):
         leave: send nothing new, wait for what is in flight, then leave.
         cause: why the network has failed: leave at once.
         blame: the batch that ended the last term, if a gate failed at one; None where that is not known.
+        auto: it is to find out itself how many of the window to have out.
     """
 
     number: tuple[int, int]
@@ -114,6 +115,7 @@ class Orders(Urgent):
     leave: bool = False
     cause: Exception | None = None
     blame: BatchId | None = None
+    auto: bool = False
 
 
 @dataclass(frozen=True, slots=True)

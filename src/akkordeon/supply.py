@@ -32,7 +32,7 @@ class Supply:
         self._incarnation = incarnation
         self._position = position  # until the first batch is sent
         self._shelf = Shelf(0)
-        self.widen(sentinel.in_flight)
+        self.widen(1)
         self._provider: Ref | None = None
 
     @property

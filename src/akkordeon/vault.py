@@ -24,6 +24,7 @@ class Member:
         kind: what it does.
         ends: whether it ends by itself.
         window: how many batches it may have out.
+        auto: it finds out itself how many of these to have.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Member:
     kind: Kind
     ends: bool
     window: int
+    auto: bool = False
 
 
 @dataclass(frozen=True, slots=True)

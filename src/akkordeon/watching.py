@@ -2,7 +2,7 @@
 
 import logging
 
-from akkordeon.events import Alarm, Closing, Departure, Failure, Notice, Report
+from akkordeon.events import Adjustment, Alarm, Closing, Departure, Failure, Notice, Report
 
 __all__ = ["View"]
 
@@ -38,6 +38,8 @@ class View:
                 raise error
             case Alarm(text) if self._sentinel is None:
                 logger.warning("%s", text)
+            case Adjustment() if self._wants(event.sentinel):
+                logger.info("%s", event, extra={"adjustment": event})
             case Departure(name, had_end):
                 self._ended_some = self._ended_some or had_end
                 self.over = name == self._sentinel

@@ -102,6 +102,14 @@ def test_what_cannot_be_finished_synchronously_is_refused(recipe: Path, others: 
     assert "--finish-synchronously" in result.stderr
 
 
+def test_a_run_finds_out_how_many_to_have_in_flight(recipe: Path) -> None:
+    seen = events("run", recipe, "--in-flight", "auto", "--seconds", 3, "--batch-size", 5)
+    training = [each for each in seen if each["event"] == "report" and each["sentinel"] == "train"]
+    assert training[0]["staleness"]["stem"]["max"] == 0
+    found = [each for each in seen if each["event"] == "adjustment"]
+    assert all(each["reason"] and each["before"] != each["window"] for each in found)
+
+
 def test_a_run_learns_until_a_goal_is_reached(recipe: Path) -> None:
     seen = events("run", recipe, "--epochs", 10**6, "--validate-every", 0.1, "--until", "accuracy=0.9")
     assert seen[-1]["reached"] is True

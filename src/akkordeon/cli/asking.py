@@ -42,7 +42,10 @@ def _say(found: Status, output: Output) -> None:
         output.say(f"gate {gate.name:<11} version {gate.version:6d}  {late}  {gate.open} open{_skipped(gate.skipped)}")
     for sentinel in found.sentinels:
         leaving = "  is leaving" if sentinel.draining else ""
-        output.say(f"{progress(sentinel)}  {sentinel.in_flight} in flight{leaving}{_skipped(sentinel.skipped)}")
+        out = f"{sentinel.in_flight} of {sentinel.window} in flight{leaving}"
+        output.say(f"{progress(sentinel)}  {out}{_skipped(sentinel.skipped)}")
+        if sentinel.reason:
+            output.say(f"  in flight as found out: {sentinel.reason}")
         for dropped in sentinel.dropped:
             output.say(f"  dropped {dropped}")
 

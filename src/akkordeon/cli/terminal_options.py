@@ -9,6 +9,7 @@ import typer
 from akkordeon.cli.options import (
     END,
     HOW,
+    IN_FLIGHT,
     KEPT,
     WHAT,
     WHERE,
@@ -17,6 +18,7 @@ from akkordeon.cli.options import (
     RecipeOptions,
     SavedOptions,
     check_folder,
+    in_flight_of,
     on,
     refusal,
 )
@@ -51,8 +53,10 @@ def _hosts(text: str) -> tuple[str, ...]:
     return tuple(name_of(each.strip()) for each in text.split(","))
 
 
-def _value(text: str) -> tuple[str, int | float]:
+def _value(text: str) -> tuple[str, int | float | str]:
     key, _, value = text.partition("=")
+    if (key.strip(), value) == ("in_flight", "auto"):
+        return key.strip(), value
     for kind in (int, float) if key.strip().isidentifier() else ():
         try:
             return key.strip(), kind(value)
@@ -111,6 +115,7 @@ class SentinelOptions(DataOfRecipe, ReachOptions):
 class TrainOptions(SentinelOptions):
     """Those of `akkordeon sentinel train`."""
 
+    in_flight: Annotated[Any, on(HOW, parser=in_flight_of, metavar="N|auto", help=IN_FLIGHT)] = None
     epochs: Annotated[int | None, on(END, metavar="N", min=1, help="Passes through the data (until Ctrl-C).")] = None
     seconds: Annotated[float | None, on(END, metavar="S", min=0.001, help="End after so long (until Ctrl-C).")] = None
 
