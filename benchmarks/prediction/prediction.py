@@ -117,7 +117,7 @@ def train(
         network.attach(ak.TrainingSentinel("train", data, cross_entropy, in_flight=in_flight, epochs=epochs + 1))
         for report in network.watch():
             ends.append(clock())
-            stale.append(list(report.staleness.values()))
+            stale.append([late.mean for late in report.staleness.values()])
             engine.counts = len(ends) >= WARM
             if len(ends) == epochs:
                 engine.counts = False

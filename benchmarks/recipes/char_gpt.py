@@ -78,7 +78,7 @@ def train(options: argparse.Namespace, updates: int, seed: int, in_flight: int) 
     gates = char_gpt.gates(updates=updates, context=CONTEXT, lr=options.lr)
     with ak.launch(gates) as network:
         trained, validated = (run(network, sentinel) for sentinel in (training, validation))
-    mean = sum(trained.staleness.values()) / len(trained.staleness)
+    mean = sum(late.mean for late in trained.staleness.values()) / len(trained.staleness)
     return Result(in_flight, validated.loss, validated.metrics["accuracy"], trained.seconds, mean)
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from akkordeon.events import Report, SentinelStatus, Status
     from akkordeon.gate import Gate
+    from akkordeon.histogram import Histogram
     from akkordeon.launching import connect, launch
     from akkordeon.metrics import Gauge, Mean, Perplexity, TopK, accuracy
     from akkordeon.modules import DropConnect
@@ -78,6 +79,7 @@ __all__ = [
     "GateStatus",
     "Gauge",
     "GradientEnergyMatching",
+    "Histogram",
     "Mean",
     "NameTaken",
     "Network",
@@ -141,6 +143,7 @@ _HOMES = {
     ),
     "events": ("Report", "SentinelStatus", "Status"),
     "gate": ("Gate",),
+    "histogram": ("Histogram",),
     "signals": ("GateStatus",),
     "metrics": ("Gauge", "Mean", "Perplexity", "TopK", "accuracy"),
     "modules": ("DropConnect",),

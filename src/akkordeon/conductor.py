@@ -22,13 +22,14 @@ from akkordeon.control import (
     Pause,
     Resume,
     Roster,
+    Set,
     Subscribe,
     Unsubscribe,
     Who,
 )
 from akkordeon.errors import ActorFailed, ActorNotFound, WiringError
 from akkordeon.evaluation_actor import EvaluationActor
-from akkordeon.events import Alarm, Closing, Departure, Failure, Report
+from akkordeon.events import Adjustment, Alarm, Closing, Departure, Failure, Report
 from akkordeon.gate import Gate
 from akkordeon.gate_actor import GateActor
 from akkordeon.joining import Door, papers
@@ -98,7 +99,7 @@ class Conductor(Actor):
     def receive(self, message: object, context: Context) -> object:
         """Handle what sentinels, gates, engine and the outside send."""
         match message:
-            case Report():
+            case Report() | Adjustment():
                 self._stream.publish(message)
             case Alive():
                 self._alive(message, context)
@@ -130,6 +131,8 @@ class Conductor(Actor):
                 return self._attach(message, context)
             case Detach():
                 self._detach(message)
+            case Set():
+                return self._set(message, context)
             case Subscribe():
                 self._stream.subscribe(message)
                 context.watch(message.watcher, context.me)
@@ -153,7 +156,7 @@ class Conductor(Actor):
                 sentinels = tuple(each.pulse.ref for each in self._members)
                 gates = self._gates
                 names = tuple(name for name, _ in gates.actors)
-                attached = tuple(each.name for each in self._members.members)
+                attached = tuple(self._members.present)
                 return Roster(gates.cause, gates.refs, sentinels, gates.restarts, names, self._stream.count, attached)
             case Close():
                 self._stream.publish(Closing())
@@ -175,6 +178,7 @@ class Conductor(Actor):
         self._gates.find_retired(register.retired, context)
         if register.cause is not None:
             self._gates.cause = ActorFailed(register.cause)
+        self._gates.tunings.restore(register.settings)
         for member in register.sentinels:
             try:
                 ref = context.find(member.actor)
@@ -228,6 +232,26 @@ class Conductor(Actor):
         else:
             attached.detachers.append(message.reply_to)
             attached.leaving = True
+
+    def _set(self, message: Set, context: Context) -> ActorNotFound | WiringError | None:
+        """Change settings of a sentinel or a gate; or say why that cannot be."""
+        name, settings, tunings = message.name, message.settings, self._gates.tunings
+        attached = self._members.get(name)
+        if attached is None and name not in tunings:
+            there = f"gates {', '.join(tunings.names)}; sentinels {', '.join(self._members.present) or 'none'}"
+            return ActorNotFound(f"there is neither a gate nor a sentinel {name!r} in this network; there are: {there}")
+        if attached is not None and name in tunings:
+            return WiringError(f"a gate and a sentinel are named {name!r}; attach the sentinel under another name")
+        if not settings:
+            return WiringError(f"say what to set of {name!r}, such as in_flight=1 of a sentinel or lr=0.01 of a gate")
+        refusal = tunings.change(name, settings) if attached is None else self._members.change(name, settings)
+        if refusal is None:
+            self._write()
+            self._gates.attendance = self._members.attendance()
+            self._gates.lease(context)
+            if attached is not None:
+                self._order(attached, context)
+        return refusal
 
     def _held(self, message: Held) -> None:
         if (attached := self._members.find(message.actor)) is not None:
@@ -310,6 +334,7 @@ class Conductor(Actor):
             leave=attached.leaving,
             cause=gates.cause,
             blame=gates.blame,
+            auto=attached.member.auto,
         )
         attached.pulse.missed += 1
         attached.pulse.ref.tell(orders)
@@ -356,6 +381,7 @@ class Conductor(Actor):
             max_in_flight=self._members.max_in_flight,
             retired=tuple(ref.name for ref in self._gates.retired),
             cause=None if cause is None else str(cause),
+            settings=self._gates.tunings.rows,
         )
         self._vault.write(register)
 

@@ -20,6 +20,7 @@ __all__ = [
     "Paused",
     "Resume",
     "Roster",
+    "Set",
     "Subscribe",
     "Unsubscribe",
     "Who",
@@ -65,6 +66,19 @@ class Detached:
 
     sentinel: str
     error: ActorNotFound | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """From outside, an ask: change settings. Answered with None, or with an `ActorNotFound` or a `WiringError`.
+
+    Args:
+        name: of a sentinel or a gate.
+        settings: all of them, or none.
+    """
+
+    name: str
+    settings: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from akkordeon.histogram import Histogram
 from akkordeon.signals import GateStatus
 from akkordeon.tree import Tree
 
-__all__ = ["Alarm", "Closing", "Departure", "Event", "Failure", "Kind", "Notice", "Report", "SentinelStatus", "Status"]
+__all__ = [
+    "Adjustment",
+    "Alarm",
+    "Closing",
+    "Departure",
+    "Event",
+    "Failure",
+    "Kind",
+    "Notice",
+    "Report",
+    "SentinelStatus",
+    "Status",
+]
 
 Kind = Literal["train", "validate", "test"]
 
@@ -24,7 +37,8 @@ class Report:
         loss: mean over samples; NaN where there is no loss.
         metrics: by name: means over samples, or what gauges compute of the whole epoch.
         seconds: from the epoch's first batch sent to its last one done.
-        staleness: mean over the epoch's updates, by gate, in the order of the chain.
+        staleness: of the epoch's updates, by gate, in the order of the chain; as text the mean, and in brackets p50,
+            p95 and the largest.
         skipped: batches, or updates at a gate, that did not count, by reason.
         complete: False where the sentinel left in the middle of the epoch.
         outputs: of a test sentinel, one per batch, in the order of the data.
@@ -37,7 +51,7 @@ class Report:
     loss: float
     metrics: Mapping[str, float]
     seconds: float
-    staleness: Mapping[str, float] = field(default_factory=dict)
+    staleness: Mapping[str, Histogram] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
     complete: bool = True
     outputs: tuple[Tree, ...] = field(default=(), repr=False)
@@ -54,7 +68,7 @@ class Report:
         if self.kind == "train":
             parts.append(f"{self.samples_per_second:.0f} samples/s")
         if self.staleness:
-            parts.append("staleness " + " ".join(f"{gate} {mean:.1f}" for gate, mean in self.staleness.items()))
+            parts.append("staleness " + " ".join(f"{gate} {late}" for gate, late in self.staleness.items()))
         if self.skipped:
             parts.append("skipped " + ", ".join(f"{count} {reason}" for reason, count in self.skipped.items()))
         if not self.complete:
@@ -100,11 +114,31 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjustment:
+    """A sentinel with `in_flight="auto"` has found another window.
+
+    Args:
+        sentinel: which.
+        before: batches in flight until now.
+        window: from now on.
+        reason: why, for a person to read.
+    """
+
+    sentinel: str
+    before: int
+    window: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.sentinel:<11} has {self.window} in flight from now on, not {self.before}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
     """Somebody asked for the network to be closed."""
 
 
-Event = Report | Failure | Departure | Alarm | Closing | None
+Event = Report | Failure | Departure | Alarm | Adjustment | Closing | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +175,11 @@ class SentinelStatus:
         samples: of the latest epoch, that came back.
         seconds: since the latest epoch began.
         loss: mean over these samples; NaN before the first.
-        window: how many batches it may have out.
+        window: how many batches it may have out now.
         resent: batches that were sent again.
         dropped: the last batches that were given up, and why.
+        skipped: batches, or updates at a gate, that did not count, by reason; over all epochs.
+        reason: why the window is what it is, where the sentinel has found that out (`in_flight="auto"`).
     """
 
     name: str
@@ -161,6 +197,8 @@ class SentinelStatus:
     window: int = 0
     resent: int = 0
     dropped: tuple[str, ...] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

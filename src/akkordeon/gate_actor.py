@@ -20,7 +20,7 @@ from akkordeon.entries import Entries, Entry
 from akkordeon.errors import BatchRefused, UpdateFailed
 from akkordeon.gate import Gate
 from akkordeon.handover import Handover
-from akkordeon.learner import Learner
+from akkordeon.histogram import Histogram
 from akkordeon.messages import (
     ALREADY_APPLIED,
     NOTHING_TO_LEARN,
@@ -37,6 +37,7 @@ from akkordeon.signals import Alive, GateState, GateStatus, Lease, StateOf, Stat
 from akkordeon.staleness import Arrival
 from akkordeon.steps import norm_of
 from akkordeon.tree import Tree, describe
+from akkordeon.tuning import TunableLearner
 from akkordeon.versions import Buffers, Snapshot
 
 T = TypeVar("T")
@@ -60,15 +61,8 @@ _Entry = Entry[Graph | _Input]
 class _Tally:
     """Staleness of the updates so far, and gradients that were not applied, by reason."""
 
-    updates: int = 0
-    total: int = 0
-    largest: int = 0
+    staleness: Histogram = field(default_factory=Histogram)
     skipped: Counter[str] = field(default_factory=Counter)
-
-    def add(self, staleness: int) -> None:
-        self.updates += 1
-        self.total += staleness
-        self.largest = max(self.largest, staleness)
 
 
 class GateActor(Actor):
@@ -88,7 +82,7 @@ class GateActor(Actor):
         state: GateState | None = None,
         applied: tuple[tuple[int, int], ...] = (),
         copying: tuple[int, float] = (20, 0.001),
-        learner: Callable[[Gate, GateState | None], Learner] = Learner,
+        learner: Callable[[Gate, GateState | None], TunableLearner] = TunableLearner,
     ) -> None:
         self._gate = gate
         self._learner = learner(gate, state)
@@ -148,6 +142,8 @@ class GateActor(Actor):
             if lease.term != self._entries.term:
                 self._entries.rewire(lease.term)
         self._max_staleness = lease.max_staleness
+        if lease.settings:
+            self._learner.tune(lease.settings)
         self._tally.skipped["abandoned"] += self._entries.attend(frozenset(lease.attached), lease.newest)
         number = max(self._signs, default=0) + 1
         self._signs = {each: sent for each, sent in self._signs.items() if each >= lease.answers} | {number: now}
@@ -270,7 +266,7 @@ class GateActor(Actor):
             outcome = self._learner.learn(result, staleness, arrival, others)
         if isinstance(outcome, int):
             self._entries.mark_applied(route.batch)
-            self._tally.add(staleness)
+            self._tally.staleness.add(staleness)
         elif outcome != NOTHING_TO_LEARN:
             self._tally.skipped[outcome] += 1
         return outcome
@@ -356,10 +352,12 @@ class GateActor(Actor):
         return "; ".join(parts)
 
     def _status(self) -> GateStatus:
-        tally = self._tally
-        mean = tally.total / tally.updates if tally.updates else 0.0
-        skipped = {reason: count for reason, count in tally.skipped.items() if count}
-        return GateStatus(self._gate.name, self._weights.version, len(self._entries), mean, tally.largest, skipped)
+        skipped = {reason: count for reason, count in self._tally.skipped.items() if count}
+        staleness = self._tally.staleness.copy()  # who asks may live in the same process, and look at it later
+        version, norms = self._weights.version, self._learner.norms
+        return GateStatus(
+            self._gate.name, version, len(self._entries), staleness, skipped, norms.gradient, norms.correction
+        )
 
 
 def _caught(work: Callable[[], T]) -> T | Exception:

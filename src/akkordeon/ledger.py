@@ -9,6 +9,7 @@ from typing import Any
 
 from akkordeon.codec import copied
 from akkordeon.events import Kind, Report, SentinelStatus
+from akkordeon.histogram import Histogram
 from akkordeon.messages import ALREADY_APPLIED, NOTHING_TO_LEARN
 from akkordeon.metrics import Gauges, Mean, read
 from akkordeon.signals import Mark, Position
@@ -38,7 +39,7 @@ class Epoch:
     done: int = 0
     samples: int = 0
     figures: defaultdict[str, Mean] = field(default_factory=lambda: defaultdict(Mean))
-    staleness: defaultdict[str, Mean] = field(default_factory=lambda: defaultdict(Mean))
+    staleness: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
     skipped: Counter[str] = field(default_factory=Counter)
     outputs: dict[int, Tree] = field(default_factory=dict)
 
@@ -54,7 +55,7 @@ class Epoch:
             "samples": self.samples,
             "seconds": 0.0 if self.began is None else now - self.began,
             "figures": {name: [mean.sum, mean.weight] for name, mean in self.figures.items()},
-            "staleness": {name: [mean.sum, mean.weight] for name, mean in self.staleness.items()},
+            "staleness": {gate: histogram.counts for gate, histogram in self.staleness.items()},
             "skipped": dict(self.skipped),
             "gauges": dict(self._gauge_states()),
         }
@@ -64,8 +65,8 @@ class Epoch:
         self.began = now - state["seconds"]
         self.done, self.samples = state["done"], state["samples"]
         self.skipped.update(state["skipped"])
-        for means, saved in ((self.figures, state["figures"]), (self.staleness, state["staleness"])):
-            means.update({name: Mean(total, weight) for name, (total, weight) in saved.items()})
+        self.figures.update({name: Mean(total, weight) for name, (total, weight) in state["figures"].items()})
+        self.staleness.update({gate: Histogram(counts) for gate, counts in state["staleness"].items()})
         # One that cannot tell what it took in so far has no figure for this epoch.
         self.gauges = {name: gauge for name, gauge in self.gauges.items() if name in state["gauges"]}
         for name, gauge in self.gauges.items():
@@ -111,6 +112,7 @@ class Ledger:
         self._metrics = tuple(metrics)
         self._gauges = gauges
         self._epochs: dict[int, Epoch] = {}
+        self._skipped = Counter[str]()  # of the epochs that are closed
 
     def epoch(self, number: int) -> Epoch:
         """Return an epoch that has not been closed yet."""
@@ -153,6 +155,7 @@ class Ledger:
             Exception: whatever a metric raises when it is read.
         """
         del self._epochs[epoch.number]
+        self._skipped += epoch.skipped
         figures = {name: mean.value for name, mean in epoch.figures.items()}
         figures |= read(epoch.gauges) if epoch.samples else {}
         return Report(
@@ -163,7 +166,7 @@ class Ledger:
             loss=figures.get("loss", nan),
             metrics={name: figures.get(name, nan) for name in self._metrics},
             seconds=0.0 if epoch.began is None else now - epoch.began,
-            staleness={gate: epoch.staleness[gate].value for gate in self.gates if gate in epoch.staleness},
+            staleness={gate: epoch.staleness[gate] for gate in self.gates if gate in epoch.staleness},
             skipped=dict(epoch.skipped),
             complete=epoch.complete,
             outputs=tuple(output for _, output in sorted(epoch.outputs.items())),
@@ -203,6 +206,7 @@ class Ledger:
             samples=latest.samples,
             seconds=0.0 if latest.began is None else now - latest.began,
             loss=latest.figures["loss"].value,
+            skipped=dict(sum((each.skipped for each in self._epochs.values()), self._skipped)),
         )
 
     def under_way(self) -> list[Epoch]:

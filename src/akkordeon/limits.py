@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from akkordeon.auto_window import MOST
 from akkordeon.errors import WiringError
-from akkordeon.sentinel import Sentinel
+from akkordeon.events import Kind
+from akkordeon.sentinel import InFlight, Sentinel
 from akkordeon.vault import Member
 
 __all__ = ["Limits"]
 
 SLACK = 4
 """How many times later than batches were ever in flight a gradient may be, where no bound is given."""
+
+REMEDY = "Detach one of them, or give them a lower in_flight, or launch the network with a higher limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +43,40 @@ class Limits:
 
     def window(self, sentinel: Sentinel, members: Sequence[Member]) -> int | WiringError:
         """Return how many batches a sentinel may have out beside those that are attached; or why it cannot join."""
+        left, limit, shares = self._room(sentinel.kind, members)
+        if left < 1:
+            return WiringError(
+                f"sentinel {sentinel.name!r} cannot join: all batches that may be in flight at once ({limit}) are "
+                f"granted: {shares}. {REMEDY}"
+            )
+        return min(MOST if sentinel.in_flight == "auto" else sentinel.in_flight, left)
+
+    def granted(self, member: Member, in_flight: InFlight, others: Sequence[Member]) -> int | WiringError:
+        """Return how many batches a sentinel that is attached may have out from now on; or why it cannot have so many.
+
+        Args:
+            member: the sentinel.
+            in_flight: how many it wants.
+            others: that are attached.
+        """
+        left, limit, shares = self._room(member.kind, others)
+        if in_flight == "auto" or in_flight <= left:
+            return min(MOST, left) if in_flight == "auto" else in_flight
+        granted = f", and granted to others are {shares}" if shares else ""
+        return WiringError(
+            f"sentinel {member.name!r} cannot have in_flight={in_flight}, but at most {left}: {limit} holds for all "
+            f"batches that may be in flight at once{granted}. {REMEDY}"
+        )
+
+    def _room(self, kind: Kind, members: Sequence[Member]) -> tuple[int, str, str]:
+        """Return how many batches are left for one more of that kind, which limit says so, and who has the others."""
         granted = {each.name: each.window for each in members}
         left, limit = self.capacity - sum(granted.values()), f"capacity={self.capacity}"
-        if sentinel.kind == "train" and self.max_staleness is not None:
+        if kind == "train" and self.max_staleness is not None:
             training = {each.name: each.window for each in members if each.kind == "train"}
             if (room := self.max_staleness + 1 - sum(training.values())) < left:
                 left, granted, limit = room, training, f"max_staleness={self.max_staleness}"
-        if left < 1:
-            shares = ", ".join(f"{name!r} {window}" for name, window in granted.items())
-            return WiringError(
-                f"sentinel {sentinel.name!r} cannot join: all batches that may be in flight at once ({limit}) are "
-                f"granted: {shares}. Detach one of them, or give them a lower in_flight, or launch the network with a "
-                "higher limit"
-            )
-        return min(sentinel.in_flight, left)
+        return left, limit, ", ".join(f"{name!r} {window}" for name, window in granted.items())
 
     def latest(self, max_in_flight: int) -> int:
         """Return how late a gradient may come.

@@ -1,7 +1,8 @@
 """Who is attached to a network, and how many batches each may have out."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from akkordeon.actor import Ref
 from akkordeon.errors import ActorNotFound, WiringError
@@ -67,6 +68,11 @@ class Membership:
         return [each.member for each in self._attached.values()]
 
     @property
+    def present(self) -> list[str]:
+        """Their names."""
+        return list(self._attached)
+
+    @property
     def training(self) -> list[str]:
         """Names of those that train."""
         return [each.name for each in self.members if each.kind == "train"]
@@ -86,14 +92,35 @@ class Membership:
         again = sentinel.name in self.names
         self.names.add(sentinel.name)
         actor = f"sentinel#{self.newest} {sentinel.name}" if again else f"sentinel {sentinel.name}"
-        return Member(sentinel.name, self.newest, actor, sentinel.kind, sentinel.ends, window)
+        auto = sentinel.in_flight == "auto"
+        return Member(sentinel.name, self.newest, actor, sentinel.kind, sentinel.ends, window, auto)
 
     def add(self, member: Member, pulse: Pulse) -> Attached:
         """Attach one that lives."""
         attached = self._attached[member.name] = Attached(member, pulse)
+        self._note_most()
+        return attached
+
+    def change(self, name: str, settings: Mapping[str, object]) -> WiringError | None:
+        """Set a sentinel that is attached otherwise; or return why that cannot be, and change nothing."""
+        attached, who = self._attached[name], f"sentinel {name!r}"
+        if unknown := [each for each in settings if each != "in_flight"]:
+            return WiringError(f"{who} has no setting {unknown[0]!r}; it has: in_flight")
+        in_flight: Any = settings["in_flight"]
+        auto = in_flight == "auto" and attached.member.kind == "train"
+        if not auto and (not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1):
+            return WiringError(f"{who}: in_flight must be a whole number, at least 1, not {in_flight!r}")
+        others = [each for each in self.members if each.name != name]
+        window = self._limits.granted(attached.member, in_flight, others)
+        if isinstance(window, WiringError):
+            return window
+        attached.member = replace(attached.member, window=window, auto=auto)
+        self._note_most()
+        return None
+
+    def _note_most(self) -> None:
         training = sum(each.window for each in self.members if each.kind == "train")
         self.max_in_flight = max(self.max_in_flight, training)
-        return attached
 
     def remove(self, attached: Attached) -> None:
         """Forget one that has left."""

@@ -14,7 +14,7 @@ Any of these may be lost, come twice or come late. Only the sentinel sends a bat
 the latest attempt, apply a batch once, and ignore what was sent in another term.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from torch import Tensor
@@ -118,9 +118,10 @@ class Forward(_Onward):
     @classmethod
     def unpack(cls, header: tuple[object, ...], tensors: list[Tensor]) -> Self:
         """See `Parcel.unpack`."""
-        *rest, squares = header
+        route, structure, squares = header
+        assert isinstance(route, Route)
         assert isinstance(squares, float)
-        return replace(super().unpack(tuple(rest), tensors), squares=squares)
+        return cls(route, rebuild(structure, tensors), squares)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """A running network, as users hold it: attach and detach sentinels, watch, look at it, take the model out, close."""
 
 import itertools
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,22 +20,22 @@ from akkordeon.control import (
     Paused,
     Resume,
     Roster,
+    Set,
     Subscribe,
     Unsubscribe,
     Who,
 )
 from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, SaveFailed, WiringError
-from akkordeon.events import Alarm, Closing, Departure, Failure, Notice, Report, Status
+from akkordeon.events import Closing, Notice, Report, Status
 from akkordeon.gate import Gate, own_copy
 from akkordeon.joining import Papers
 from akkordeon.names import fill
 from akkordeon.restore import chained
 from akkordeon.sentinel import Sentinel
 from akkordeon.signals import GateState, StateOf, StatusOf
+from akkordeon.watching import View
 
 __all__ = ["ANSWER", "Network"]
-
-logger = logging.getLogger(__name__)
 
 ANSWER = 30.0
 """Seconds that gates, sentinels and the conductor have for an answer. They give it between two turns."""
@@ -113,6 +112,29 @@ class Network:
         finally:
             inbox.close()
 
+    def set(self, name: str, /, **settings: object) -> None:
+        """Change settings of a sentinel or a gate while the network runs: all that are given, or none.
+
+        They hold from the moment that the sentinel or gate hears of them, and survive its restart. What was attached or
+        launched is not changed: one that is attached again begins as it is described.
+
+        Args:
+            name: of a training or other sentinel, or of a gate.
+            settings: of a sentinel `in_flight`: `network.set("train", in_flight=1)` trains synchronously from now on,
+                once what is in flight beyond that has come back. Of a gate whatever numbers its optimizer has for each
+                group of parameters, such as `lr`, `momentum` or `weight_decay`: `network.set("stem", lr=0.01)`, for
+                all groups. A scheduler goes on from a new `lr`: all that is still to come is scaled as the present rate
+                is.
+
+        Raises:
+            ActorNotFound: nobody has that name; lists gates and sentinels.
+            WiringError: a setting that there is not, or a value that cannot be: more batches in flight than
+                `max_staleness` and `capacity` leave, say; tells who holds them.
+        """
+        refusal = self._ask(self.conductor, Set(name, settings))
+        if isinstance(refusal, Exception):
+            raise refusal
+
     def watch(self, sentinel: str | None = None, *, forever: bool = False) -> Iterator[Report]:
         """Yield one report per epoch of any sentinel, as it comes.
 
@@ -131,7 +153,7 @@ class Network:
         inbox = self._inbox()
         self.engine.watch(self.conductor, inbox.ref)
         self.conductor.tell(Subscribe(inbox.ref, self._seen))
-        view = _View(sentinel, forever=forever)
+        view = View(sentinel, forever=forever)
         try:
             while not view.over:
                 notice = self._next_notice(inbox)
@@ -335,43 +357,3 @@ class Network:
     def _ask(self, ref: Ref, question: object) -> Any:
         self._check_open()
         return ref.ask(question, timeout=ANSWER)
-
-
-class _View:
-    """What of the events somebody wants to see.
-
-    Args:
-        sentinel: the only one that is of interest; None for all.
-        forever: who is attached does not matter.
-    """
-
-    def __init__(self, sentinel: str | None, *, forever: bool) -> None:
-        self.over = False
-        self._sentinel = sentinel
-        self._forever = forever or sentinel is not None
-        self._up_to_date = self._ended_some = False
-
-    def take(self, notice: Notice) -> Report | None:
-        """Take in what happened; return it if it is a report.
-
-        Raises:
-            AkkordeonError: what has failed.
-        """
-        event = notice.event
-        match event:
-            case Failure(error) if event.sentinel is None or self._wants(event.sentinel):
-                raise error
-            case Alarm(text) if self._sentinel is None:
-                logger.warning("%s", text)
-            case Departure(name, had_end):
-                self._ended_some = self._ended_some or had_end
-                self.over = name == self._sentinel
-            case Closing():
-                self.over = True
-        self._up_to_date = self._up_to_date or notice.number == 0  # what came before tells who was attached then
-        if not self._forever and self._up_to_date and not notice.ending:
-            self.over = self.over or self._ended_some or not notice.attached
-        return event if isinstance(event, Report) and self._wants(event.sentinel) else None
-
-    def _wants(self, sentinel: str) -> bool:
-        return self._sentinel in (None, sentinel)

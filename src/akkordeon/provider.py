@@ -148,6 +148,10 @@ class Shelf:
         self._asked += missing
         return missing
 
+    def widen(self, room: int) -> None:
+        """Have room for that many, if it had less."""
+        self._room = max(self._room, room)
+
     def answered(self, answer: Drawn | Exhausted | DrawFailed, now: float) -> None:
         """Note that the provider answered one wish; a batch is put on the shelf."""
         self._asked -= 1

@@ -3,7 +3,7 @@
 from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -12,12 +12,14 @@ from akkordeon.events import Kind, Report
 from akkordeon.judge import Loss
 from akkordeon.metrics import Gauge, Metrics
 
-__all__ = ["Data", "Sentinel", "TestSentinel", "TrainingSentinel", "ValidationSentinel"]
+__all__ = ["Data", "InFlight", "Sentinel", "TestSentinel", "TrainingSentinel", "ValidationSentinel"]
 
 Data = Callable[[], Iterable[object]]
 """Makes a loader: a `DataLoader`, or any iterable of pairs (x, target), such as `partial(batches, "train")`."""
 
 Until = Callable[[Report], bool]
+
+InFlight = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Sentinel(ABC):
         loss: mean loss of a batch, a scalar tensor.
         metrics: other figures to report, by name: callables, whose means are weighted by batch size as the loss is, or
             objects with `update`, `compute` and `reset`, such as `Perplexity()` and those of torchmetrics.
-        in_flight: how many batches it has out at once.
+        in_flight: how many batches it has out at once. Of a training sentinel also "auto": as few as keep the slowest
+            gate, or the cores, busy, found while it runs, and no more than 16; it begins with 1.
         epochs: end after so many passes through the data.
         seconds: end after so long.
         until: end after the first report for which this holds.
@@ -50,7 +53,7 @@ class Sentinel(ABC):
     loss: Loss | None = None
     metrics: Metrics = field(default_factory=dict)
     _: KW_ONLY
-    in_flight: int = 1
+    in_flight: InFlight = 1
     epochs: int | None = None
     seconds: float | None = None
     until: Until | None = None
@@ -146,12 +149,18 @@ def _check(sentinel: Sentinel) -> None:
     if isinstance(sentinel.loss, nn.Module) and any(p.requires_grad for p in sentinel.loss.parameters()):
         raise WiringError(f"{who}: its loss has trainable parameters, which nobody would train; put them into a gate")
     _check_metrics(who, sentinel.metrics)
+    _check_numbers(who, sentinel)
+
+
+def _check_numbers(who: str, sentinel: Sentinel) -> None:
     for setting in ("in_flight", "epochs", "seconds", "time_limit", "every"):
         value = getattr(sentinel, setting, None)
+        if (sentinel.kind, setting, value) == ("train", "in_flight", "auto"):
+            continue
+        if setting in ("in_flight", "epochs") and not isinstance(value, int | None):
+            raise WiringError(f"{who}: {setting} must be a whole number, not {value!r}")
         if value is not None and not value > 0:
             raise WiringError(f"{who}: {setting} must be more than 0, not {value}")
-        if setting in ("in_flight", "epochs") and not isinstance(value, int | None):
-            raise WiringError(f"{who}: {setting} must be a whole number, not {value}")
     if sentinel.last_epoch == 1 and sentinel.epochs not in (None, 1):
         raise WiringError(f"{who} makes one pass, so epochs={sentinel.epochs} cannot be; a validation needs `every`")
 

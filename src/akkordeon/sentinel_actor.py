@@ -70,7 +70,7 @@ class SentinelActor(Actor):
         self.leaving = False
         self.error: Exception | None = None
         self.exhausted = 0
-        self._conductor = conductor
+        self.conductor = conductor
         self._network = network
         self._incarnation = incarnation
         self._orders: Orders | None = None
@@ -105,6 +105,14 @@ class SentinelActor(Actor):
     @abstractmethod
     def take_back(self, batch: OpenBatch, trail: tuple[int | str, ...], context: Context) -> None:
         """Do something with a batch that is through."""
+
+    def take_orders(self, orders: Orders) -> None:
+        """Look at what the conductor wants, besides what all do."""
+
+    @property
+    def reason(self) -> str:
+        """Why its window is what it is, where it has found that out."""
+        return ""
 
     def handle_own(self, message: object, context: Context) -> None:
         """Handle messages that only this kind knows."""
@@ -183,19 +191,21 @@ class SentinelActor(Actor):
 
     def _obey(self, orders: Orders, context: Context) -> None:
         first, self._orders = self._orders is None, orders
-        self._conductor = orders.conductor
+        self.conductor = orders.conductor
         self._held = False
         self._signs += 1
         moved = self.ledger.done + self.outbox.resent
-        self._conductor.tell(Alive(context.me, self._signs, orders.term, moved, self.look(context.now())))
+        self.conductor.tell(Alive(context.me, self._signs, orders.term, moved, self.look(context.now())))
         if first:
             self._start(context)
+        self.take_orders(orders)
+        self.supply.widen(self.window)
         if orders.term > self.outbox.term:
             self._begin_term(orders, context)
         if orders.chain is not None:
             self.chain, self.ledger.gates = orders.chain, orders.chain.gates
         if self._left is not None:
-            self._conductor.tell(self._left)  # again: the first one was lost
+            self.conductor.tell(self._left)  # again: the first one was lost
         elif orders.cause is not None:
             self._leave(context)
         self.leaving = self.leaving or orders.leave
@@ -239,7 +249,7 @@ class SentinelActor(Actor):
         pause = None if self._orders is None else self._orders.pause
         if pause is not None and not (self.outbox or self._held or self._left):
             self._held = True
-            self._conductor.tell(Held(context.me, pause, self.supply.place(self.ledger, context.now())))
+            self.conductor.tell(Held(context.me, pause, self.supply.place(self.ledger, context.now())))
         if self.leaving and not self.outbox:
             self._leave(context)
         elif not self._ticking and (self.outbox or self.supply.waits):
@@ -250,16 +260,21 @@ class SentinelActor(Actor):
         while (batch := self.outbox.next_waiting()) is not None:
             self._send_again(batch, chain, context)
         ready = self.supply.ready
-        while ready and len(self.outbox) < self._window and self._sends(ready[0].epoch):
+        while ready and len(self.outbox) < self.window and self._sends(ready[0].epoch):
             self._send(ready.popleft(), chain, context)
 
     def _sends(self, epoch: int) -> bool:
-        holds = self._orders is None or self._orders.pause is not None
-        return not (self.leaving or holds or self.outbox.is_waiting) and self.may_send(epoch)
+        return not (self.leaving or self.is_held or self.outbox.is_waiting) and self.may_send(epoch)
 
     @property
-    def _window(self) -> int:
-        return self.sentinel.in_flight if self._orders is None else self._orders.window
+    def is_held(self) -> bool:
+        """Whether it may send nothing new for now."""
+        return self._orders is None or self._orders.pause is not None
+
+    @property
+    def window(self) -> int:
+        """How many batches it may have out."""
+        return 0 if self._orders is None else self._orders.window
 
     def _send(self, drawn: Drawn, chain: Chain, context: Context) -> None:
         seq, self._seq = self._seq, self._seq + 1
@@ -288,7 +303,7 @@ class SentinelActor(Actor):
             return
         if epoch.complete and epoch.samples == 0 and self.sentinel.kind == "train":
             self.fail(self.failure(f"no batch of epoch {epoch.number} had a finite loss; check data and lr", None))
-        self._conductor.tell(report)
+        self.conductor.tell(report)
         if self._is_last(report):
             self.leaving = True
 
@@ -313,7 +328,7 @@ class SentinelActor(Actor):
                     self._close(epoch, context)
         self.supply.stop(context)
         self._left = Left(context.me, self.error, position)
-        self._conductor.tell(self._left)
+        self.conductor.tell(self._left)
 
     # Time limits, and how it stands
 
@@ -367,7 +382,8 @@ class SentinelActor(Actor):
             status,
             in_flight=len(self.outbox),
             draining=self.leaving,
-            window=self._window,
+            window=self.window,
+            reason=self.reason,
             resent=self.outbox.resent,
             dropped=tuple(self.outbox.given_up),
         )

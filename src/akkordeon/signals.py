@@ -6,6 +6,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from akkordeon.actor import Ref, Urgent
+from akkordeon.histogram import Histogram
 from akkordeon.messages import BatchId
 from akkordeon.tree import flatten, rebuild
 
@@ -26,10 +27,15 @@ __all__ = [
     "NoCopy",
     "Orders",
     "Position",
+    "Setting",
     "StateOf",
     "StatusOf",
     "Wire",
 ]
+
+
+Setting = tuple[str, float, int]
+"""Of a gate: its name, its value, and the number of the change, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,7 @@ class Lease(Urgent):
         attached: incarnations of the sentinels whose batches may come; nothing is kept of others.
         newest: the highest incarnation there is; batches of a higher one may come as well.
         max_staleness: gradients that are more updates late than this come too late.
+        settings: what was set otherwise since the network began.
     """
 
     number: tuple[int, int]
@@ -77,6 +84,7 @@ class Lease(Urgent):
     attached: tuple[int, ...]
     newest: int
     max_staleness: float
+    settings: tuple[Setting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,7 @@ class Orders(Urgent):
         leave: send nothing new, wait for what is in flight, then leave.
         cause: why the network has failed: leave at once.
         blame: the batch that ended the last term, if a gate failed at one; None where that is not known.
+        auto: it is to find out itself how many of the window to have out.
     """
 
     number: tuple[int, int]
@@ -106,6 +115,7 @@ class Orders(Urgent):
     leave: bool = False
     cause: Exception | None = None
     blame: BatchId | None = None
+    auto: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,17 +230,19 @@ class GateStatus:
         name: of the gate.
         version: updates applied so far.
         open: batches that were forwarded and whose gradient has not come back.
-        staleness_mean: over all updates; 0 before the first.
-        staleness_max: over all updates.
+        staleness: of all updates since the gate was made; one that is made anew begins anew.
         skipped: gradients that were not applied, by reason.
+        gradient_norm: over all weights of the gate, as gradients arrive; a moving mean over some of them.
+        correction_norm: likewise of what compensations add, to the gradient or, in learning rates, to the weights.
     """
 
     name: str
     version: int
     open: int
-    staleness_mean: float
-    staleness_max: int
+    staleness: Histogram
     skipped: dict[str, int]
+    gradient_norm: float = 0.0
+    correction_norm: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from akkordeon.messages import BatchId
 from akkordeon.placement import Placement, lent
 from akkordeon.signals import Alive, Chain, Copy, GateState, Lease, NoCopy, Wire
 from akkordeon.supervision import Pulse, Supervision
+from akkordeon.tuning import Tunings
 from akkordeon.vault import Vault
 
 __all__ = ["Attendance", "Restart", "Supervisor"]
@@ -81,6 +82,7 @@ class Supervisor:
         self.restarts = 0
         self.attendance = Attendance()
         self.placement = Placement()
+        self.tunings = Tunings(gates)
         self._settings = settings
         self._vault = vault
         self._life = life
@@ -157,13 +159,11 @@ class Supervisor:
         refs = self.refs
         neighbours: list[Ref | None] = [None, *refs, None]
         complete = len(refs) == len(self._posts)
-        places = zip(
-            (post.pulse for post in self._posts if post.pulse is not None), neighbours, neighbours[2:], strict=False
-        )
-        for pulse, upstream, downstream in places:
-            self._grant(pulse, Wire(upstream, downstream) if complete else None, context)
+        there = [(post.gate.name, post.pulse) for post in self._posts if post.pulse is not None]
+        for (gate, pulse), upstream, downstream in zip(there, neighbours, neighbours[2:], strict=False):
+            self._grant(gate, pulse, Wire(upstream, downstream) if complete else None, context)
 
-    def _grant(self, pulse: Pulse, wire: Wire | None, context: Context) -> None:
+    def _grant(self, gate: str, pulse: Pulse, wire: Wire | None, context: Context) -> None:
         lease = Lease(
             number=next(self._numbers),
             conductor=context.me,
@@ -174,6 +174,7 @@ class Supervisor:
             attached=self.attendance.attached,
             newest=self.attendance.newest,
             max_staleness=self.attendance.max_staleness,
+            settings=self.tunings.of(gate),
         )
         pulse.missed += 1
         pulse.ref.tell(lease)

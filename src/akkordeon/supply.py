@@ -31,7 +31,8 @@ class Supply:
         self._sentinel = sentinel
         self._incarnation = incarnation
         self._position = position  # until the first batch is sent
-        self._shelf = Shelf(max(4, 2 * sentinel.in_flight))
+        self._shelf = Shelf(0)
+        self.widen(1)
         self._provider: Ref | None = None
 
     @property
@@ -52,6 +53,10 @@ class Supply:
     def waited(self, now: float) -> float:
         """Return for how many seconds nothing has come."""
         return now - self._shelf.waiting_since
+
+    def widen(self, window: int) -> None:
+        """Have enough ready for so many in flight."""
+        self._shelf.widen(max(4, 2 * window))
 
     def begin(self, context: Context) -> None:
         """Start the provider."""

@@ -6,12 +6,14 @@ import math
 from torch import Tensor
 
 from akkordeon.actor import Context
+from akkordeon.auto_window import AutoWindow, Change
 from akkordeon.data import all_finite
+from akkordeon.events import Adjustment
 from akkordeon.judge import NO_GAUGES
 from akkordeon.messages import NON_FINITE, Backward, Forward
 from akkordeon.outbox import OpenBatch
 from akkordeon.sentinel_actor import SentinelActor
-from akkordeon.signals import Chain
+from akkordeon.signals import Chain, Orders
 from akkordeon.tree import Tree, flatten
 
 __all__ = ["TrainingActor"]
@@ -26,6 +28,7 @@ class TrainingActor(SentinelActor):
     """Sends without a pause between epochs, and a gradient back for each output."""
 
     _bad_in_a_row = 0
+    _auto: AutoWindow | None = None
 
     def begin(self, context: Context) -> None:
         """Wait for nothing."""
@@ -56,7 +59,44 @@ class TrainingActor(SentinelActor):
             batch.epoch.skipped["non-finite loss"] += 1
         if self.error is None:
             self._watch_non_finite(batch, trail)
+        out = len(self.outbox)
         self.done(batch, trail, context)
+        if self._auto is not None:
+            self._look_for_window(self._auto, batch, out, context)
+
+    # The window, where it is to be found out
+
+    def take_orders(self, orders: Orders) -> None:
+        """Begin, or cease, to find out how many batches to have out; see what is granted."""
+        if not orders.auto:
+            self._auto = None
+        elif self._auto is None:
+            self._auto = AutoWindow(orders.window)
+        else:
+            self._tell(self._auto.limit(orders.window))
+
+    @property
+    def window(self) -> int:
+        """How many batches it may have out."""
+        return super().window if self._auto is None else self._auto.window
+
+    @property
+    def reason(self) -> str:
+        """Why its window is what it is, where it has found that out."""
+        return "" if self._auto is None else self._auto.reason
+
+    def _look_for_window(self, auto: AutoWindow, batch: OpenBatch, out: int, context: Context) -> None:
+        if self.is_held or self.leaving or batch.route.attempt > 1:
+            auto.interrupt()
+        else:
+            self._tell(auto.came_back(context.now(), out))
+            self.supply.widen(auto.window)
+
+    def _tell(self, change: Change | None) -> None:
+        if change is not None:
+            self.conductor.tell(Adjustment(self.sentinel.name, change.before, change.window, change.reason))
+
+    # Learning
 
     def _gradients(self, batch: OpenBatch, output: Tree, *, again: bool) -> tuple[Tensor | None, ...]:
         if self.error is not None:

@@ -24,6 +24,7 @@ class Member:
         kind: what it does.
         ends: whether it ends by itself.
         window: how many batches it may have out.
+        auto: it finds out itself how many of these to have.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Member:
     kind: Kind
     ends: bool
     window: int
+    auto: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Register:
         max_in_flight: the most batches that training sentinels were ever allowed to have out together.
         retired: actors that are to end, and may be out of reach.
         cause: why the network has failed; None if it has not.
+        settings: of gates, that were set otherwise: gate, name, value, and number of the change.
     """
 
     network: str
@@ -61,6 +64,7 @@ class Register:
     max_in_flight: int = 0
     retired: tuple[str, ...] = ()
     cause: str | None = None
+    settings: tuple[tuple[str, str, float, int], ...] = ()
 
     def to_json(self) -> str:
         """Return it as text."""
@@ -74,6 +78,7 @@ class Register:
         values["sentinels"] = tuple(Member(**each) for each in values["sentinels"])
         values["names"] = tuple(values["names"])
         values["retired"] = tuple(values["retired"])
+        values["settings"] = tuple(tuple(each) for each in values["settings"])
         return cls(**values)
 
 

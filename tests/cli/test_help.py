@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.calling import call
 
-SEVERAL = ["network", "sentinel", "host", "watch", "status", "detach", "save", "close", "token", "tls"]
+SEVERAL = ["network", "sentinel", "host", "watch", "status", "detach", "set", "save", "close", "token", "tls"]
 
 COMMANDS = ["run", "test", "data", "export", "doctor", *SEVERAL]
 
@@ -19,7 +19,7 @@ OPTIONS = re.findall(
     r"\S+",
     """--in-flight --epochs --seconds --until --validate-every --take --share --batch-size --lr --compensation
     --sentinels --seed --save --save-every --resume --weights --export --option -o --data --json --live --plain
-    --workers --debug --time-limit --max-staleness""",
+    --workers --debug --time-limit --max-staleness --finish-synchronously""",
 )
 
 PROBE = """

@@ -35,7 +35,7 @@ def test_a_run_prints_training_validation_and_test(recipe: Path) -> None:
     *lines, validation, test = lines_of(result.stdout)
     trained = lines.pop()
     assert [LINE.match(line)["epoch"] for line in lines] == ["1", "2"]  # type: ignore[index]
-    assert re.search(r" samples/s  staleness stem \d\.\d head \d\.\d$", lines[0])
+    assert re.search(r" samples/s  staleness stem \d\.\d \(\d\|\d\|\d\) head \d\.\d \(\d\|\d\|\d\)$", lines[0])
     assert re.fullmatch(r"trained for \d+\.\d s", trained)
     assert validation.startswith("validation  epoch    1")
     assert test.startswith("test        epoch    1")
@@ -49,6 +49,8 @@ def test_with_json_there_is_nothing_but_objects(recipe: Path, tmp_path: Path) ->
     assert (first["sentinel"], first["kind"], first["epoch"], first["samples"]) == ("train", "train", 1, 200)
     assert first["samples_per_second"] > 0
     assert first["staleness"].keys() == {"stem", "head"}
+    assert first["staleness"]["stem"].keys() == {"mean", "p50", "p95", "max", "counts"}
+    assert sum(first["staleness"]["stem"]["counts"].values()) == 10
     assert "outputs" not in first
     assert seen[1]["path"].startswith(str(tmp_path / "s"))
     assert seen[-1]["seconds"] > 0
@@ -82,6 +84,30 @@ def test_a_bound_of_nothing_on_staleness_is_a_synchronous_run(recipe: Path) -> N
         return [each["loss"] for each in reports("run", recipe, *how, "--epochs", 2, "--seed", 4)]
 
     assert figures("--in-flight", 4, "--max-staleness", 0) == figures("--in-flight", 1)
+
+
+def test_a_run_finishes_synchronously_where_that_is_asked_for(recipe: Path) -> None:
+    seen = reports("run", recipe, "--epochs", 60, "--finish-synchronously", 40, "--batch-size", 5)
+    late = {each["epoch"]: each["staleness"]["stem"]["max"] for each in seen if each["sentinel"] == "train"}
+    assert max(late[epoch] for epoch in range(1, 21)) > 0
+    assert {late[epoch] for epoch in range(50, 61)} == {0}
+    (report, *_) = reports("run", recipe, "--epochs", 1, "--finish-synchronously", 2)
+    assert report["staleness"]["stem"]["max"] == 0
+
+
+@pytest.mark.parametrize("others", [("--seconds", 2), ("--sentinels", 2)])
+def test_what_cannot_be_finished_synchronously_is_refused(recipe: Path, others: tuple[object, ...]) -> None:
+    result = call("run", recipe, "--finish-synchronously", 2, *others)
+    assert result.exit_code == 2
+    assert "--finish-synchronously" in result.stderr
+
+
+def test_a_run_finds_out_how_many_to_have_in_flight(recipe: Path) -> None:
+    seen = events("run", recipe, "--in-flight", "auto", "--seconds", 3, "--batch-size", 5)
+    training = [each for each in seen if each["event"] == "report" and each["sentinel"] == "train"]
+    assert training[0]["staleness"]["stem"]["max"] == 0
+    found = [each for each in seen if each["event"] == "adjustment"]
+    assert all(each["reason"] and each["before"] != each["window"] for each in found)
 
 
 def test_a_run_learns_until_a_goal_is_reached(recipe: Path) -> None:
@@ -133,7 +159,7 @@ def test_a_recipe_may_say_how_it_is_best_trained(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, RECIPE + "\nEPOCHS, IN_FLIGHT = 3, 1\n")
     training = [each for each in reports("run", recipe) if each["sentinel"] == "train"]
     assert [each["epoch"] for each in training] == [1, 2, 3]
-    assert {value for each in training for value in each["staleness"].values()} == {0.0}
+    assert {late["max"] for each in training for late in each["staleness"].values()} == {0}
     assert [each["epoch"] for each in reports("run", recipe, "--epochs", 1)] == [1, 1, 1]
 
 

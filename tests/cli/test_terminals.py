@@ -112,6 +112,19 @@ def test_sentinels_join_train_and_leave_each_by_itself(opened: Opened, start: St
     assert status["restarts"] == 0
 
 
+def test_settings_are_changed_from_any_terminal(opened: Opened, start: Start) -> None:
+    sentinel = start("sentinel", "train", opened.recipe, *SLOWLY, "--name", "changing", "--in-flight", 3)
+    sentinel.wait_for('"report"')
+    result = opened.ask("set", "changing", "in_flight=1")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {"event": "set", "name": "changing", "settings": {"in_flight": 1}}
+    assert opened.ask("set", "head", "lr=0.05", "weight_decay=0").exit_code == 0
+    assert wait_for(lambda: opened.status()["sentinels"][0]["window"] == 1)
+    assert {"mean", "p50", "p95", "max", "counts"} == opened.status()["gates"][0]["staleness"].keys()
+    assert opened.ask("detach", "changing").exit_code == 0
+    assert sentinel.end() == 0
+
+
 def test_a_network_is_saved_from_any_terminal(opened: Opened, tmp_path: Path) -> None:
     result = opened.ask("save", tmp_path / "copy")
     assert result.exit_code == 0, result.output
@@ -140,13 +153,18 @@ def batches(split, take=slice(None)):
         (["sentinel", "train", "shape.py"], "its inputs are float32 4x1, and those of the network float32 4"),
         (["host", "--name", "A"], "the name of 'host A' is taken in this network"),
         (["detach", "nobody"], "there never was a sentinel 'nobody' in this network"),
+        (
+            ["set", "nobody", "lr=1"],
+            "there is neither a gate nor a sentinel 'nobody' in this network",
+        ),
+        (["set", "stem", "lr=1", "momentum=-1"], "gate 'stem' cannot have lr=1, momentum=-1: Invalid momentum value"),
     ],
 )
 def test_who_does_not_fit_is_told_why(opened: Opened, words: list[str], said: str) -> None:
     write_recipe(opened.recipe.parent, RECIPE + OTHER_SHAPE, "shape.py")
     words = [str(opened.recipe.parent / word) if word.endswith(".py") else word for word in words]
     result = call(*words, "--network", opened.at)
-    assert result.exit_code == (1 if words[0] == "detach" else 2), result.output
+    assert result.exit_code == (1 if "nobody" in words else 2), result.output
     (line,) = lines_of(result.stderr)
     assert said in line
 
@@ -211,6 +229,7 @@ def test_a_gate_that_there_is_not_cannot_be_placed(recipe: Path, nowhere: Addres
     ("words", "said"),
     [
         (["status"], "say which: --network HOST:PORT, or set AKKORDEON_NETWORK"),
+        (["set", "train", "in_flight", "--network", "127.0.0.1:25520"], "'in_flight' sets nothing; write KEY=NUMBER"),
         (["status", "--network", "nohost"], "'nohost' is no address: host or port is missing"),
         (["status", "--network", "127.0.0.1:25520/a b"], "'a b' is no name"),
         (["status", "--network", "192.0.2.1:25520", "--tls", "nofolder"], "there is no file nofolder"),

@@ -19,7 +19,7 @@ TYPED = {
     "an option without its value": (["run", "mine.py", "--epochs"], "'--epochs' requires an argument"),
     "nothing in flight": (
         ["run", "mine.py", "--in-flight", "0"],
-        "'--in-flight': Input should be greater than or equal",
+        "'0' is neither a number of batches, at least 1, nor auto",
     ),
     "no epochs": (["run", "mine.py", "--epochs", "0"], "'--epochs': Input should be greater than or equal to 1"),
     "a number that is none": (["run", "mine.py", "--epochs", "many"], "'--epochs': Input should be a valid integer"),

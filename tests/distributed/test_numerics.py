@@ -107,7 +107,7 @@ def trained(make_engine: MakeEngine, tmp_path_factory: pytest.TempPathFactory) -
 def test_weights_are_those_of_a_plain_loop(trained: Trained) -> None:
     model, _ = plain(EPOCHS)
     assert [gate.version for gate in trained.status.gates] == [10 * EPOCHS] * 2
-    assert [(gate.staleness_max, gate.open, gate.skipped) for gate in trained.status.gates] == [(0, 0, {})] * 2
+    assert [(gate.staleness.max, gate.open, gate.skipped) for gate in trained.status.gates] == [(0, 0, {})] * 2
     assert_same(trained.model, model)
 
 

@@ -269,7 +269,7 @@ def test_a_straggler_makes_gradients_of_the_others_stale() -> None:
             network.attach(ak.TrainingSentinel("t", partial(batches, 50), cross_entropy, in_flight=4, epochs=1))
             list(network.watch())
             status: ak.GateStatus = network.status().gates[1]
-            return status.staleness_mean
+            return status.staleness.mean
 
     assert staleness(by_actor({"gate b": 0.1}, 0.001)) > staleness(by_actor({"gate a": 0.1}, 0.001)) + 0.5
 

@@ -120,8 +120,8 @@ def test_fifty_sentinels_come_and_go_beside_a_slow_one_and_leave_nothing_behind(
         wait_until(network, lambda: not any(gate.open for gate in network.status().gates), what="gates to forget")
         status, counts = network.status(), applied(network)
     late = sum(gate.skipped.get("too stale", 0) for gate in status.gates)
-    tell(max_staleness=max(gate.staleness_max for gate in status.gates), too_stale=late)
-    assert all(gate.staleness_max <= 30 for gate in status.gates)
+    tell(max_staleness=max(gate.staleness.max for gate in status.gates), too_stale=late)
+    assert all(gate.staleness.max <= 30 for gate in status.gates)
     assert all(count in (0, 1) for gate in counts for count in gate)
     quick = [
         count for gate in counts for number, count in enumerate(gate) if number // each % 5 != 4 and number < 50 * each

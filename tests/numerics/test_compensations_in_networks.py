@@ -201,3 +201,9 @@ def test_two_predictors_are_refused() -> None:
     gate = ak.Gate("a", nn.Linear(2, 2), MOMENTUM, [ak.WeightPrediction(), Other()])
     with pytest.raises(ak.ActorFailed, match="gate 'a' has two compensations that predict weights"):
         ak.launch([gate])
+
+
+def test_the_status_tells_how_large_gradients_and_corrections_are(engine: Engine) -> None:
+    with_it = train_as_network(gates(MOMENTUM, ak.SpikeCompensation()), engine, make_batches(60), in_flight=4)
+    assert all(gate.gradient_norm > 0 for gate in with_it.gates)
+    assert with_it.gates[0].correction_norm > 0

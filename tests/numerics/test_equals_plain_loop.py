@@ -78,7 +78,7 @@ def test_two_hundred_batches_give_the_weights_and_losses_of_a_plain_loop(
     model, losses = plain(optimizer)
 
     assert [gate.version for gate in ours.gates] == [200, 200]
-    assert [gate.staleness_max for gate in ours.gates] == [0, 0]
+    assert [gate.staleness.max for gate in ours.gates] == [0, 0]
     assert_same(ours.model, model)
     assert_same_tensors(ours.outputs, evaluate_plainly(model, data()))
     assert [report.loss for report in ours.reports] == pytest.approx(losses, rel=1e-12)

@@ -101,7 +101,7 @@ def test_with_four_batches_in_flight_its_loss_falls(engine: Engine) -> None:
     batches = counting()
     gates = ak.split(model, gates=4, sample=batches[0][0], optimizer=adamw)
     ours = train_as_network(gates, engine, batches, epochs=3, in_flight=4, loss=next_token)
-    assert max(gate.staleness_max for gate in ours.gates) > 0
+    assert max(gate.staleness.max for gate in ours.gates) > 0
     assert ours.reports[-1].loss < 0.8 * ours.reports[0].loss
 
 

@@ -375,5 +375,5 @@ def test_a_module_trains_with_several_batches_in_flight(engine: Engine, name: st
     )
     trainable = [any(p.requires_grad for p in module.parameters()) for module in case.modules()]
     assert [gate.version for gate in ours.gates] == [30 if learns else 0 for learns in trainable]
-    assert max(gate.staleness_max for gate in ours.gates) <= 3
+    assert max(gate.staleness.max for gate in ours.gates) <= 3
     assert [report.samples for report in ours.reports] == [9 * B + B - 2] * 3

@@ -125,7 +125,7 @@ def test_one_batch_in_flight_gives_the_weights_and_losses_of_the_whole(
 def test_with_many_batches_in_flight_it_learns(engine: Engine, case: str, activations: str) -> None:
     _, gates, batches = made(case, optimizer=partial(SGD, lr=0.02), activations=activations)
     ours = train_as_network(gates, engine, batches, epochs=8, in_flight=4, loss=cross_entropy)
-    assert max(gate.staleness_max for gate in ours.gates) > 0
+    assert max(gate.staleness.max for gate in ours.gates) > 0
     assert ours.reports[-1].loss < ours.reports[0].loss
 
 

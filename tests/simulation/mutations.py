@@ -11,6 +11,7 @@ from akkordeon import handover, outbox, supervision
 from akkordeon.conductor import Conductor
 from akkordeon.entries import Entries
 from akkordeon.gate_actor import GateActor
+from akkordeon.membership import Membership
 from akkordeon.outbox import Outbox
 from akkordeon.sentinel_actor import SentinelActor
 from akkordeon.supervisor import Supervisor
@@ -55,7 +56,7 @@ def _keeps_all(entries: Any, attached: Any, newest: int) -> int:
     return 0
 
 
-def _grants_all(conductor: Any, sentinel: Any) -> int:
+def _grants_all(membership: Any, sentinel: Any) -> int:
     return int(sentinel.in_flight)
 
 
@@ -111,7 +112,7 @@ MUTATIONS = (
         _put(GateActor, "_is_too_stale", _always(value=False)),
         ("poison", "wide"),
     ),
-    Mutation("no more is let in than there is room for", _put(Conductor, "_window", _grants_all)),
+    Mutation("no more is let in than there is room for", _put(Membership, "window", _grants_all)),
     Mutation(
         "copies of replaced gates are not kept", _put(Supervisor, "_holds", _same_gate), ("conductor", "partitions")
     ),

@@ -18,6 +18,7 @@ from akkordeon.gate import Gate
 from akkordeon.messages import NON_FINITE
 from akkordeon.replica import Trained
 from akkordeon.signals import GateState
+from akkordeon.steps import Norms
 
 __all__ = ["FINE", "Batch", "Book", "Loader", "Poison", "StubJudge", "StubLearner", "StubState", "Token", "Trouble"]
 
@@ -154,6 +155,7 @@ class StubLearner:
         self.copied = self.began
         self.finite = True
         self.torn = False
+        self.norms = Norms()
         self._book = book
         book.born(self)
 
@@ -199,7 +201,12 @@ class StubLearner:
 
     # As a learner
 
-    def learn(self, result: _StubGradients, staleness: int, arrival: Callable[[], object]) -> int | str:
+    def snapshot(self, in_flight: int) -> _Snapshot:
+        return self.weights.snapshot()
+
+    def learn(
+        self, result: _StubGradients, staleness: int, arrival: Callable[[], object], others: float = 0.0
+    ) -> int | str:
         self._check_whole("learns")
         batch, trouble, book = result.batch, self._book.trouble, self._book
         if not result.finite:

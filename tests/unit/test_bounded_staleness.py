@@ -34,7 +34,7 @@ def test_a_healthy_run_keeps_to_its_bound_reaches_it_and_skips_nothing(bound: in
             (report,) = network.watch()
             assert report.samples == sum(SIZES)
             assert report.skipped == {}
-            largest = max(largest, *(gate.staleness_max for gate in network.status().gates))
+            largest = max(largest, *(gate.staleness.max for gate in network.status().gates))
     assert largest == bound
 
 
@@ -46,7 +46,7 @@ def test_what_is_applied_is_never_staler_than_the_bound_however_many_sentinels_t
             reports = list(network.watch())
             assert [report.samples for report in reports] == [sum(SIZES)] * 2
             gates_ = network.status().gates
-            assert all(gate.staleness_max <= 3 for gate in gates_)
+            assert all(gate.staleness.max <= 3 for gate in gates_)
             skipped = sum(gate.skipped.get("too stale", 0) for gate in gates_)
             counted = sum(count for report in reports for why, count in report.skipped.items() if "too stale" in why)
             assert skipped == counted

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from akkordeon import Report
+from akkordeon import Histogram, Report
 
 
 def report(**changes: Any) -> Report:
@@ -14,7 +14,7 @@ def report(**changes: Any) -> Report:
         "loss": 0.96834,
         "metrics": {"accuracy": 0.71041},
         "seconds": 0.52,
-        "staleness": {"stem": 3.21, "body": 2.0, "head": 0.66},
+        "staleness": {"stem": Histogram({3: 16, 4: 3, 5: 1}), "head": Histogram({0: 1, 1: 2})},
     }
     return Report(**(values | changes))
 
@@ -22,7 +22,7 @@ def report(**changes: Any) -> Report:
 def test_a_report_of_training_prints_as_the_design_shows() -> None:
     assert str(report()) == (
         "train       epoch    1  loss 0.9683  accuracy 0.7104   0.52 s  115385 samples/s"
-        "  staleness stem 3.2 body 2.0 head 0.7"
+        "  staleness stem 3.2 (3|4|5) head 0.7 (1|1|1)"
     )
 
 
@@ -42,7 +42,7 @@ def test_any_number_of_metrics_are_printed_in_their_order() -> None:
 
 def test_what_was_skipped_is_printed_by_reason() -> None:
     line = str(report(skipped={"non-finite at stem": 2, "non-finite loss": 1}))
-    assert line.endswith("head 0.7  skipped 2 non-finite at stem, 1 non-finite loss")
+    assert line.endswith("head 0.7 (1|1|1)  skipped 2 non-finite at stem, 1 non-finite loss")
 
 
 def test_an_incomplete_epoch_says_so() -> None:

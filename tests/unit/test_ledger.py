@@ -1,8 +1,13 @@
 """What a sentinel knows of its epochs."""
 
+import json
 import math
 
-from akkordeon.ledger import Ledger
+from torch import Tensor
+
+from akkordeon.codec import decode, encode
+from akkordeon.histogram import Histogram
+from akkordeon.ledger import Epoch, Ledger
 from akkordeon.messages import NON_FINITE, NOTHING_TO_LEARN
 
 GATES = ("stem", "body", "head")
@@ -69,7 +74,11 @@ def test_staleness_is_told_apart_by_gate_in_the_order_of_the_chain() -> None:
     book.came_back(epoch, (0, 1, 3))  # a trail begins at the last gate
     book.came_back(epoch, (1, 2, 4))
     report = book.close(epoch, 1.0)
-    assert list(report.staleness.items()) == [("stem", 3.5), ("body", 1.5), ("head", 0.5)]
+    assert [(gate, late.counts) for gate, late in report.staleness.items()] == [
+        ("stem", {3: 1, 4: 1}),
+        ("body", {1: 1, 2: 1}),
+        ("head", {0: 1, 1: 1}),
+    ]
 
 
 def test_a_gradient_that_was_not_applied_is_counted_by_reason_and_gate() -> None:
@@ -79,7 +88,7 @@ def test_a_gradient_that_was_not_applied_is_counted_by_reason_and_gate() -> None
     book.came_back(epoch, (0, NON_FINITE, NON_FINITE))
     report = book.close(epoch, 1.0)
     assert report.skipped == {"non-finite at body": 2, "non-finite at stem": 1}
-    assert report.staleness == {"stem": 2.0, "head": 0.0}
+    assert report.staleness == {"stem": Histogram({2: 1}), "head": Histogram({0: 2})}
 
 
 def test_a_gate_that_has_nothing_to_learn_is_neither_stale_nor_skipped() -> None:
@@ -126,3 +135,24 @@ def test_an_epoch_closed_before_its_end_is_reported_as_incomplete_and_without_fi
     assert not report.complete
     assert math.isnan(report.loss)
     assert math.isnan(report.metrics["accuracy"])
+
+
+def test_an_epoch_that_goes_on_where_it_was_saved_knows_all_that_it_knew() -> None:
+    book = ledger()
+    epoch = book.begin(1, 0.0)
+    epoch.count({"loss": 1.0}, 5)
+    book.came_back(epoch, (0, NON_FINITE, 3))
+    tensors: dict[str, Tensor] = {}
+    saved = json.loads(json.dumps(encode(epoch.state(2.0), tensors, "epoch")))
+    again = Epoch(1)
+    again.restore(decode(saved, tensors), 10.0)
+    assert again.staleness == epoch.staleness == {"stem": Histogram({3: 1}), "head": Histogram({0: 1})}
+    assert (again.began, again.skipped, again.figures["loss"].value) == (8.0, {"non-finite at body": 1}, 1.0)
+
+
+def test_what_was_skipped_is_counted_over_all_epochs() -> None:
+    book = ledger()
+    for number in (1, 2):
+        book.given_up(book.begin(number, 0.0), "lost")
+    book.close(book.epoch(1), 1.0)
+    assert book.status(None, None, 1.0).skipped == {"lost": 2}

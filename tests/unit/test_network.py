@@ -218,12 +218,12 @@ def test_a_test_is_in_evaluation_mode() -> None:
 
 def test_staleness_is_reported_by_gate_and_zero_with_one_batch_in_flight(network: Network) -> None:
     network.attach(training("alone", epochs=2, in_flight=1))
-    assert all(report.staleness == {"stem": 0, "body": 0, "head": 0} for report in network.watch())
+    assert all([late.counts.keys() for late in report.staleness.values()] == [{0}] * 3 for report in network.watch())
     network.attach(training("many", epochs=5, in_flight=6))
     reports = list(network.watch())
     assert all(list(report.staleness) == ["stem", "body", "head"] for report in reports)
-    assert all(0 < report.staleness["stem"] <= 5 for report in reports)
-    assert network.status().gates[0].staleness_max <= 5
+    assert all(0 < report.staleness["stem"].max <= 5 for report in reports)
+    assert network.status().gates[0].staleness.max <= 5
 
 
 # Coming and going
@@ -465,7 +465,7 @@ def test_the_status_says_how_gates_and_sentinels_stand(network: Network) -> None
     status = network.status()
     assert (status.state, status.cause) == ("open", None)
     assert [gate.name for gate in status.gates] == ["stem", "body", "head"]
-    assert all(gate.version > 4 and gate.skipped == {} and gate.staleness_mean <= 1 for gate in status.gates)
+    assert all(gate.version > 4 and gate.skipped == {} and gate.staleness.mean <= 1 for gate in status.gates)
     assert [(each.name, each.kind, each.draining) for each in status.sentinels] == [
         ("train", "train", False),
         ("validation", "validate", False),

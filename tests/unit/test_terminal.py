@@ -10,6 +10,7 @@ from rich.console import Console
 
 from akkordeon.errors import NoAnswer
 from akkordeon.events import Kind, SentinelStatus, Status
+from akkordeon.histogram import Histogram
 from akkordeon.signals import GateStatus
 from akkordeon.views import terminal
 from akkordeon.views.terminal import Lines, Picture, clock, draw, progress, time_left
@@ -22,7 +23,10 @@ def sentinel(name: str = "train", kind: Kind = "train", epoch: int = 2, **figure
 
 
 def status(*sentinels: SentinelStatus) -> Status:
-    gates = (GateStatus("stem", 1234, 3, 2.84, 4, {}), GateStatus("head", 1233, 1, 0.7, 2, {}))
+    gates = (
+        GateStatus("stem", 1234, 3, Histogram({2: 3, 3: 7, 4: 1}), {}),
+        GateStatus("head", 1233, 1, Histogram(), {}),
+    )
     return Status("open", None, gates, sentinels)
 
 
@@ -37,8 +41,8 @@ def test_a_sentinel_is_a_bar_with_its_figures_and_a_gate_a_row() -> None:
     bar, title, stem, head = drawn(sentinel())
     assert re.fullmatch(r"train epoch 2/4 ━+[╸╺]?━* +20/40 loss 0\.5000 320 samples/s 0:20 left", bar)
     assert title.split() == ["gate", "version", "staleness", "open"]
-    assert stem.split() == ["stem", "1234", "2.8", "3"]
-    assert head.split() == ["head", "1233", "0.7", "1"]
+    assert stem.split() == ["stem", "1234", "2.8", "(3|4|4)", "3"]
+    assert head.split() == ["head", "1233", "0.0", "(0|0|0)", "1"]
 
 
 def test_where_length_end_and_loss_are_not_known_they_are_left_out() -> None:

@@ -30,6 +30,7 @@ def test_a_register_goes_through_text_unchanged() -> None:
         newest=3,
         max_in_flight=4,
         cause="gate stem has failed",
+        settings=(("stem", "lr", 0.01, 1), ("stem", "momentum", 0.5, 2)),
     )
     assert Register.from_json(register.to_json()) == register
 

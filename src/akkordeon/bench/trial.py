@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -153,13 +154,11 @@ def _outcome(reports: list[Report], curve: list[tuple[int, float, float]], secon
     tenth = reports[-max(1, len(reports) // 10) :]
     half = reports[len(reports) // 2 :]
     gates = [gate for gate in half[0].staleness if gate != QUEUE]
-    staleness = tuple(sum(_mean(report, gate) for report in half) / len(half) for gate in gates)
+    staleness = tuple(
+        fmean(report.staleness[gate].mean for report in half if gate in report.staleness) for gate in gates
+    )
     loss = sum(report.loss for report in tenth) / len(tenth)
     held_out, accuracy = curve[-1][1:] if curve else (math.inf, 0.0)
     if not math.isfinite(loss):
         held_out = math.inf
     return Outcome(loss, held_out, accuracy, staleness, seconds, tuple(curve))
-
-
-def _mean(report: Report, gate: str) -> float:
-    return float(report.staleness.get(gate, 0.0))

@@ -68,6 +68,9 @@ def run(options: RunOptions) -> None:
     A recipe is mnist, fashion-mnist, digits, char-gpt, or a Python file with
     gates(), batches(split, take), loss and metrics; the keyword arguments of its
     two functions are settings. Ctrl-C lets the batches in flight through, and saves.
+
+    In a report, "staleness stem 3.2 (3|4|5)" says by how many updates the gradients of
+    gate stem came late: on average, and in brackets p50, p95 and the most.
     """  # noqa: D301
     with told(options, options.live) as output, Interrupts() as interrupts:
         find(options.recipe)

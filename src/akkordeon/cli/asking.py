@@ -1,16 +1,17 @@
-"""`akkordeon watch`, `status`, `detach`, `save` and `close`: what can be asked of a network of another terminal."""
+"""What can be asked of a network of another terminal: `akkordeon watch`, `status`, `detach`, `set`, `save`, `close`."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from akkordeon.cli.console import Output
 from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.joined import joined
 from akkordeon.cli.reaching import ReachOptions
-from akkordeon.cli.terminal_options import DetachOptions, SaveOptions
+from akkordeon.cli.terminal_options import DetachOptions, SaveOptions, SetOptions
 from akkordeon.events import Status
 from akkordeon.views.terminal import progress
 
-__all__ = ["close", "detach", "save", "status", "watch"]
+__all__ = ["change", "close", "detach", "save", "status", "watch"]
 
 
 def watch(options: ReachOptions, output: Output, interrupts: Interrupts) -> int:
@@ -37,11 +38,22 @@ def _say(found: Status, output: Output) -> None:
     restarts = f"; gates were made anew {found.restarts} times" if found.restarts else ""
     output.say(f"the network is {found.state}{restarts}" if found.cause is None else f"it has failed: {found.cause}")
     for gate in found.gates:
-        late = f"staleness {gate.staleness_mean:.1f} (at most {gate.staleness_max})"
-        output.say(f"gate {gate.name:<11} version {gate.version:6d}  {late}  {gate.open} open")
+        late = f"staleness {gate.staleness}  gradient {gate.gradient_norm:.3g}"
+        if gate.correction_norm:
+            late += f", corrected by {gate.correction_norm:.3g}"
+        output.say(f"gate {gate.name:<11} version {gate.version:6d}  {late}  {gate.open} open{_skipped(gate.skipped)}")
     for sentinel in found.sentinels:
         leaving = "  is leaving" if sentinel.draining else ""
-        output.say(f"{progress(sentinel)}  {sentinel.in_flight} in flight{leaving}")
+        out = f"{sentinel.in_flight} of {sentinel.window} in flight{leaving}"
+        output.say(f"{progress(sentinel)}  {out}{_skipped(sentinel.skipped)}")
+        if sentinel.reason:
+            output.say(f"  in flight as found out: {sentinel.reason}")
+        for dropped in sentinel.dropped:
+            output.say(f"  dropped {dropped}")
+
+
+def _skipped(counts: Mapping[str, int]) -> str:
+    return "  skipped " + ", ".join(f"{count} {reason}" for reason, count in counts.items()) if counts else ""
 
 
 def detach(options: DetachOptions, output: Output, interrupts: Interrupts) -> int:
@@ -50,6 +62,16 @@ def detach(options: DetachOptions, output: Output, interrupts: Interrupts) -> in
         joint.network.detach(options.name)
     output.event("detached", sentinel=options.name)
     output.say(f"{options.name} has left")
+    return 0
+
+
+def change(options: SetOptions, output: Output, interrupts: Interrupts) -> int:
+    """Change settings of a sentinel or a gate; return the exit code."""
+    settings = dict(options.settings)
+    with joined(options, output, interrupts) as joint:
+        joint.network.set(options.name, **settings)
+    output.event("set", name=options.name, settings=settings)
+    output.say(f"{options.name} has {', '.join(f'{key}={value}' for key, value in settings.items())} from now on")
     return 0
 
 

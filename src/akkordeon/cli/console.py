@@ -27,9 +27,10 @@ from akkordeon.errors import (
     Unreachable,
     WiringError,
 )
+from akkordeon.histogram import Histogram
 
 if TYPE_CHECKING:
-    from akkordeon.events import Report, Status
+    from akkordeon.events import Adjustment, Report, Status
     from akkordeon.views.terminal import View
 
 __all__ = ["Output", "is_terminal", "told"]
@@ -78,14 +79,22 @@ class Output:
 
     @contextmanager
     def showing_logs(self) -> Iterator[None]:
-        """Show what akkordeon logs as a warning."""
-        handler = _Warnings(self)
+        """Show what akkordeon logs as a warning, and what sentinels find out."""
+        handler = _Logged(self)
         logger = logging.getLogger("akkordeon")
+        level = logger.level
+        logger.setLevel(logging.INFO)
         logger.addHandler(handler)
         try:
             yield
         finally:
             logger.removeHandler(handler)
+            logger.setLevel(level)
+
+    def adjustment(self, adjustment: "Adjustment") -> None:
+        """Show that a sentinel has found another window."""
+        self.event("adjustment", **dataclasses.asdict(adjustment))
+        self.say(str(adjustment))
 
     def show_warning(
         self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object
@@ -157,15 +166,18 @@ def told(options: Options, live: bool | None = None) -> Iterator[Output]:  # noq
         raise typer.Exit(2 if isinstance(error, YOURS) else 1) from None
 
 
-class _Warnings(logging.Handler):
+class _Logged(logging.Handler):
     """Shows log records as lines."""
 
     def __init__(self, output: Output) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self._output = output
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._output.warn(f"{record.levelname.lower()}: {record.getMessage()}")
+        if (adjustment := getattr(record, "adjustment", None)) is not None:
+            self._output.adjustment(adjustment)
+        elif record.levelno >= logging.WARNING:
+            self._output.warn(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def is_terminal() -> bool:
@@ -178,6 +190,8 @@ def _plain(value: Any) -> Any:
     match value:
         case float() if not math.isfinite(value):
             return None
+        case Histogram():
+            return _plain(value.figures())
         case Mapping():
             return {str(key): _plain(each) for key, each in value.items()}
         case list() | tuple():

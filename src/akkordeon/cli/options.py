@@ -12,6 +12,7 @@ import typer
 
 __all__ = [
     "GROUPS",
+    "IN_FLIGHT",
     "DataOfRecipe",
     "DataOptions",
     "ExportOptions",
@@ -23,6 +24,7 @@ __all__ = [
     "SavedOptions",
     "TestOptions",
     "check_folder",
+    "in_flight_of",
     "on",
     "part_of",
     "refusal",
@@ -81,6 +83,13 @@ def _goal(text: str) -> Goal:
     return Goal(figure, found["sign"] == "<=" or (found["sign"] == "=" and figure == "loss"), value)
 
 
+def in_flight_of(text: str) -> int | str:
+    """Return what --in-flight of a training sentinel means."""
+    if text == "auto" or (text.isdecimal() and int(text) > 0):
+        return text if text == "auto" else int(text)
+    raise typer.BadParameter(f"{text!r} is neither a number of batches, at least 1, nor auto")
+
+
 def _setting(text: str) -> tuple[str, str]:
     key, sign, value = text.partition("=")
     if not sign or not key.strip().isidentifier():
@@ -99,6 +108,9 @@ GROUPS = WHAT, HOW, END, KEPT, WHERE, SHOWN = (
     "What is shown",
 )
 """What options are about, in the order in which help shows them."""
+
+
+IN_FLIGHT = "Batches out at once; 1 is synchronous training, auto as few as keep all busy."
 
 
 def on(panel: str, *names: str, **settings: Any) -> Any:
@@ -183,9 +195,7 @@ class RunOptions(LocalOptions):
 
     lr: Annotated[float | None, on(WHAT, metavar="RATE", min=0.0, help="Learning rate.")] = None
     seed: Annotated[int, on(WHAT, metavar="N", help="Of initial weights and shuffling.")] = 0
-    in_flight: Annotated[
-        int | None, on(HOW, metavar="N", min=1, help="Batches out at once; 1 is synchronous training.")
-    ] = None
+    in_flight: Annotated[Any, on(HOW, parser=in_flight_of, metavar="N|auto", help=IN_FLIGHT)] = None
     max_staleness: Annotated[
         int | None, on(HOW, metavar="N", min=0, help="Updates that a gradient may come late; 0 is synchronous.")
     ] = None
@@ -197,6 +207,9 @@ class RunOptions(LocalOptions):
     seconds: Annotated[float | None, on(END, metavar="S", min=0.001, help="End after so long, whatever the epoch.")] = (
         None
     )
+    finish_synchronously: Annotated[
+        int | None, on(END, metavar="N", min=1, help="Of these, the last N with one batch in flight.")
+    ] = None
     until: Annotated[
         Goal | None,
         on(END, parser=_goal, metavar="GOAL", help="End at a validation with accuracy=0.97, loss=0.1, 'x<=20'."),
@@ -213,6 +226,9 @@ class RunOptions(LocalOptions):
         super().__post_init__()
         if self.save_every is not None and self.save is None:
             raise refusal("--save-every", "say where to: --save DIR")
+        by_the_clock = self.seconds is not None and self.epochs is None
+        if self.finish_synchronously is not None and (by_the_clock or self.sentinels > 1):
+            raise refusal("--finish-synchronously", "it needs --epochs, and cannot be with several --sentinels")
         if self.save is not None:
             check_folder("--save", self.save)
         if self.export is not None:

@@ -56,13 +56,16 @@ def plan(recipe: Recipe, options: RunOptions) -> Plan:
 
 def _training(recipe: Recipe, options: RunOptions, number: int, data: Loader) -> TrainingSentinel:
     by_the_clock = options.seconds is not None and options.epochs is None
+    epochs = None if by_the_clock else options.epochs or recipe.default("EPOCHS", EPOCHS)
+    in_flight = options.in_flight or recipe.default("IN_FLIGHT", IN_FLIGHT)
+    synchronously = epochs is not None and (options.finish_synchronously or 0) >= epochs
     return TrainingSentinel(
         "train" if options.sentinels == 1 else f"train-{number}",
         data,
         recipe.loss,
         recipe.metrics,
-        in_flight=options.in_flight or recipe.default("IN_FLIGHT", IN_FLIGHT),
-        epochs=None if by_the_clock else options.epochs or recipe.default("EPOCHS", EPOCHS),
+        in_flight=1 if synchronously else in_flight,
+        epochs=epochs,
         seconds=options.seconds,
         time_limit=options.time_limit,
         seed=options.seed + number - 1,

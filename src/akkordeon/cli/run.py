@@ -103,6 +103,7 @@ class Run:
                 stack.enter_context(Every(self._options.save_every, self._save_or_warn))
             for report in self._reports([*self._plan.training, self._plan.validation]):
                 self._output.report(report)
+                self._finish(report)
                 if self._reaches(report):
                     self.reached = True
                     break
@@ -157,6 +158,13 @@ class Run:
             return False
         value = report.loss if goal.figure == "loss" else report.metrics[goal.figure]
         return value <= goal.value if goal.at_most else value >= goal.value
+
+    def _finish(self, report: Report) -> None:
+        """Train synchronously from here on, where that was asked for the epochs that are left."""
+        last, epochs = self._options.finish_synchronously, self._plan.training[0].epochs
+        if last is not None and report.kind == "train" and epochs is not None and report.epoch == epochs - last:
+            with suppress(ActorNotFound):  # it was so fast that it has left
+                self._network.set(report.sentinel, in_flight=1)
 
     def _save_or_warn(self) -> None:
         assert self._options.save is not None

@@ -9,6 +9,7 @@ import typer
 from akkordeon.cli.options import (
     END,
     HOW,
+    IN_FLIGHT,
     KEPT,
     WHAT,
     WHERE,
@@ -17,6 +18,7 @@ from akkordeon.cli.options import (
     RecipeOptions,
     SavedOptions,
     check_folder,
+    in_flight_of,
     on,
     refusal,
 )
@@ -28,6 +30,7 @@ __all__ = [
     "NetworkOptions",
     "SaveOptions",
     "SentinelOptions",
+    "SetOptions",
     "TestSentinelOptions",
     "TlsOptions",
     "TokenOptions",
@@ -48,6 +51,18 @@ def _placed(text: str) -> tuple[str, str]:
 
 def _hosts(text: str) -> tuple[str, ...]:
     return tuple(name_of(each.strip()) for each in text.split(","))
+
+
+def _value(text: str) -> tuple[str, int | float | str]:
+    key, _, value = text.partition("=")
+    if (key.strip(), value) == ("in_flight", "auto"):
+        return key.strip(), value
+    for kind in (int, float) if key.strip().isidentifier() else ():
+        try:
+            return key.strip(), kind(value)
+        except ValueError:
+            continue
+    raise typer.BadParameter(f"{text!r} sets nothing; write KEY=NUMBER, such as in_flight=1 or lr=0.01")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +115,7 @@ class SentinelOptions(DataOfRecipe, ReachOptions):
 class TrainOptions(SentinelOptions):
     """Those of `akkordeon sentinel train`."""
 
+    in_flight: Annotated[Any, on(HOW, parser=in_flight_of, metavar="N|auto", help=IN_FLIGHT)] = None
     epochs: Annotated[int | None, on(END, metavar="N", min=1, help="Passes through the data (until Ctrl-C).")] = None
     seconds: Annotated[float | None, on(END, metavar="S", min=0.001, help="End after so long (until Ctrl-C).")] = None
 
@@ -129,6 +145,17 @@ class DetachOptions(ReachOptions):
     """Those of `akkordeon detach`."""
 
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of a sentinel; see akkordeon status.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetOptions(ReachOptions):
+    """Those of `akkordeon set`."""
+
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a sentinel or a gate; see akkordeon status.")]
+    settings: Annotated[
+        list[Any],
+        typer.Argument(parser=_value, metavar="KEY=VALUE", help="in_flight of a sentinel; lr, momentum … of a gate."),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

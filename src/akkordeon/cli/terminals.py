@@ -18,6 +18,7 @@ from akkordeon.cli.terminal_options import (
     NetworkOptions,
     SaveOptions,
     SentinelOptions,
+    SetOptions,
     TestSentinelOptions,
     TlsOptions,
     TokenOptions,
@@ -36,6 +37,7 @@ def add_terminals(app: typer.Typer) -> None:
     app.add_typer(_group("sentinel", ABOUT_SENTINELS, train=train, validate=validate, test=test))
     for command in (host, watch, status, detach, save, close):
         app.command(cls=Command)(command)
+    app.command("set", cls=Command)(change)
     app.add_typer(_group("token", ABOUT_TOKENS, new=new))
     app.add_typer(_group("tls", ABOUT_TLS, init=init))
 
@@ -194,6 +196,9 @@ def status(options: ReachOptions) -> None:
     Examples:
       akkordeon status --network 192.0.2.7:25520
       akkordeon status --network 192.0.2.7:25520/second --json
+
+    Of each gate: its version, how late its gradients were on average (in brackets p50, p95
+    and the most), batches open, and what was skipped, by reason.
     """  # noqa: D301
     _ask(options, "status")
 
@@ -210,6 +215,20 @@ def detach(options: DetachOptions) -> None:
     Its batches in flight come through first; others are not disturbed.
     """  # noqa: D301
     _ask(options, "detach")
+
+
+@takes(SetOptions)
+def change(options: SetOptions) -> None:
+    """Change settings of a sentinel or a gate while the network runs, from any terminal.
+
+    \b
+    Examples:
+      akkordeon set train in_flight=1 --network 192.0.2.7:25520
+      akkordeon set stem lr=0.01 momentum=0.5 --network 192.0.2.7:25520
+
+    A gate has what its optimizer has; a schedule goes on from a new lr. All are set, or none.
+    """  # noqa: D301
+    _ask(options, "change")
 
 
 @takes(SaveOptions)

@@ -196,5 +196,5 @@ def _table(gates: Iterable[GateStatus]) -> Table:
     for title in ("version", "staleness", "open"):
         table.add_column(title, justify="right")
     for gate in gates:
-        table.add_row(Text(gate.name), str(gate.version), f"{gate.staleness_mean:.1f}", str(gate.open))
+        table.add_row(Text(gate.name), str(gate.version), str(gate.staleness), str(gate.open))
     return table
