@@ -235,3 +235,28 @@ def test_a_gradient_that_is_missing_stays_so() -> None:
     assert came.gradients[1] is None
     assert came.gradients[0].tolist() == [1, 1]
     assert came.trail == (1, "nothing to learn")
+
+
+@pytest.mark.parametrize("size", [4, 64])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_tensor_lies_in_memory_as_it_did(size: int, kind: torch.dtype) -> None:
+    image = torch.randn(2, 8, size, size).to(kind)
+    last = image.contiguous(memory_format=torch.channels_last)
+    for tensor in (
+        image,
+        last,
+        image.transpose(0, 3),
+        nn.Parameter(last),
+        image[:1].contiguous(memory_format=torch.channels_last),
+    ):
+        came = unpack(*pack(tensor))
+        assert came.stride() == tensor.stride()
+        assert torch.equal(came, tensor)
+        assert type(came) is type(tensor)
+
+
+def test_a_part_of_a_tensor_travels_without_the_rest() -> None:
+    tensor = torch.randn(4, 6)[:, ::2]
+    came = unpack(*pack(tensor))
+    assert torch.equal(came, tensor)
+    assert came.is_contiguous()
