@@ -1,13 +1,20 @@
 """Whether a network can be reached: found out before torch, which takes seconds, is imported."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from akkordeon.cli.reaching import AccessOptions, ReachOptions
-from akkordeon.cluster import Address, Cause, Tls, check_ray, own_address, probe, read_token, token_path
-from akkordeon.cluster.home import wait_until
+from akkordeon.cli.terminal_options import NetworkOptions
+from akkordeon.cluster import Address, Cause, Tls, check_port, check_ray, own_address, probe, read_token, token_path
+from akkordeon.cluster.home import claimed, wait_until
 from akkordeon.errors import NodeFailed, Unreachable, WiringError
 
-__all__ = ["check_installed", "check_reach", "check_secrets", "look"]
+__all__ = ["check_installed", "check_reach", "check_secrets", "look", "reserved"]
+
+
+CLOSING = 2.0
+"""Seconds that a network of the same name has to end, if it is about to."""
 
 
 def check_installed() -> None:
@@ -20,6 +27,31 @@ def check_installed() -> None:
         check_ray()
     except NodeFailed as error:
         raise WiringError(str(error)) from None
+
+
+@contextmanager
+def reserved(options: NetworkOptions) -> Iterator[None]:
+    """Make sure that a network can be opened here, and keep this user's other terminals from opening it meanwhile.
+
+    Raises:
+        WiringError: Ray is missing, or a network of this name is open there.
+        TokenUnusable: there is no token, or it cannot be used.
+        NodeFailed: something else listens at the address.
+    """
+    check_installed()
+    if options.ray_address is not None:
+        yield
+        return
+    where: Address = options.address
+    check_secrets(options, where)
+    check_port(where)
+    with claimed(f"{where.host}_{where.port}_{options.name}", CLOSING) as free:
+        if not free:
+            raise WiringError(
+                f"a network of this name is open at {where}: join it with `akkordeon sentinel` or `connect`, close it "
+                "with `akkordeon close`, or give this one another name or address"
+            )
+        yield
 
 
 def check_reach(options: ReachOptions, wait: float = 0.0) -> None:

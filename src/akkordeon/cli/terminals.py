@@ -9,7 +9,7 @@ from akkordeon.cli.console import told
 from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.manners import Command, Commands
 from akkordeon.cli.options import Options, takes
-from akkordeon.cli.reach import check_installed, check_reach, check_secrets
+from akkordeon.cli.reach import check_reach, reserved
 from akkordeon.cli.reaching import ReachOptions
 from akkordeon.cli.recipe import find
 from akkordeon.cli.terminal_options import (
@@ -97,12 +97,10 @@ def network(options: NetworkOptions) -> None:
     """  # noqa: D301
     with told(options) as output, Interrupts() as interrupts:
         find(options.recipe)
-        check_installed()
-        if options.ray_address is None:
-            check_secrets(options, options.address)
-        from akkordeon.cli.network import open_network  # noqa: PLC0415 - imports torch
+        with reserved(options):
+            from akkordeon.cli.network import open_network  # noqa: PLC0415 - imports torch
 
-        raise typer.Exit(open_network(options, output, interrupts))
+            raise typer.Exit(open_network(options, output, interrupts))
 
 
 @takes(TrainOptions)

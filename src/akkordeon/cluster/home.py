@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Self
@@ -20,7 +21,7 @@ from typing import Self
 from akkordeon import posix
 from akkordeon.errors import NodeFailed
 
-__all__ = ["LOST", "Home", "remove", "sweep", "wait_until"]
+__all__ = ["LOST", "Home", "claimed", "remove", "sweep", "wait_until"]
 
 LOST = 3
 """Exit code of a keeper who finds that there is one already."""
@@ -105,6 +106,25 @@ class Home:
                 remove(self.folder, self._handle)
             os.close(keeper)
         os.close(self._handle)
+
+
+@contextmanager
+def claimed(name: str, seconds: float) -> Iterator[bool]:
+    """Hold a name, so that other processes of this user on this machine know; yields whether it was free in time."""
+    deadline = time.monotonic() + seconds
+    path = _of_user() / f"{name}.claim"
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        free = wait_until(partial(posix.lock, handle), deadline)
+        if not free or _is_same(handle, path):
+            break
+        os.close(handle)  # removed between the two
+    try:
+        yield free
+    finally:
+        if free:
+            path.unlink()
+        os.close(handle)
 
 
 def remove(folder: Path, handle: int) -> None:

@@ -20,7 +20,7 @@ from akkordeon.cluster.tls import Tls
 from akkordeon.cluster.tokens import new_token, read_token
 from akkordeon.errors import NodeFailed, TokenUnusable, Unreachable
 
-__all__ = ["Node"]
+__all__ = ["Node", "check_port"]
 
 TIME_LIMIT = 60.0
 """Seconds for a start; 3 on an idle machine."""
@@ -81,8 +81,7 @@ class Node:
         except Unreachable as error:
             if error.cause not in TAKEN:
                 raise
-            text = f"no network can be started at {address}, since the port is taken{address.by_whom()}: {error}"
-            raise NodeFailed(f"{text}. Or choose another port") from error
+            raise _taken(address, error) from error
 
     @classmethod
     def join(
@@ -131,6 +130,24 @@ class Node:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_port(address: Address) -> None:
+    """Make sure that nothing but a network listens at an address, which is found out in no time.
+
+    Raises:
+        NodeFailed: something else does; says who.
+    """
+    try:
+        probe(address, None)
+    except Unreachable as error:
+        if error.cause == Cause.FOREIGN:
+            raise _taken(address, error) from error
+
+
+def _taken(address: Address, error: Unreachable) -> NodeFailed:
+    text = f"no network can be started at {address}, since the port is taken{address.by_whom()}: {error}"
+    return NodeFailed(f"{text}. Or choose another port")
 
 
 def _of_ray(address: Address) -> Address:
