@@ -49,7 +49,7 @@ SCENARIO = [
     Line(1, f"akkordeon network mnist --address {AT} --place stem=B --place head=C", "until it listens"),
     Line(2, f"akkordeon host --network {AT} --name B"),
     Line(3, f"akkordeon host --network {AT} --name C"),
-    Line(2, f"akkordeon sentinel train mnist --network {AT} --take 60000 --epochs 3", "for its end, when all began"),
+    Line(2, f"akkordeon sentinel train mnist --network {AT} --take 60000 --epochs 5", "for its end, when all began"),
     Line(3, f"akkordeon sentinel train mnist --network {AT} --take 3000"),
     Line(1, f"akkordeon sentinel validate mnist --network {AT} --every 20"),
 ]

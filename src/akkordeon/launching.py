@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from akkordeon.actor import Engine, Ref
+from akkordeon.cluster.home import wait_until
 from akkordeon.conductor import Conductor
 from akkordeon.control import Hello, Open, Roster, Who
 from akkordeon.engines import Ray, Threads
@@ -33,6 +34,12 @@ logger = logging.getLogger(__name__)
 REMOTE = Supervision(lease=15.0, begin=60.0)
 """Between machines silence is how one learns that a link is cut: some seconds after Ray has noticed that a machine is
 gone, since nothing can be begun there until then. And a process takes a while to begin."""
+
+OPENING = 30.0
+"""Seconds that a network has to open once its machine can be reached: its terminal imports torch first."""
+
+LOOK = 0.3
+"""Seconds between two looks whether it has."""
 
 START = 60.0
 """Seconds that a gate has to begin; where it has a process of its own, that imports torch first."""
@@ -141,14 +148,21 @@ def _conductor(engine: Engine, make: Callable[[], Conductor]) -> Ref:
 
 
 def _find_conductor(engine: Engine) -> Ref:
-    try:
+    if not isinstance(engine, Ray):
         return engine.find("conductor")
-    except ActorNotFound:
-        if not isinstance(engine, Ray):
-            raise
-        others = [each for each in engine.others() if each != engine.name]
-        there = f"there are: {', '.join(others)}" if others else "nor any other; it may have been closed"
-        raise WiringError(f"there is no network {engine.name!r} at {engine.address}; {there}") from None
+    deadline, told = time.monotonic() + OPENING, False
+    while True:
+        with suppress(ActorNotFound):
+            return engine.find("conductor")
+        names = engine.others()
+        others = [each for each in names if each != engine.name]
+        if (others and engine.name not in names) or time.monotonic() > deadline:
+            there = f"there are: {', '.join(others)}" if others else "nor any other; it may have been closed"
+            raise WiringError(f"there is no network {engine.name!r} at {engine.address}; {there}")
+        if not told:
+            logger.warning("waiting for network %r at %s to open", engine.name, engine.address)
+            told = True
+        wait_until(lambda: False, time.monotonic() + LOOK)
 
 
 def _await_hosts(engine: Engine, placement: Placement) -> None:

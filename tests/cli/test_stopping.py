@@ -6,8 +6,11 @@ import threading
 from pathlib import Path
 
 import pytest
+import typer
 
-from akkordeon.cli.interrupt import Interrupts
+from akkordeon.cli.console import told
+from akkordeon.cli.interrupt import Interrupts, Stop
+from akkordeon.cli.options import Options
 from tests.cli.calling import RECIPE, call, lines_of, running, write_recipe
 
 STOPPING = "stopping: waiting for the batches in flight (Ctrl-C again leaves at once)"
@@ -129,3 +132,17 @@ def test_a_signal_while_work_is_under_way_raises_nothing_there_and_is_waited_for
             signal.raise_signal(signal.SIGTERM)
             assert finished.wait(10)
         assert interrupts.code == 143
+
+
+def test_a_signal_in_native_code_is_the_signals_end_and_no_crash() -> None:
+    def native() -> None:
+        try:
+            raise Stop(130)
+        except Stop as stop:
+            raise SystemError("returned a result with an exception set") from stop
+
+    with pytest.raises(typer.Exit) as found, told(Options()):
+        native()
+    assert found.value.exit_code == 130
+    with pytest.raises(SystemError, match="another"), told(Options()):
+        raise SystemError("another")

@@ -157,6 +157,10 @@ def told(options: Options, live: bool | None = None) -> Iterator[Output]:  # noq
             yield output
     except Stop as stop:
         raise typer.Exit(stop.code) from None
+    except SystemError as error:  # what native code, such as Ray's, makes of an exception that a signal has raised
+        if not isinstance(error.__cause__, Stop):
+            raise
+        raise typer.Exit(error.__cause__.code) from None
     except (AkkordeonError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise  # nobody reads what is shown, as in `akkordeon run mnist | head -1`: typer ends quietly
