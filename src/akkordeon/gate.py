@@ -205,7 +205,7 @@ class Gate:
                     f"gate {self.name!r}: {type(compensation).__name__} stands in for the weights of each batch's "
                     'forward, which "stashed" has; leave it out, or use activations="recomputed"'
                 )
-            if type(compensation) in kinds:
+            if compensation.once and type(compensation) in kinds:
                 raise WiringError(f"gate {self.name!r}: {type(compensation).__name__} is given twice; leave one out")
             kinds.append(type(compensation))
             if optimizer is not None and (refusal := compensation.refusal(optimizer)) is not None:

@@ -109,6 +109,9 @@ class Compensation(ABC):
     needs_recomputed: ClassVar[bool] = False
     """Whether it is of use only where activations are recomputed."""
 
+    once: ClassVar[bool] = False
+    """Whether a gate can have one such compensation only."""
+
     @property
     def kind(self) -> str:
         """What it keeps, in words: saves tell compensators by it whose states do not fit each other."""

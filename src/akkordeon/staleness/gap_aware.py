@@ -45,6 +45,8 @@ class GapAware(Compensation):
 
     needs_forward_weights: ClassVar[bool] = True
 
+    once: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay must be at least 0 and less than 1, and is {self.decay}")

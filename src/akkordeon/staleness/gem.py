@@ -43,6 +43,8 @@ class GradientEnergyMatching(Compensation):
 
     needs_forward_weights: ClassVar[bool] = True
 
+    once: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be at least 0 and less than 1, and is {self.momentum}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -27,6 +28,8 @@ class StalenessScaledRate(Compensation):
     """
 
     power: float = 1.0
+
+    once: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.power < 0:
@@ -60,6 +63,8 @@ class StalenessLimit(Compensation):
     """
 
     limit: int
+
+    once: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.limit < 1:

@@ -51,6 +51,8 @@ class RateRescheduling(Compensation):
 
     updates: int = 1000
 
+    once: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if self.updates < 1:
             raise ValueError(f"updates must be at least 1, and is {self.updates}")
@@ -99,6 +101,8 @@ class DiscrepancyCorrection(Compensation):
     decay: float = exp(-2)
 
     needs_recomputed: ClassVar[bool] = True
+
+    once: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.decay < 1:

@@ -6,6 +6,7 @@ arXiv 2003.11666.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +39,8 @@ class SpikeCompensation(Compensation):
 
     Refuses SGD without momentum, or with one that is Nesterov's already, and all optimizers but these.
     """
+
+    once: ClassVar[bool] = True
 
     def refusal(self, optimizer: Optimizer) -> str | None:
         """See `Compensation.refusal`."""

@@ -7,7 +7,7 @@ Distributed Asynchronous Environment" (DANA), arXiv 1907.11612.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -51,6 +51,8 @@ class WeightPrediction(Compensation):
 
     form: Form = "linear"
     scale: float = 1.0
+
+    once: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.form not in get_args(Form):
