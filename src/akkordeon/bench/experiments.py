@@ -250,7 +250,11 @@ IMAGES = Experiment(
     ),
     conditions=[Condition("3 gates, 5 in flight", "mnist", ("1F1B", 3, 5), "sgd 0.9", 0.1)],
     quick=Size(162, 3, arms=(SYNCHRONOUS, UNCOMPENSATED, "momentum 0", "spike", "linear", "linear + spike")),
-    full=Size(530, 20, tuning=2),
+    full=Size(
+        530,
+        20,
+        arms=(*ALWAYS, "spike", "linear", "decaying", "linear + spike", "DC-a, momentum 0", "no stash"),
+    ),
 )
 
 EXPERIMENTS = {each.key: each for each in (GEM, DEPTH, DELAY, SHARED, PIPELINE, THREADS, LANGUAGE, IMAGES)}
