@@ -157,7 +157,7 @@ def _say_why(address: Address, error: OSError, timeout: float) -> NoReturn:
             text = f"no answer from {address} within {timeout:g} s: is the machine on, and no firewall in between?"
             cause = Cause.SILENT
         case ConnectionResetError() | BrokenPipeError():
-            _say_foreign(address, "it closed the connection")
+            _say_foreign(address, "it closed the connection; an encrypted network does, too: see --tls")
         case _:
             text = f"there is no way to {address} ({error.strerror or error}): check address and network"
             cause = Cause.SILENT
