@@ -75,7 +75,8 @@ class NetworkOptions(RecipeOptions, SavedOptions, AccessOptions):
         int | None, on(HOW, metavar="N", min=0, help="Updates that a gradient may come late; 0 is synchronous.")
     ] = None
     compensation: Annotated[
-        str | None, on(HOW, metavar="NAME,…", help="Of all gates: none, delay, …; with momentum, linear,spike is best.")
+        str | None,
+        on(HOW, metavar="NAME,…", help="Of all gates: none, delay, …; with momentum: linear, spike (see docs)."),
     ] = None
     place: Annotated[
         list[Any] | None, on(HOW, parser=_placed, metavar="GATE=HOST", help="Let a gate live on a host, by its name.")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from akkordeon.staleness.compensation import Compensation, Compensator, Gradients
-from akkordeon.staleness.optimizers import Groups, adam_direction, dense, is_adam, refuse_adam, refuse_sgd
+from akkordeon.staleness.optimizers import Groups, adam_direction, dense, is_adam, put_back, refuse_adam, refuse_sgd
 
 __all__ = ["SpikeCompensation"]
 
@@ -68,8 +68,7 @@ class _OfSums(Compensator):
             torch._foreach_sub_(self._groups.states("momentum_buffer", members), g, alpha=late)
             lump = late / (1 - momentum) - late
             moved = torch._foreach_mul(g, -float(group["lr"]) * lump)
-            for index, each in zip(members, moved, strict=True):
-                result[index] = each
+            result = put_back(result, members, moved)
         return result
 
 
@@ -88,6 +87,5 @@ class _OfMeans(Compensator):
             torch._foreach_sub_(means, dense(gradients, members))
             torch._foreach_div_(means, roots)
             torch._foreach_mul_(means, float(group["lr"]) * late)
-            for index, each in zip(members, means, strict=True):
-                result[index] = each
+            result = put_back(result, members, means)
         return result
