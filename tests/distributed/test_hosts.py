@@ -20,6 +20,8 @@ PORT = 25530
 LIMIT = 90.0
 """Seconds for whatever is waited for: Ray counts a host as dead after 12, and a process takes 4 to begin."""
 
+IN_FLIGHT = 4
+
 CUT = 3.0
 """Seconds, a quarter of what it takes to be counted as dead."""
 
@@ -81,13 +83,14 @@ def test_a_gate_whose_host_lost_its_power_is_made_anew_on_another(world: World) 
     """The host stays off, so this is the last test."""
     world.hosts[1].kill()
     noticed = wait_until(lambda: world.now()["restarts"] == 1, LIMIT, "a restart")
-    seconds = noticed + world.advance(4 + 1)  # more than were on their way to the sentinel
+    seconds = noticed + world.advance(IN_FLIGHT + 1)  # more than were on their way to the sentinel
     print(f"{noticed:.1f} s until the gate is made anew, {seconds:.1f} s until the first gradient")
     world.advance(30)
     world.network.signal(signal.SIGTERM)
     assert world.network.wait(LIMIT) == 0, world.network.stderr
     last = json.loads(world.network.stdout.splitlines()[-1])
     assert last["skipped"] == {}
-    for gate in last["applied"]:
-        assert gate["1"] == last["trained"]
-        assert set(gate) == {"0", "1"}
+    assert all(set(gate) == {"0", "1"} for gate in last["applied"])
+    lost = [last["trained"] - gate["1"] for gate in last["applied"]]
+    assert lost[0] == 0
+    assert 0 <= lost[1] <= IN_FLIGHT  # those whose copies had not left the host
