@@ -73,7 +73,7 @@ def main() -> None:
 
 def measure(name: str) -> list[float]:
     """Return the ratios of time, pair by pair."""
-    stream = TASKS["mnist"].train(0)
+    stream = TASKS["mnist-1024"].train(0)
     data = [next(stream) for _ in range(BATCHES)]
     optimizer, compensation, settings = CASES[name]
     sides = [launch(optimizer, (), settings), launch(optimizer, compensation, settings)]
@@ -91,7 +91,7 @@ def launch(
     optimizer: Callable[..., Any], compensation: Sequence[ak.Compensation], settings: dict[str, Any]
 ) -> ak.Network:
     torch.manual_seed(0)
-    modules: list[nn.Module] = TASKS["mnist"].modules()
+    modules: list[nn.Module] = TASKS["mnist-1024"].modules()
     gates = [ak.Gate(str(n), each, optimizer, compensation, **settings) for n, each in enumerate(modules)]
     return ak.launch(gates)
 

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+import akkordeon as ak
 from akkordeon.bench import tasks
+from akkordeon.bench import trial as trial_module
 from akkordeon.bench.search import Best, Pool, tuned
 from akkordeon.bench.tables import closed, interval, table
 from akkordeon.bench.tasks import Batch, Stream, Task
@@ -46,6 +48,8 @@ def test_a_table_names_what_diverged_and_how_soon_a_loss_was_reached() -> None:
     lines = list(table(ARMS, 20, None, points=20))
     assert lines[4].startswith("| half | 0.1 | 1.5000 ± 0.1000 | +0.5000 (+0.5000 … +0.5000) | 50% |")
     assert "| 1 of 3 diverged |" in lines[5]
+    assert {line.count("|") for line in lines} == {lines[0].count("|")}
+    assert "| 50.00% ± 0.00% | +0.00% (+0.00% … +0.00%) |" in lines[3]
     assert [line.split("|")[-3].strip() for line in lines[2:5]] == ["1.00"] * 3
     assert lines[2].endswith("| 2 0 |")
 
@@ -111,6 +115,26 @@ def test_a_trial_trains_with_the_delay_that_it_names(learn: Callable[..., Trial]
     assert 0 < synchronous.loss < 0.3
     assert synchronous.accuracy > 0.9
     assert run(learn("synchronous")).loss == synchronous.loss
+
+
+def test_an_arm_finishes_synchronously(learn: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(trial_module, "_outcome", lambda reports, *_: counts.extend(_late(each) for each in reports))
+    run(learn("linear, last tenth synchronous"))
+    # The batches in flight at the end of the ninth epoch were forwarded before, and are the last that are late.
+    assert all(counts[:9])
+    assert counts[9] <= 4
+    assert len(counts) == 10
+
+
+def _late(report: ak.Report) -> int:
+    return sum(number for staleness, number in report.staleness["0"].counts.items() if staleness)
+
+
+def test_rates_are_tried_with_the_whole_schedule_in_short_runs(learn: Callable[..., Trial]) -> None:
+    pool = Here()
+    tuned(pool, "", [learn("uncompensated", warm_up=20)], seeds=1, factors=(0.5, 1.0), shorter=50)
+    assert [(trial.updates, trial.warm_up) for trial in pool.ran] == [(50, 10), (50, 10), (100, 20)]
 
 
 def test_a_trial_that_diverges_says_so(learn: Callable[..., Trial]) -> None:

@@ -1,8 +1,8 @@
 """What is compared: base optimizers with compensations, and what a user could do instead."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
@@ -42,6 +42,7 @@ class Arm:
         settings: of all gates.
         faster: learning rates to try are multiplied by this: without momentum, they have to be higher.
         planned: whether the optimizer wants to know the number of updates.
+        finish: share of the updates, at the end, with one batch in flight.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Arm:
     settings: Mapping[str, Any] = field(default_factory=dict)
     faster: float = 1.0
     planned: bool = False
+    finish: float = 0.0
 
     def gates(self, modules: Sequence[nn.Module], lr: float, updates: int, *, warm_up: int = 0) -> list[Gate]:
         """Return gates of these modules.
@@ -78,12 +80,14 @@ def sgd_arms(momentum: float) -> dict[str, Arm]:
         Arm("momentum 0", SGD, faster=without),
         Arm(f"momentum {low:.2g}", partial(SGD, momentum=low), faster=less),
         Arm("η/(1+τ)", base, lambda _: [StalenessScaledRate()]),
-        Arm("T1", base, lambda updates: [RateRescheduling(max(1, updates // 4))]),
+        Arm("T1", base, lambda updates: [_annealed(updates)]),
         Arm("spike", base, lambda _: [SpikeCompensation()]),
         Arm("linear", base, lambda _: [WeightPrediction("linear")]),
         Arm("decaying", base, lambda _: [WeightPrediction("decaying")]),
         Arm("linear + spike", base, lambda _: [WeightPrediction("linear"), SpikeCompensation()]),
+        Arm("linear + T1", base, lambda updates: [WeightPrediction("linear"), _annealed(updates)]),
         Arm("last step", base, lambda _: [WeightPrediction("last step")]),
+        *_finishing(Arm(UNCOMPENSATED, base), Arm("linear", base, lambda _: [WeightPrediction("linear")])),
         Arm("Gap-Aware", base, lambda _: [GapAware()]),
         Arm("DC-a, momentum 0", SGD, lambda _: [DelayCompensation()], faster=without),
         Arm("DC-c, momentum 0", SGD, lambda _: [DelayCompensation(adaptive=False)], faster=without),
@@ -107,7 +111,7 @@ def adam_arms() -> dict[str, Arm]:
         Arm("β1 0", partial(AdamW, betas=(0.0, 0.99), weight_decay=0.1)),
         Arm("β1 0.99", high),
         Arm("η/(1+τ)", low, lambda _: [StalenessScaledRate()]),
-        Arm("T1", low, lambda updates: [RateRescheduling(max(1, updates // 4))]),
+        Arm("T1", low, lambda updates: [_annealed(updates)]),
         Arm("NAdamW 0.99", nesterov, planned=True),
         Arm("NAdamW 0.99, ψ = 0.004", nesterov),
         Arm("SC-AdamW 0.9", low, lambda _: [SpikeCompensation()]),
@@ -115,11 +119,28 @@ def adam_arms() -> dict[str, Arm]:
         Arm("linear", low, lambda _: [WeightPrediction("linear")]),
         Arm("decaying", low, lambda _: [WeightPrediction("decaying")]),
         Arm("linear + SC 0.9", low, lambda _: [WeightPrediction("linear"), SpikeCompensation()]),
+        Arm("linear + T1", low, lambda updates: [WeightPrediction("linear"), _annealed(updates)]),
+        Arm("NAdamW 0.99 + T1", nesterov, lambda updates: [_annealed(updates)], planned=True),
         Arm("last step", low, lambda _: [WeightPrediction("last step")]),
+        *_finishing(
+            Arm(UNCOMPENSATED, low),
+            Arm("linear", low, lambda _: [WeightPrediction("linear")]),
+            Arm("NAdamW 0.99", nesterov, planned=True),
+        ),
         Arm("no stash", low, settings={"activations": "recomputed"}),
         Arm("no stash, SC 0.99", high, lambda _: [SpikeCompensation()], {"activations": "recomputed"}),
     ]
     return {arm.name: arm for arm in arms}
+
+
+def _annealed(updates: int) -> RateRescheduling:
+    return RateRescheduling(max(1, updates // 4))
+
+
+def _finishing(*arms: Arm) -> Iterator[Arm]:
+    """Yield the same arms with the last tenth of the updates synchronous."""
+    for arm in arms:
+        yield replace(arm, name=f"{arm.name}, last tenth synchronous", finish=0.1)
 
 
 def bare() -> dict[str, Arm]:

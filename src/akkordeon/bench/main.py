@@ -21,7 +21,7 @@ STABILITY, HOGWILD = "r1", "hogwild"
 KEYS = (STABILITY, *EXPERIMENTS, HOGWILD)
 """Names of all experiments."""
 
-LONGER = (1.1, 1.25)
+LONGER = (1.25, 1.1)
 """Times the updates, in which the best arm may reach the loss of synchronous training."""
 
 
@@ -71,7 +71,7 @@ def _run(key: str, pool: Pool, *, quick: bool) -> dict[str, Any]:
         settings = {"factors": size.factors, "tuning": size.tuning, "shorter": size.shorter}
         arms = tuned(pool, f"{key}, {condition.title}", trials, seeds=size.seeds, **settings)  # type: ignore[arg-type]
         lines = list(table(arms, size.updates, experiment.accuracy, points=experiment.points))
-        if experiment.warm_up and not quick:
+        if experiment.longer and not quick:
             lines += _longer(pool, experiment, condition, size, arms)
         about = f"{size.updates} updates, {size.seeds} {'seed' if size.seeds == 1 else 'seeds'}"
         sections.append({"title": f"{condition.title}: {about}", "table": lines, "arms": as_json(arms)})
@@ -101,6 +101,8 @@ def _longer(
         when = f"{fmean(needed):.3f} times the tokens" if all(map(math.isfinite, needed)) else "not reached"
         loss = fmean(outcome.held_out for outcome in outcomes)
         lines.append(f"- {times:g} times the updates planned: {loss:.4f} at the end, {when}")
+        if when == "not reached":
+            break
     return lines
 
 

@@ -154,8 +154,8 @@ def _tries(
             for number in range(tuning):
                 seed = 1000 + number
                 updates = shorter or trial.updates
-                planned = trial.planned or trial.updates
-                yield replace(trial, lr=lr, seed=seed, updates=updates, planned=planned, points=1)
+                warm_up = trial.warm_up * updates // trial.updates
+                yield replace(trial, lr=lr, seed=seed, updates=updates, points=1, warm_up=warm_up)
 
 
 def _score(outcomes: Mapping[Trial, Outcome], arm: str, lr: float) -> float:

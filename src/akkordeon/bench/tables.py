@@ -61,7 +61,8 @@ def closed(arms: Mapping[str, Best], name: str) -> str:
     return "" if left is None else f"{1 - left.mean / gap.mean:.0%}"
 
 
-HEADS = ("arm", "η", "training loss", "less synchronous, 95 %", "gap closed", "held-out loss", "accuracy")
+DIFFERENCE = "less synchronous, 95 %"
+HEADS = ("arm", "η", "training loss", DIFFERENCE, "gap closed", "held-out loss", "accuracy", DIFFERENCE)
 
 
 def table(arms: Mapping[str, Best], updates: int, accuracy: float | None, *, points: int) -> Iterator[str]:
@@ -94,19 +95,30 @@ def _figures(arms: Mapping[str, Best], name: str) -> list[str]:
     best = arms[name]
     lost = sum(outcome.diverged for outcome in best.outcomes.values())
     if lost:
-        return [f"{lost} of {len(best.outcomes)} diverged", "", "", "", ""]
-    difference = None
-    if SYNCHRONOUS in arms and name != SYNCHRONOUS:
-        difference = paired(best, arms[SYNCHRONOUS], _loss)
-    told = "" if difference is None else _told(difference)
-    held_out, accuracy = (best.figures(of) for of in (lambda o: o.held_out, lambda o: o.accuracy))
-    return [_mean(best.figures(_loss), ".4f"), told, closed(arms, name), _mean(held_out, ".4f"), _mean(accuracy, ".2%")]
+        return [f"{lost} of {len(best.outcomes)} diverged", *[""] * (len(HEADS) - 3)]
+    held_out, accuracy = best.figures(lambda o: o.held_out), best.figures(_accuracy)
+    loss_told, accuracy_told = (_less_synchronous(arms, name, of) for of in (_loss, _accuracy))
+    return [
+        _mean(best.figures(_loss), ".4f"),
+        loss_told,
+        closed(arms, name),
+        _mean(held_out, ".4f"),
+        _mean(accuracy, ".2%"),
+        accuracy_told,
+    ]
 
 
-def _told(difference: Interval) -> str:
+def _less_synchronous(arms: Mapping[str, Best], name: str, of: Callable[[Outcome], float]) -> str:
+    if SYNCHRONOUS not in arms or name == SYNCHRONOUS:
+        return ""
+    difference = paired(arms[name], arms[SYNCHRONOUS], of)
+    return "" if difference is None else _told(difference, ".2%" if of is _accuracy else ".4f")
+
+
+def _told(difference: Interval, form: str) -> str:
     if math.isinf(difference.low):
-        return f"{difference.mean:+.4f}"
-    return f"{difference.mean:+.4f} ({difference.low:+.4f} … {difference.high:+.4f})"
+        return f"{difference.mean:+{form}}"
+    return f"{difference.mean:+{form}} ({difference.low:+{form}} … {difference.high:+{form}})"
 
 
 def _mean(values: Sequence[float], form: str) -> str:
@@ -129,6 +141,10 @@ def _staleness(best: Best) -> str:
 
 def _loss(outcome: Outcome) -> float:
     return outcome.loss
+
+
+def _accuracy(outcome: Outcome) -> float:
+    return outcome.accuracy
 
 
 def as_json(arms: Mapping[str, Best]) -> dict[str, Any]:

@@ -197,7 +197,8 @@ def _folder() -> Path | None:
 
 
 TASKS = {
-    "mnist": _image_task("MNIST, 784-50-20-10", "mnist", seed_network, 1024),
+    "mnist": _image_task("MNIST, 784-50-20-10", "mnist", seed_network, 64),
+    "mnist-1024": _image_task("MNIST, 784-50-20-10", "mnist", seed_network, 1024),
     "deep": _image_task("Fashion-MNIST, 8 layers of 64", "fashion", deep, 8),
     "gem": _image_task("Fashion-MNIST, CNN of Hermans and Louppe", "fashion", gem_convolution, 64),
     "cnn": _image_task("Fashion-MNIST, small CNN", "fashion", small_convolution, 128),

@@ -40,7 +40,6 @@ class Trial:
         updates: batches to train with.
         points: how often to look at the held-out data on the way.
         final: take the last figures from the test data.
-        planned: updates that schedules go by, if not all.
         warm_up: updates over which the learning rate rises; 0 keeps it as it is.
     """
 
@@ -53,7 +52,6 @@ class Trial:
     updates: int
     points: int = 1
     final: bool = False
-    planned: int | None = None
     warm_up: int = 0
 
 
@@ -106,9 +104,10 @@ def run(trial: Trial) -> Outcome:
     late = profile(*trial.profile)
     if trial.arm == SYNCHRONOUS:
         late = late.synchronous()
-    planned = trial.planned or trial.updates
-    gates = arms(trial.family)[trial.arm].gates(modules, trial.lr, planned, warm_up=trial.warm_up)
+    arm = arms(trial.family)[trial.arm]
+    gates = arm.gates(modules, trial.lr, trial.updates, warm_up=trial.warm_up)
     epochs = max(10, trial.points)
+    last = epochs - round(arm.finish * epochs) if arm.finish else 0
     stream = Stream(task.train(trial.seed), trial.updates // epochs)
     reports: list[Report] = []
     curve: list[tuple[int, float, float]] = []
@@ -120,7 +119,7 @@ def run(trial: Trial) -> Outcome:
         try:
             curve += [
                 (report.epoch * len(stream), *_held_out(network, modules, task, trial))
-                for report in _until_hopeless(network, reports)
+                for report in _until_hopeless(network, reports, last)
                 if report.epoch * trial.points % epochs < trial.points
             ]
         except AkkordeonError:
@@ -130,10 +129,12 @@ def run(trial: Trial) -> Outcome:
     return _outcome(reports, curve, time.perf_counter() - began)
 
 
-def _until_hopeless(network: Network, reports: list[Report]) -> Iterator[Report]:
-    """Yield reports until training ends, or is beyond hope."""
+def _until_hopeless(network: Network, reports: list[Report], last: int) -> Iterator[Report]:
+    """Yield reports until training ends, or is beyond hope; go on synchronously after epoch `last`, unless it is 0."""
     for report in network.watch():
         reports.append(report)
+        if report.epoch == last:
+            network.set("train", in_flight=1)
         if not report.loss < HOPELESS * reports[0].loss + HOPELESS:
             return
         yield report
