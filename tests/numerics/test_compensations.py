@@ -331,6 +331,7 @@ def test_nadamw_is_torchs_with_the_momentum_schedule_of_a_longer_run() -> None:
         (ak.GradientEnergyMatching(), ADAM, "needs SGD, not Adam"),
         (ak.DiscrepancyCorrection(), PLAIN, 'which "stashed" has'),
         ([ak.WeightPrediction(), ak.WeightPrediction("decaying")], MOMENTUM, "WeightPrediction is given twice"),
+        ([ak.DelayCompensation(), ak.DelayCompensation(adaptive=False)], SGD, "DelayCompensation is given twice"),
     ],
 )
 def test_what_does_not_go_together_is_refused_by_name(compensation: Any, optimizer: Any, text: str) -> None:

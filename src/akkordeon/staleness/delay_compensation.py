@@ -55,6 +55,7 @@ class DelayCompensation(Compensation):
     epsilon: float = 1e-7
 
     needs_forward_weights: ClassVar[bool] = True
+    once: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.strength is not None and self.strength < 0:
