@@ -13,10 +13,7 @@ import argparse
 import itertools
 import json
 import os
-import resource
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +28,7 @@ from torch.optim import SGD
 
 import akkordeon as ak
 from akkordeon.actor import Actor, Context, Ref
+from akkordeon.bench.apart import rounds, run_apart
 from akkordeon.engines import Threads
 
 HERE = Path(__file__).parent
@@ -38,8 +36,6 @@ ROUNDS = 7
 BATCH = 1024
 BATCHES = 60
 EPOCHS = 12
-FOREIGN = 0.05
-"""Share of the CPU that others may take before a round is void."""
 
 
 def network_parts() -> list[nn.Module]:
@@ -150,59 +146,21 @@ ARMS: dict[str, Callable[[], dict[str, float]]] = {
 TIMED = list(ARMS)[:5]
 
 
-def run_apart(arm: str) -> tuple[dict[str, float], float]:
-    """Run an arm in a process of its own; return its figures and the share of the CPU that others took."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    before, own = busy(), own_cpu()
-    began = time.monotonic()
-    command = [sys.executable, __file__, "--arm", arm]
-    out = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    capacity = (time.monotonic() - began) * (os.cpu_count() or 1)
-    foreign = (busy() - before - (own_cpu() - own)) / capacity
-    return json.loads(out.splitlines()[-1]), foreign
-
-
-def busy() -> float:
-    """CPU seconds that all processes took since the machine started, steal included."""
-    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    user, nice, system, _, _, irq, softirq, steal = fields
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def own_cpu() -> float:
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def measure_rounds() -> list[dict[str, float]]:
-    rounds: list[dict[str, float]] = []
-    for number in range(3 * ROUNDS):
-        results = {arm: run_apart(arm) for arm in TIMED}
-        disturbed = max(foreign for _, foreign in results.values())
-        seconds = {arm: figures["seconds"] for arm, (figures, _) in results.items()}
-        verdict = "void" if disturbed > FOREIGN else "counts"
-        print(f"round {number + 1}: others took {disturbed:.1%}: {verdict}", seconds, file=sys.stderr)
-        if disturbed <= FOREIGN:
-            rounds.append(seconds)
-        if len(rounds) == ROUNDS:
-            break
-    return rounds
-
-
 def ratio_row(name: str, ratios: list[float], target: str) -> str:
     spread = f"{min(ratios):.2f} - {max(ratios):.2f}"
     return f"| {name} | {statistics.median(ratios):.2f} | {spread} | {target} |"
 
 
 def main() -> None:
-    rounds = measure_rounds()
-    best = [min(each["plain, 1 thread"], each["plain, 2 threads"]) for each in rounds]
-    ratios = {arm: [b / each[arm] for b, each in zip(best, rounds, strict=True)] for arm in TIMED}
-    alone = [each["plain, 1 thread"] / each["in_flight=1"] for each in rounds]
-    hops = run_apart("hop")[0]["microseconds"]
-    growth = run_apart("memory")[0]["megabytes"]
+    counted = rounds(__file__, TIMED, ROUNDS)
+    seconds = [{arm: figures["seconds"] for arm, figures in each.items()} for each in counted]
+    best = [min(each["plain, 1 thread"], each["plain, 2 threads"]) for each in seconds]
+    ratios = {arm: [b / each[arm] for b, each in zip(best, seconds, strict=True)] for arm in TIMED}
+    alone = [each["plain, 1 thread"] / each["in_flight=1"] for each in seconds]
+    hops = run_apart(__file__, "hop")[0]["microseconds"]
+    growth = run_apart(__file__, "memory")[0]["megabytes"]
     lines = [
-        f"784-50-20-10, batch {BATCH}, SGD, {len(rounds)} rounds; throughput as a ratio, above 1 is faster than plain.",
+        f"784-50-20-10, batch {BATCH}, SGD, {len(counted)} rounds; ratio of throughputs, above 1 is faster than plain.",
         "",
         "| what | median | min - max | target |",
         "| --- | --- | --- | --- |",
@@ -213,7 +171,7 @@ def main() -> None:
         f"| memory, MB per 10,000 batches | {growth:.2f} | | < 1 |",
     ]
     (HERE / "table.md").write_text("\n".join(lines) + "\n")
-    (HERE / "figures.json").write_text(json.dumps({"rounds": rounds, "hop": hops, "memory": growth}, indent=2) + "\n")
+    (HERE / "figures.json").write_text(json.dumps({"rounds": seconds, "hop": hops, "memory": growth}, indent=2) + "\n")
     print("\n".join(lines))
 
 

@@ -12,11 +12,8 @@ import argparse
 import bisect
 import itertools
 import json
-import os
 import random
-import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +29,7 @@ from torch.optim import SGD
 from watched import Samples, WatchedThreads
 
 import akkordeon as ak
+from akkordeon.bench.apart import run_apart
 from akkordeon.engines import Delays, Stepped
 from akkordeon.engines.delays import Delay
 
@@ -177,28 +175,6 @@ def measure(name: str) -> dict[str, Any]:
     return {"real": vars(real), "near": vars(near), "independent": vars(independent), "means": means}
 
 
-def run_apart(arm: str) -> dict[str, Any]:
-    """Run a configuration in a process of its own; note the share of the CPU that others took."""
-    before, own, began = busy(), own_cpu(), time.monotonic()
-    command = [sys.executable, __file__, "--arm", arm]
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    capacity = (time.monotonic() - began) * (os.cpu_count() or 1)
-    foreign = (busy() - before - (own_cpu() - own)) / capacity
-    return {**json.loads(out.splitlines()[-1]), "foreign": foreign}
-
-
-def busy() -> float:
-    """CPU seconds that all processes took since the machine started, steal included."""
-    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    user, nice, system, _, _, irq, softirq, steal = fields
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def own_cpu() -> float:
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
 def row(arm: str, rounds: list[dict[str, Any]]) -> str:
     """One line of the table: medians over the rounds; what misses the goal is bold."""
     mine = [each[arm] for each in rounds]
@@ -226,7 +202,8 @@ def emphasized(text: str, *, missed: bool) -> str:
 def main() -> None:
     rounds = []
     for number in range(ROUNDS):
-        rounds.append({arm: run_apart(arm) for arm in ARMS})
+        results = {arm: run_apart(__file__, arm) for arm in ARMS}
+        rounds.append({arm: {**figures, "foreign": foreign} for arm, (figures, foreign) in results.items()})
         print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
     foreign = [each["foreign"] for one in rounds for each in one.values()]
     what = (

@@ -46,7 +46,7 @@ def hogwild(seeds: int, say: Callable[[str], None]) -> dict[str, Any]:
 
 def _train(processes: int, lr: float, seed: int, *, test: bool) -> tuple[float, float]:
     """Return accuracy, and seconds of training without the start of processes."""
-    task = TASKS["mnist"]
+    task = TASKS["mnist-1024"]
     torch.manual_seed(seed)
     model = nn.Sequential(*task.modules())
     model.share_memory()
@@ -67,7 +67,7 @@ def _train(processes: int, lr: float, seed: int, *, test: bool) -> tuple[float, 
 def _work(model: nn.Module, lr: float, seed: int, number: int, processes: int, barrier: Any, times: Any) -> None:
     torch.set_num_threads(1)
     optimizer = SGD(model.parameters(), lr=lr, momentum=MOMENTUM)
-    own = itertools.islice(TASKS["mnist"].train(seed), number, UPDATES, processes)
+    own = itertools.islice(TASKS["mnist-1024"].train(seed), number, UPDATES, processes)
     batch = next(own)
     barrier.wait()
     began = time.perf_counter()
