@@ -1,0 +1,161 @@
+"""Training with two processes: what a user could do instead of actors. Each trains on one thread.
+
+`DistributedDataParallel` halves each batch; Hogwild (Recht et al., NeurIPS 2011, arXiv 1106.5730) halves their number;
+`torch.distributed.pipelining` halves the model, and cuts each batch into micro-batches.
+"""
+
+import itertools
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import distributed, multiprocessing, nn
+from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import SGD
+
+from models import MODELS, Model
+
+__all__ = ["EPOCHS", "LR", "WARM_UP", "data_parallel", "hogwild", "pipeline"]
+
+RANKS = 2
+EPOCHS, WARM_UP = 9, 2
+LR = 0.01
+
+Epoch = Callable[[], None]
+
+
+def data_parallel(name: str) -> list[float]:
+    """Return seconds of each epoch with the batches halved."""
+    return _together(_data_parallel, name)
+
+
+def hogwild(name: str) -> list[float]:
+    """Return seconds of each epoch with half of the batches each, on shared weights."""
+    model = nn.Sequential(*MODELS[name].modules()).share_memory()
+    return _together(_hogwild, name, model)
+
+
+def pipeline(name: str, kind: str, pieces: int) -> list[float]:
+    """Return seconds of each epoch with half of the model each.
+
+    Args:
+        name: of the model.
+        kind: "gpipe" or "1f1b".
+        pieces: micro-batches of a batch.
+    """
+    return _together(_pipeline, name, kind, pieces)
+
+
+def _together(begin: Callable[..., Epoch], *arguments: Any) -> list[float]:
+    context = multiprocessing.get_context("spawn")
+    times = context.SimpleQueue()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [
+        context.Process(target=_rank, args=(rank, port, times, begin, arguments), daemon=True) for rank in range(RANKS)
+    ]
+    for each in ranks:
+        each.start()
+    for each in ranks:
+        each.join()
+    if any(each.exitcode for each in ranks):
+        raise RuntimeError(f"a rank failed: {[each.exitcode for each in ranks]}")
+    found: list[float] = times.get()
+    return found
+
+
+def _rank(rank: int, port: int, times: Any, begin: Callable[..., Epoch], arguments: Sequence[Any]) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    distributed.init_process_group("gloo", rank=rank, world_size=RANKS)
+    epoch = begin(rank, *arguments)
+    took = []
+    for _ in range(WARM_UP + EPOCHS):
+        distributed.barrier()
+        began = time.perf_counter()
+        epoch()
+        distributed.barrier()
+        took.append(time.perf_counter() - began)
+    if rank == 0:
+        times.put(took[WARM_UP:])
+    distributed.destroy_process_group()
+
+
+def _data_parallel(rank: int, name: str) -> Epoch:
+    model = DistributedDataParallel(nn.Sequential(*MODELS[name].modules()))
+    data = [(x.chunk(RANKS)[rank], target.chunk(RANKS)[rank]) for x, target in MODELS[name].data()]
+    optimizer = SGD(model.parameters(), lr=LR)
+    return lambda: _train(model, optimizer, data)
+
+
+def _hogwild(rank: int, name: str, model: nn.Module) -> Epoch:
+    data = list(itertools.islice(MODELS[name].data(), rank, None, RANKS))
+    optimizer = SGD(model.parameters(), lr=LR)
+    return lambda: _train(model, optimizer, data)
+
+
+def _train(model: nn.Module, optimizer: SGD, data: Sequence[Any]) -> None:
+    for x, target in data:
+        optimizer.zero_grad()
+        loss = cross_entropy(model(x), target)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        loss.item()
+
+
+def _pipeline(rank: int, name: str, kind: str, pieces: int) -> Epoch:
+    wanted = MODELS[name]
+    half = nn.Sequential(*_half(wanted, rank))
+    stage = PipelineStage(half, rank, RANKS, torch.device("cpu"))
+    schedule = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B}[kind](stage, pieces, loss_fn=cross_entropy)
+    optimizer = SGD(half.parameters(), lr=LR)
+    data = wanted.data()
+
+    def epoch() -> None:
+        for x, target in data:
+            optimizer.zero_grad()
+            losses: list[Any] = []
+            if rank == 0:
+                schedule.step(x)
+            else:
+                schedule.step(target=target, losses=losses)
+                torch.stack(losses).mean().item()
+            optimizer.step()
+
+    return epoch
+
+
+def _half(model: Model, rank: int) -> list[nn.Module]:
+    """Return the modules of a rank: cut where both take most nearly as long, forward and backward."""
+    modules = model.modules()
+    x, target = model.data()[0]
+    costs = _costs(modules, x)
+    cut = min(range(1, len(modules)), key=lambda at: max(sum(costs[:at]), sum(costs[at:])))
+    agreed = torch.tensor(cut)  # by the clock of one of them
+    distributed.broadcast(agreed, 0)
+    del target
+    return modules[int(agreed) :] if rank else modules[: int(agreed)]
+
+
+def _costs(modules: Sequence[nn.Module], x: torch.Tensor) -> list[float]:
+    """Return the least seconds of three that each module takes, forward and backward."""
+    costs = []
+    for number, module in enumerate(modules):
+        times = []
+        for _ in range(3):
+            given = x.detach().requires_grad_(number > 0)
+            began = time.perf_counter()
+            output = module(given)
+            torch.autograd.backward(output, torch.ones_like(output))
+            times.append(time.perf_counter() - began)
+        module.zero_grad()
+        costs.append(min(times))
+        x = output
+    return costs

@@ -1,0 +1,151 @@
+"""Throughput on a quiet machine: akkordeon against plain PyTorch, and against what two processes do.
+
+The unit is an epoch of the same batches, ready in memory; an arm's figure is the median of its epochs, in a fresh
+process; all arms of a model run one after the other, and a round in which others took more than 5 % of the CPU is void.
+Plain PyTorch is the better of one and two intra-op threads.
+
+    python benchmarks/speed/quiet.py                           # everything, about an hour; writes the tables
+    python benchmarks/speed/quiet.py --only cnn-64 --rounds 3  # a model, without writing
+    python benchmarks/speed/quiet.py --arm "cnn-64 akkordeon"  # one arm, in this process; prints JSON
+"""
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from processes import EPOCHS, LR, WARM_UP, data_parallel, hogwild, pipeline
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD
+
+import akkordeon as ak
+from akkordeon.bench.apart import of_the_median, rounds
+from models import MODELS
+
+HERE = Path(__file__).parent
+ROUNDS = 7
+IN_FLIGHT, COMPUTATIONS = 4, 2
+PIECES = (2, 4, 8)
+
+Measure = Callable[[str], list[float]]
+
+
+def plain(name: str, threads: int) -> list[float]:
+    """Return seconds of each epoch of a plain loop."""
+    torch.set_num_threads(threads)
+    model = nn.Sequential(*MODELS[name].modules())
+    optimizer = SGD(model.parameters(), lr=LR)
+    data = MODELS[name].data()
+    took = []
+    for _ in range(WARM_UP + EPOCHS):
+        began = time.perf_counter()
+        for x, target in data:
+            optimizer.zero_grad()
+            loss = cross_entropy(model(x), target)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            loss.item()
+        took.append(time.perf_counter() - began)
+    return took[WARM_UP:]
+
+
+def actors(name: str) -> list[float]:
+    """Return seconds of each epoch of one sentinel on the threads engine."""
+    data = MODELS[name].data()
+    make = partial(SGD, lr=LR)
+    modules = MODELS[name].modules()
+    gates = [ak.Gate(f"gate{n}", each, make, computations=COMPUTATIONS) for n, each in enumerate(modules)]
+    sentinel = ak.TrainingSentinel(
+        "train", lambda: data, cross_entropy, in_flight=IN_FLIGHT, epochs=WARM_UP + EPOCHS + 1
+    )
+    with ak.launch(gates) as network:
+        network.attach(sentinel)
+        came = [time.perf_counter() for _ in network.watch()]
+    return [b - a for a, b in itertools.pairwise(came[WARM_UP:])]
+
+
+ARMS: dict[str, Measure] = {
+    "plain, 1 thread": partial(plain, threads=1),
+    "plain, 2 threads": partial(plain, threads=2),
+    "akkordeon": actors,
+    "DDP": data_parallel,
+    "Hogwild": hogwild,
+    **{
+        f"{kind}, {pieces}": partial(pipeline, kind=kind, pieces=pieces)
+        for kind, pieces in itertools.product(("gpipe", "1f1b"), PIECES)
+    },
+}
+PLAIN = list(ARMS)[:2]
+
+
+def arms(name: str) -> list[str]:
+    """Return what can be measured of a model: micro-batches have to be equal."""
+    size = len(MODELS[name].make_batch()[0])
+    unequal = {f"{kind}, {pieces}" for kind in ("gpipe", "1f1b") for pieces in PIECES if size % pieces}
+    return [arm for arm in ARMS if arm not in unequal]
+
+
+def measure(name: str, wanted: int) -> list[dict[str, float]]:
+    """Return seconds per epoch of all arms of a model, by round."""
+    counted = rounds(__file__, [f"{name} {arm}" for arm in arms(name)], wanted)
+    return [{arm: each[f"{name} {arm}"]["seconds"] for arm in arms(name)} for each in counted]
+
+
+def rows(name: str, found: Sequence[dict[str, float]]) -> list[str]:
+    """Return the lines of a model: throughput as a ratio to plain PyTorch at its best, and akkordeon's to each."""
+    best = [min(each[arm] for arm in PLAIN) for each in found]
+    lines = []
+    for arm in found[0]:
+        ratios = [b / each[arm] for b, each in zip(best, found, strict=True)]
+        ahead = [each[arm] / each["akkordeon"] for each in found]
+        seconds = median(each[arm] for each in found)
+        target = f">= {MODELS[name].target}" if arm == "akkordeon" else ""
+        lines.append(f"| {name} | {arm} | {seconds:.4f} | {told(ratios)} | {target} | {told(ahead)} |")
+    return lines
+
+
+def told(ratios: Sequence[float]) -> str:
+    return "{:.2f} ({:.2f} - {:.2f})".format(*of_the_median(ratios))
+
+
+def main(only: Sequence[str], wanted: int) -> None:
+    figures: dict[str, Any] = {}
+    lines = [
+        "| model | arm | seconds per epoch | throughput to plain at its best | target | akkordeon's to this |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name in only or MODELS:
+        figures[name] = measure(name, wanted)
+        if figures[name]:
+            lines += rows(name, figures[name])
+            print("\n".join([*lines[:2], *rows(name, figures[name])]), flush=True)
+        else:
+            print(f"{name}: no round was quiet", flush=True)
+    if not only:
+        (HERE / "table.md").write_text("\n".join(lines) + "\n")
+        (HERE / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def run(arm: str) -> None:
+    """Measure one arm of one model, and print it."""
+    name, _, what = arm.partition(" ")
+    print(json.dumps({"seconds": median(ARMS[what](name))}))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=list(MODELS), nargs="*", default=[], help="measure these models")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="quiet ones that are wanted")
+    parser.add_argument("--arm", metavar="'MODEL ARM'", help="measure this alone, in this process")
+    options = parser.parse_args()
+    if options.arm:
+        run(options.arm)
+    else:
+        main(options.only, options.rounds)
