@@ -262,6 +262,21 @@ IMAGES = Experiment(
     warm_up=300,
 )
 
+ADAM = Experiment(
+    key="mnist-adam",
+    title="The seed's network with AdamW",
+    about="As before, with AdamW of betas 0.9 and 0.99 and weight decay 0.1 as the base.",
+    conditions=[Condition("batches of 64, AdamW", "mnist", ("1F1B", 3, 5), "adam", 3e-3)],
+    quick=Size(800, 1, (0.316, 1.0), arms=(SYNCHRONOUS, UNCOMPENSATED, "β1 0.5", "linear")),
+    full=Size(
+        4290,
+        20,
+        (0.316, 0.562, 1.0, 1.78),
+        arms=(SYNCHRONOUS, UNCOMPENSATED, "β1 0.5", "η/(1+τ)", "NAdamW 0.99", "SC-AdamW 0.9", "linear"),
+    ),
+    warm_up=300,
+)
+
 LARGE = Experiment(
     key="mnist-1024",
     title="The seed's network with batches of 1024",
@@ -274,4 +289,4 @@ LARGE = Experiment(
     full=Size(530, 10, (0.0316, 0.1, 0.178, 0.316, 1.0), arms=SEED),
 )
 
-EXPERIMENTS = {each.key: each for each in (GEM, DEPTH, DELAY, SHARED, PIPELINE, THREADS, LANGUAGE, IMAGES, LARGE)}
+EXPERIMENTS = {each.key: each for each in (GEM, DEPTH, DELAY, SHARED, PIPELINE, THREADS, LANGUAGE, IMAGES, ADAM, LARGE)}
