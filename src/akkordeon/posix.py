@@ -10,7 +10,17 @@ try:
 except ImportError:  # no POSIX
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["adopt_orphans", "available_cores", "end_with_parent", "fork", "lock", "memory_bytes", "sync_folder", "user"]
+__all__ = [
+    "adopt_orphans",
+    "available_cores",
+    "busy_seconds",
+    "end_with_parent",
+    "fork",
+    "lock",
+    "memory_bytes",
+    "sync_folder",
+    "user",
+]
 
 SET_PARENT_DEATH_SIGNAL = 1  # both from linux/prctl.h
 SET_CHILD_SUBREAPER = 36
@@ -21,6 +31,12 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def busy_seconds() -> float:
+    """Return the CPU seconds that all processes took since the machine started, steal included. Only on Linux."""
+    fields = [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")  # but idle, and waiting for a disk
 
 
 def memory_bytes() -> tuple[int, int] | None:

@@ -6,7 +6,6 @@ other processes took the CPU cannot at all.
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -14,6 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from akkordeon.posix import busy_seconds
 
 __all__ = ["FOREIGN", "of_the_median", "rounds", "run_apart"]
 
@@ -32,12 +33,12 @@ def run_apart(script: str | Path, arm: str) -> tuple[Figures, float]:
     Raises:
         RuntimeError: it failed; says what it printed.
     """
-    others, own, began = _busy(), _own(), time.monotonic()
+    others, own, began = busy_seconds(), _own(), time.monotonic()
     done = subprocess.run([sys.executable, str(script), "--arm", arm], capture_output=True, text=True, check=False)  # noqa: S603
     capacity = (time.monotonic() - began) * (os.cpu_count() or 1)
     if done.returncode:
         raise RuntimeError(f"{script} --arm {arm!r} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1]), (_busy() - others - (_own() - own)) / capacity
+    return json.loads(done.stdout.splitlines()[-1]), (busy_seconds() - others - (_own() - own)) / capacity
 
 
 def rounds(
@@ -70,13 +71,6 @@ def of_the_median(values: Sequence[float]) -> tuple[float, float, float]:
     return statistics.median(ordered), ordered[low], ordered[num - 1 - low]
 
 
-def _busy() -> float:
-    """CPU seconds that all processes took since the machine started, steal included."""
-    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")  # but idle, and waiting for a disk
-
-
 def _own() -> float:
     """CPU seconds of this process, and of the children that have ended."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return sum(os.times()[:4])
