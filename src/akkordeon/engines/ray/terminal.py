@@ -15,7 +15,7 @@ from akkordeon.engines.ray.calls import told
 from akkordeon.engines.ray.finding import WARDEN, actors, find, wardens
 from akkordeon.engines.ray.host import START, look, made_with, spawn
 from akkordeon.engines.ray.post import Process, RayRef, post
-from akkordeon.engines.ray.warden import WARDEN_LANES, Warden, new_host, this_node
+from akkordeon.engines.ray.warden import WARDEN_LANES, Made, Warden, new_host, this_node
 from akkordeon.engines.ray.wire import unpack
 from akkordeon.errors import ActorFailed, NameTaken, NoAnswer
 
@@ -48,6 +48,7 @@ class Terminal:
         self._numbers = (spares, first)
         self._lock = threading.Lock()
         self._made: Any = None
+        self._first: list[Made] = []
         self._closed = False
 
     @property
@@ -60,8 +61,9 @@ class Terminal:
                 warden = made_with(Warden, WARDEN_LANES).options(
                     name=self._process.name, namespace=self._space, scheduling_strategy=this_node()
                 )
-                ready = [new_host(self._process, seed + number) for number in range(1, first + 1)]
-                self._made = warden.remote(self._process, seed, spares, ready)
+                # Kept, since Ray forgets that the warden has them where it loses the answer to its making.
+                self._first = [new_host(self._process, seed + number) for number in range(1, first + 1)]
+                self._made = warden.remote(self._process, seed, spares, self._first)
                 post.know(self._process, self._made)
             return self._made
 
