@@ -87,15 +87,21 @@ class Entries(Generic[S]):
         """Whether its sentinel still waits for a batch."""
         return not self.is_gone(batch.incarnation) and not self._is_over(batch)
 
-    def begin(self, route: Route, version: int) -> Entry[S] | None:
-        """Keep an entry for a forward; None if nobody waits for this attempt any more, or it has been here."""
+    def begin(self, route: Route, version: int, under_way: int = 0) -> Entry[S] | None:
+        """Keep an entry for a forward; None if nobody waits for this attempt any more, or it has been here.
+
+        Args:
+            route: the batch's.
+            version: of the weights.
+            under_way: gradients that were taken and are not applied yet.
+        """
         batch = route.batch
         self._forget_below(route)
         if not self.is_awaited(batch) or self._has_been_here(route):
             return None
         self._known[batch.incarnation].begun[batch.seq] = route.attempt
         self._table.pop(batch, None)
-        entry = self._table[batch] = Entry(route.attempt, version, in_flight=len(self._table))
+        entry = self._table[batch] = Entry(route.attempt, version, in_flight=len(self._table) + under_way)
         return entry
 
     def take(self, route: Route) -> Entry[S] | None:

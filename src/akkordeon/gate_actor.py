@@ -159,7 +159,8 @@ class GateActor(Actor):
     # Forward
 
     def _forward(self, message: Forward, context: Context) -> None:
-        entry = self._entries.begin(message.route, self._weights.version)
+        under_way = len(self._parked) + sum(what == "backward" for what, _, _ in self._doing)
+        entry = self._entries.begin(message.route, self._weights.version, under_way)
         if entry is None:
             self._tally.skipped["stray"] += 1
             return

@@ -25,7 +25,7 @@ from akkordeon.random_state import RandomState
 from akkordeon.replica import Replica
 from akkordeon.signals import GateState
 from akkordeon.staleness import Arrival, Compensator
-from akkordeon.steps import Norms, Steps, norm_of
+from akkordeon.steps import Norms, Steps, norm_of, those
 from akkordeon.versions import Snapshot, Weights
 
 __all__ = ["Learner", "kinds", "mismatches", "schedule_changes"]
@@ -53,7 +53,9 @@ class Learner:
         self._scheduler = gate.make_scheduler(self._optimizer) if self._optimizer else None
         self.norms = Norms()
         self._compensators = self._start_compensators()
-        self._predictors = _those(self._compensators, "predict")
+        self._predictors = those(self._compensators, "predict")
+        self._weighers = those(self._compensators, "weigh")
+        self._correctors = those(self._compensators, "correct")
         self._predicted: dict[int, Snapshot] = {}
         self._accumulation = Accumulation(gate.accumulate) if gate.accumulate > 1 else None
         self._kinds = kinds(gate)
@@ -67,7 +69,7 @@ class Learner:
         if self._optimizer is None:
             return []
         started = [each.start(self.weights.trainable, self._optimizer) for each in self._gate.compensations]
-        if len(_those(started, "predict")) > 1:
+        if len(those(started, "predict")) > 1:
             raise WiringError(f"gate {self._gate.name!r} has two compensations that predict weights; leave one out")
         return started
 
@@ -134,10 +136,13 @@ class Learner:
         rate = 1.0
         if finite and not empty:
             self.norms.begin(gradients)
-            if self._compensators:
+            if any(each.dense for each in self._gate.compensations):
+                gradients = [each.to_dense() if each is not None and each.is_sparse else each for each in gradients]
+            if self._weighers or self._correctors:
                 record = arrival()
-                if not (rate := prod(each.weigh(record) for each in self._compensators)):
+                if not (rate := prod(each.weigh(record) for each in self._weighers)):
                     return TOO_STALE
+            if self._correctors:
                 gradients = self._corrected(gradients, record)
                 finite = all_finite(gradients)
         if not finite:
@@ -155,7 +160,7 @@ class Learner:
     @torch.no_grad()
     def _corrected(self, gradients: list[Tensor | None], arrival: Arrival) -> list[Tensor | None]:
         corrected = gradients
-        for compensator in self._compensators:
+        for compensator in self._correctors:
             corrected = compensator.correct(corrected, arrival)
         if self.norms.wanted:
             self.norms.add(_distance(corrected, gradients))
@@ -192,11 +197,6 @@ class Learner:
         }
         parts |= {f"compensation {number}": each for number, each in enumerate(self._compensators, 1)}
         yield from ((name, part) for name, part in parts.items() if part is not None)
-
-
-def _those(compensators: Sequence[Compensator], hook: str) -> list[Compensator]:
-    """Return the compensators that do something at this hook."""
-    return [each for each in compensators if getattr(type(each), hook) is not getattr(Compensator, hook)]
 
 
 def _distance(these: Sequence[Tensor | None], those: Sequence[Tensor | None]) -> float:

@@ -16,7 +16,7 @@ from akkordeon.accumulation import Update
 from akkordeon.staleness import Compensator
 from akkordeon.versions import Weights
 
-__all__ = ["Norms", "Steps", "norm_of"]
+__all__ = ["Norms", "Steps", "norm_of", "those"]
 
 EVERY = 16
 """Gradients between two of which the norms are taken: it takes as long as a part of a small gate's step."""
@@ -101,7 +101,8 @@ class Steps:
         self._weights = weights
         self._optimizer = optimizer
         self._scheduler = scheduler
-        self._compensators = [each for each in compensators if type(each).follow is not Compensator.follow]
+        self._followers = those(compensators, "follow")
+        self._watchers = those(compensators, "notice")
         self._max_norm = max_norm
         self._norms = norms
 
@@ -119,8 +120,10 @@ class Steps:
             self._clip(self._max_norm, others)
         rates = self._scale(update.rate)
         _step(self._optimizer)
-        for compensator in self._compensators:
-            self._follow(compensator, update.staleness)
+        if self._followers:
+            self._follow(update.staleness)
+        for watcher in self._watchers:
+            watcher.notice(update.staleness)
         for group, rate in rates:
             group["lr"] = rate
         if self._scheduler is not None:
@@ -143,22 +146,24 @@ class Steps:
         return rates
 
     @torch.no_grad()
-    def _follow(self, compensator: Compensator, staleness: float) -> None:
+    def _follow(self, staleness: float) -> None:
         trainable = self._weights.trainable
-        moves = compensator.follow([parameter.grad for parameter in trainable], staleness)
-        if moves is None:
-            return
-        pairs = [(weight, move) for weight, move in zip(trainable, moves, strict=True) if move is not None]
-        if not pairs:
-            return
-        torch._foreach_add_([weight for weight, _ in pairs], [move for _, move in pairs])
-        if self._norms.wanted and self.rate:
-            self._norms.add(norm_of([move for _, move in pairs]) / self.rate)
+        before = [weight.clone() for weight in trainable] if self._norms.wanted and self.rate else None
+        gradients = [parameter.grad for parameter in trainable]
+        for follower in self._followers:
+            follower.follow(gradients, staleness)
+        if before is not None:
+            self._norms.add(norm_of(torch._foreach_sub(list(trainable), before)) / self.rate)
 
     @property
     def rate(self) -> float:
         """The learning rate, of the first group."""
         return float(self._optimizer.param_groups[0]["lr"])
+
+
+def those(compensators: Sequence[Compensator], hook: str) -> list[Compensator]:
+    """Return the compensators that do something at this hook."""
+    return [each for each in compensators if getattr(type(each), hook) is not getattr(Compensator, hook)]
 
 
 def norm_of(tensors: Sequence[Tensor | None]) -> float:

@@ -86,6 +86,7 @@ class TunableLearner(Learner):
         for name, value, number in settings:
             if number > self._tuned and self._optimizer is not None:
                 tune(self._optimizer, self._scheduler, name, value)
+                self._predicted.clear()  # it was made with the setting as it was
         self._tuned = max((self._tuned, *(number for _, _, number in settings)))
 
     def state(self, *, whole: bool = True, random: bool = True) -> GateState:

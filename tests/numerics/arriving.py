@@ -1,18 +1,31 @@
 """Late gradients for one gate, one after the other, without a network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 import akkordeon as ak
 from akkordeon.differentiate import Gradients
 from akkordeon.learner import Learner
 
-__all__ = ["GRADIENTS", "STALENESS", "Late", "Line"]
+__all__ = [
+    "GRADIENTS",
+    "LR",
+    "MOMENTUM",
+    "STALENESS",
+    "START",
+    "Late",
+    "Line",
+    "M",
+    "arrivals",
+    "assert_follows",
+    "close",
+]
 
 Floats = Sequence[float]
 
@@ -28,13 +41,24 @@ GRADIENTS: Sequence[Floats] = [
 STALENESS = [0, 1, 0, 2, 1, 4, 3]
 """No more than there are updates before."""
 
+START = [0.5, -1.0, 2.0]
+"""The weights."""
+
+LR, M = 0.1, 0.9
+MOMENTUM = partial(SGD, lr=LR, momentum=M)
+
+close = partial(pytest.approx, rel=1e-12, abs=1e-14)
+
+Formula = Callable[[int], Iterator[float]]
+"""Yields what becomes of one weight."""
+
 
 class Line(nn.Module):
     """Three weights."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.tensor([0.5, -1.0, 2.0], dtype=torch.double))
+        self.weight = nn.Parameter(torch.tensor(START, dtype=torch.double))
         self.fixed = nn.Parameter(torch.tensor([7.0], dtype=torch.double), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,3 +117,16 @@ class Late:
         """The weights of a forward while so many batches are out."""
         (weight,) = self.learner.snapshot(in_flight).trainable
         return [float(each) for each in weight.detach()]
+
+
+def assert_follows(late: Late, formula: Formula) -> None:
+    """Check all updates of all weights."""
+    late.run()
+    for index in range(3):
+        assert late.coordinate(index) == close([late.history[0][index], *formula(index)])
+
+
+def arrivals(index: int) -> Iterator[tuple[float, int]]:
+    """Yield one weight's gradients, and how late they come."""
+    for gradient, staleness in zip(GRADIENTS, STALENESS, strict=True):
+        yield gradient[index], staleness

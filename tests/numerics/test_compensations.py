@@ -11,32 +11,11 @@ from torch.optim import SGD, Adam, AdamW, NAdam, RMSprop
 
 import akkordeon as ak
 from akkordeon.messages import TOO_STALE
-from tests.numerics.arriving import GRADIENTS, STALENESS, Late
+from tests.numerics.arriving import GRADIENTS, LR, MOMENTUM, STALENESS, START, Late, M, arrivals, assert_follows, close
 
-LR, M = 0.1, 0.9
-MOMENTUM = partial(SGD, lr=LR, momentum=M)
 PLAIN = partial(SGD, lr=LR)
 ADAM = partial(Adam, lr=LR, betas=(0.9, 0.99), eps=1e-3)
 ADAMW = partial(AdamW, lr=LR, betas=(0.9, 0.99), eps=1e-3, weight_decay=0.2)
-
-close = partial(pytest.approx, rel=1e-12, abs=1e-14)
-
-Formula = Callable[[int], Iterator[float]]
-
-
-def assert_follows(late: Late, formula: Formula) -> None:
-    """Check all updates of all weights."""
-    late.run()
-    for index in range(3):
-        assert late.coordinate(index) == close([late.history[0][index], *formula(index)])
-
-
-def arrivals(index: int) -> Iterator[tuple[float, int]]:
-    for gradient, staleness in zip(GRADIENTS, STALENESS, strict=True):
-        yield gradient[index], staleness
-
-
-START = [0.5, -1.0, 2.0]
 
 
 # Spike compensation
@@ -180,42 +159,7 @@ def test_with_accumulation_what_is_out_makes_fewer_updates() -> None:
     assert late.predicted(2) == close(alone.predicted(1))
 
 
-# Gap-Aware, gradient energy matching
-
-
-@pytest.mark.parametrize("decay", [0.0, 0.3])
-def test_gap_aware_divides_by_how_far_the_weights_have_gone(decay: float) -> None:
-    late = Late(ak.GapAware(decay=0.8), partial(MOMENTUM, weight_decay=decay))
-
-    def formula(index: int) -> Iterator[float]:
-        history, v, c = [START[index]], 0.0, 0.0
-        for step, (g, staleness) in enumerate(arrivals(index)):
-            w = history[-1]
-            penalty = 1.0
-            if staleness:
-                usual = LR * (sqrt(c / (1 - 0.8**step)) + 1e-8)
-                penalty += abs(w - history[-1 - staleness]) / usual
-            v = M * v + (g + decay * w) / penalty
-            history.append(w - LR * v)
-            c = 0.8 * c + 0.2 * v * v
-            yield history[-1]
-
-    assert_follows(late, formula)
-
-
-def test_gap_aware_goes_by_the_highest_rate_so_far() -> None:
-    late = Late(ak.GapAware(), MOMENTUM).run(GRADIENTS[:2], [0, 0])
-    (group,) = late.learner._optimizer.param_groups  # type: ignore[union-attr]
-    group["lr"] = LR / 10
-    velocity = [M * a + b for a, b in zip(*GRADIENTS[:2], strict=True)]
-    first = GRADIENTS[0]
-    squares = [(0.999 * 0.001 * a * a + 0.001 * v * v) / (1 - 0.999**2) for a, v in zip(first, velocity, strict=True)]
-    gap = [abs(now - before) for now, before in zip(late.history[-1], late.history[-2], strict=True)]
-    now = late.now
-    late.arrives([1.0, 1.0, 1.0], 1)
-    for index in range(3):
-        g = 1 / (1 + gap[index] / (LR * (sqrt(squares[index]) + 1e-8)))
-        assert late.now[index] == close(now[index] - LR / 10 * (M * velocity[index] + g))
+# Gradient energy matching
 
 
 def test_gradient_energy_matching_steps_as_far_as_its_proxy_less_what_has_gone_by() -> None:
@@ -357,13 +301,6 @@ def test_what_does_not_go_together_is_refused_by_name(compensation: Any, optimiz
 def test_values_that_cannot_be_are_refused(make: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=r"must"):
         make()
-
-
-def test_spike_compensation_and_prediction_go_together() -> None:
-    together = Late([ak.WeightPrediction(), ak.SpikeCompensation()], MOMENTUM).run()
-    alone = Late(ak.SpikeCompensation(), MOMENTUM).run()
-    assert together.history == alone.history
-    assert together.predicted(3) != alone.predicted(3)
 
 
 ALL: dict[str, tuple[Any, Any, dict[str, Any]]] = {

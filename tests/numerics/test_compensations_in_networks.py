@@ -82,9 +82,11 @@ def test_where_nothing_is_late_nothing_is_changed(engine: Engine, make_engine: C
     assert_same(ours.model, plain.model)
 
 
-def test_a_batch_goes_forward_at_the_weights_predicted_for_it() -> None:
+@pytest.mark.parametrize("computations", [1, 2])
+def test_a_batch_goes_forward_at_the_weights_predicted_for_it(computations: int) -> None:
     recorder = Recorder()
-    whole = ak.Gate("whole", nn.Sequential(*chain()), MOMENTUM, [ak.WeightPrediction(), recorder])
+    compensations = [ak.WeightPrediction(), recorder]
+    whole = ak.Gate("whole", nn.Sequential(*chain()), MOMENTUM, compensations, computations=computations)
     train_as_network([whole], Stepped(2, debug=True), make_batches(), in_flight=5)
     assert max(each.arrival.staleness for each in recorder.seen) > 1
     velocity: list[list[Tensor]] = []

@@ -1,12 +1,13 @@
 """What a compensation is: whatever a gate does about late gradients, beside any base optimizer.
 
-A gate asks its compensators, in the order given, at five moments; most of them answer at one or two::
+A gate asks its compensators, in the order given, at six moments; most of them answer at one or two::
 
     forward       predict   the weights to run forward with, instead of the live ones
     backward      recall    the weights to run forward again with, where activations are recomputed
     a gradient    weigh     how much of a step it is worth; nothing drops it
                   correct   the gradient to hand on
-    an update     follow    what to add to the weights after the optimizer's step
+    an update     follow    change the weights after the optimizer's step
+                  notice    see what all of that has made of them
 """
 
 from abc import ABC, abstractmethod
@@ -62,19 +63,25 @@ class Compensator(ABC):  # noqa: B024 - each does another part of this, so no pa
         """Return the gradient to hand on; what is given is left as it is.
 
         Args:
-            gradients: as it arrived, or as the compensator before this one has corrected it.
+            gradients: as it arrived, or as the compensator before this one has corrected it; see `Compensation.dense`.
             arrival: how stale it is, and the weights then and now.
         """
         return list(gradients)
 
-    def follow(self, gradients: Gradients, staleness: float) -> list[Tensor | None] | None:  # noqa: ARG002
-        """Return what to add to the weights after the optimizer's step, or None for nothing.
+    def follow(self, gradients: Gradients, staleness: float) -> None:  # noqa: B027 - most do nothing
+        """Change the weights after the optimizer's step.
 
         Args:
             gradients: that the optimizer was given, clipped and accumulated where the gate does so.
             staleness: of the gradients in this update, on average.
         """
-        return None
+
+    def notice(self, staleness: float) -> None:  # noqa: B027 - most do nothing
+        """See the weights as an update leaves them, and the optimizer's state.
+
+        Args:
+            staleness: as in `follow`.
+        """
 
     def predict(self, staleness: int) -> list[Tensor] | None:  # noqa: ARG002
         """Return the weights to run a batch forward with, or None for the live ones, which are not to be written.
@@ -102,6 +109,9 @@ class Compensator(ABC):  # noqa: B024 - each does another part of this, so no pa
 
 class Compensation(ABC):
     """Describes a compensation; one description may serve any number of gates."""
+
+    dense: ClassVar[bool] = False
+    """Whether it computes with gradients, which then come with all their zeros."""
 
     needs_forward_weights: ClassVar[bool] = False
     """Whether `Arrival.then` is used, which gates with recomputed activations do not have."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients
-from akkordeon.staleness.optimizers import dense, pick, put_back
+from akkordeon.staleness.optimizers import pick, put_back
 
 __all__ = ["DelayCompensation"]
 
@@ -54,6 +54,7 @@ class DelayCompensation(Compensation):
     decay: float = 0.95
     epsilon: float = 1e-7
 
+    dense: ClassVar[bool] = True
     needs_forward_weights: ClassVar[bool] = True
     once: ClassVar[bool] = True
 
@@ -88,9 +89,9 @@ class _Constant(Compensator):
         present = [index for index, gradient in enumerate(gradients) if gradient is not None]
         if arrival.staleness == 0 or not present:
             return list(gradients)
-        g = dense(gradients, present)
-        terms = _terms(torch._foreach_mul(g, g), arrival, present)
-        return put_back(gradients, present, torch._foreach_add(g, terms, alpha=self._strength))
+        g = pick(gradients, present)
+        corrected = torch._foreach_addcmul(g, torch._foreach_mul(g, g), _moved(arrival, present), self._strength)
+        return put_back(gradients, present, corrected)
 
 
 class _Adaptive(Compensator):
@@ -105,17 +106,15 @@ class _Adaptive(Compensator):
         present = [index for index, gradient in enumerate(gradients) if gradient is not None]
         if not present:
             return list(gradients)
-        g, mean_squares = dense(gradients, present), pick(self._squares, present)
+        g, mean_squares = pick(gradients, present), pick(self._squares, present)
         squares = torch._foreach_mul(g, g)
-        torch._foreach_mul_(mean_squares, self._decay)
-        torch._foreach_add_(mean_squares, squares, alpha=1 - self._decay)
+        torch._foreach_lerp_(mean_squares, squares, 1 - self._decay)
         if arrival.staleness == 0:
             return list(gradients)
-        terms = _terms(squares, arrival, present)
+        torch._foreach_mul_(squares, _moved(arrival, present))
         roots = torch._foreach_add(mean_squares, self._epsilon)
         torch._foreach_sqrt_(roots)
-        torch._foreach_div_(terms, roots)
-        return put_back(gradients, present, torch._foreach_add(g, terms, alpha=self._strength))
+        return put_back(gradients, present, torch._foreach_addcdiv(g, squares, roots, self._strength))
 
     def state_dict(self) -> dict[str, Any]:
         return {"squares": self._squares}
@@ -125,7 +124,6 @@ class _Adaptive(Compensator):
             square.copy_(saved)
 
 
-def _terms(squares: tuple[Tensor, ...], arrival: Arrival, present: Sequence[int]) -> list[Tensor]:
-    """Return g ⊙ g ⊙ (w - u)."""
-    moved = torch._foreach_sub(pick(arrival.now, present), pick(arrival.then, present))
-    return list(torch._foreach_mul(squares, moved))
+def _moved(arrival: Arrival, present: Sequence[int]) -> tuple[Tensor, ...]:
+    """Return w - u."""
+    return torch._foreach_sub(pick(arrival.now, present), pick(arrival.then, present))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients
-from akkordeon.staleness.optimizers import Groups, dense, pick, put_back, refuse_sgd
+from akkordeon.staleness.optimizers import Groups, pick, put_back, refuse_sgd
 
 __all__ = ["GapAware"]
 
@@ -26,8 +26,9 @@ class GapAware(Compensation):
         G = |w - u|,    C = η_max (sqrt(c / (1 - Γ^t)) + ε),    g ← g / (1 + G / C)              (section 4)
         after each step, of momentum buffer v:    c ← Γ c + (1 - Γ) v ⊙ v
 
-    What weight decay adds is divided, too. η_max is the highest learning rate so far. At staleness 0, and before the
-    first update, the gradient is returned as it is. It makes training slow and safe, as a lower learning rate does.
+    What weight decay adds is divided, too. η_max is the highest learning rate of the weight's steps so far, and t their
+    number. At staleness 0, and before the first step that moves anything, the gradient is returned as it is. It makes
+    training slow and safe, as a lower learning rate does.
 
     Refuses optimizers other than SGD with momentum. Its own copy of each gradient is changed, so it composes with
     `accumulate`.
@@ -42,6 +43,8 @@ class GapAware(Compensation):
 
     decay: float = 0.999
     epsilon: float = 1e-8
+
+    dense: ClassVar[bool] = True
 
     needs_forward_weights: ClassVar[bool] = True
 
@@ -66,18 +69,25 @@ class _GapAware(Compensator):
     def __init__(self, groups: Groups, settings: GapAware) -> None:
         self._groups = groups
         self._settings = settings
-        self._squares = [torch.zeros_like(parameter, requires_grad=False) for parameter in groups.parameters]
-        self._count = 0
-        self._highest = 0.0
+        # In bfloat16, a mean of which a thousandth is replaced never changes.
+        self._squares = [
+            torch.zeros_like(each, dtype=torch.promote_types(each.dtype, torch.float32), requires_grad=False)
+            for each in groups.parameters
+        ]
+        self._counts = [0] * len(self._squares)
+        self._highest = [0.0] * len(self._squares)
 
     @torch.no_grad()
     def correct(self, gradients: Gradients, arrival: Arrival) -> list[Tensor | None]:
         corrected = list(gradients)
         if arrival.staleness == 0:
             return corrected
-        for group, members in self._groups.having(gradients, "momentum_buffer"):
+        for group, there in self._groups.having(gradients, "momentum_buffer"):
+            members = [index for index in there if self._highest[index]]
+            if not members:
+                continue
             divisors = self._divisors(members, arrival)
-            g, decay = dense(gradients, members), group["weight_decay"]
+            g, decay = pick(gradients, members), group["weight_decay"]
             if decay:  # SGD will add decay * w to what it is given
                 now = pick(arrival.now, members)
                 g = list(torch._foreach_add(g, now, alpha=decay))
@@ -89,33 +99,33 @@ class _GapAware(Compensator):
         return corrected
 
     def _divisors(self, members: Sequence[int], arrival: Arrival) -> list[Tensor]:
-        """Return 1 + G / C."""
-        unbias = 1 - self._settings.decay**self._count
-        steps = list(torch._foreach_div([self._squares[index] for index in members], unbias))
-        torch._foreach_sqrt_(steps)
-        torch._foreach_add_(steps, self._settings.epsilon)
-        torch._foreach_mul_(steps, self._highest)
+        """Return 1 + G / C, of C = η_max / b (sqrt(c) + ε b), with b = sqrt(1 - Γ^t)."""
+        unbias = [(1 - self._settings.decay ** self._counts[index]) ** 0.5 for index in members]
+        steps = list(torch._foreach_sqrt([self._squares[index] for index in members]))
+        torch._foreach_add_(steps, [self._settings.epsilon * each for each in unbias])
         gaps = list(torch._foreach_sub(pick(arrival.now, members), pick(arrival.then, members)))
         torch._foreach_abs_(gaps)
-        torch._foreach_div_(gaps, steps)
-        torch._foreach_add_(gaps, 1.0)
-        return gaps
+        ones = [step.new_ones(()) for step in steps]
+        shares = [each / self._highest[index] for index, each in zip(members, unbias, strict=True)]
+        divisors = torch._foreach_addcdiv(ones, gaps, steps, shares)
+        return [divisor.to(gap.dtype) for divisor, gap in zip(divisors, gaps, strict=True)]
 
     @torch.no_grad()
-    def follow(self, gradients: Gradients, staleness: float) -> list[Tensor | None] | None:  # noqa: ARG002
-        self._count += 1
+    def notice(self, staleness: float) -> None:  # noqa: ARG002
         for group, members in self._groups.having(state="momentum_buffer"):
-            self._highest = max(self._highest, float(group["lr"]))
-            velocity = self._groups.states("momentum_buffer", members)
             squares = [self._squares[index] for index in members]
+            kept = self._groups.states("momentum_buffer", members)
+            velocity = [v.to(square.dtype) for v, square in zip(kept, squares, strict=True)]
             torch._foreach_mul_(squares, self._settings.decay)
             torch._foreach_addcmul_(squares, velocity, velocity, 1 - self._settings.decay)
-        return None
+            for index in members:
+                self._counts[index] += 1
+                self._highest[index] = max(self._highest[index], float(group["lr"]))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"squares": self._squares, "count": self._count, "highest": self._highest}
+        return {"squares": self._squares, "counts": self._counts, "highest": self._highest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for square, saved in zip(self._squares, state["squares"], strict=True):
             square.copy_(saved)
-        self._count, self._highest = state["count"], state["highest"]
+        self._counts, self._highest = list(state["counts"]), list(state["highest"])

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients
-from akkordeon.staleness.optimizers import Groups, dense, pick, put_back
+from akkordeon.staleness.optimizers import Groups, pick, put_back
 
 __all__ = ["GradientEnergyMatching"]
 
@@ -40,6 +40,8 @@ class GradientEnergyMatching(Compensation):
 
     momentum: float = 0.9
     epsilon: float = 1e-16
+
+    dense: ClassVar[bool] = True
 
     needs_forward_weights: ClassVar[bool] = True
 
@@ -76,13 +78,14 @@ class _Matching(Compensator):
     def correct(self, gradients: Gradients, arrival: Arrival) -> list[Tensor | None]:
         corrected = list(gradients)
         for group, members in self._groups.having(gradients):
-            lr, g = float(group["lr"]), dense(gradients, members)
+            lr, g = float(group["lr"]), pick(gradients, members)
             proxy = [self._proxy[index] for index in members]
             torch._foreach_mul_(proxy, self._settings.momentum)
             torch._foreach_sub_(proxy, g, alpha=lr)
             shares = list(torch._foreach_abs(proxy))
             gone = torch._foreach_sub(pick(arrival.now, members), pick(arrival.then, members))
-            torch._foreach_sub_(shares, torch._foreach_abs(gone))
+            torch._foreach_abs_(gone)
+            torch._foreach_sub_(shares, gone)
             lengths = list(torch._foreach_abs(g))
             torch._foreach_mul_(lengths, lr)
             torch._foreach_add_(lengths, self._settings.epsilon)

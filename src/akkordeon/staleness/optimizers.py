@@ -5,7 +5,7 @@ on calls than on numbers.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,7 +13,10 @@ from torch.optim import SGD, Adam, Optimizer
 
 from akkordeon.staleness.compensation import Gradients
 
-__all__ = ["Groups", "adam_direction", "dense", "is_adam", "pick", "put_back", "refuse_adam", "refuse_sgd"]
+__all__ = ["Groups", "adam_roots", "is_adam", "pick", "put_back", "refuse_adam", "refuse_sgd"]
+
+
+T = TypeVar("T", bound=Tensor | None)
 
 
 class Groups:
@@ -55,15 +58,16 @@ class Groups:
         return [self.optimizer.state[self.parameters[index]][key] for index in members]
 
 
-def adam_direction(groups: Groups, group: dict[str, Any], members: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the means that Adam keeps, both free of bias: M̂, and sqrt(Ŝ) + ε."""
-    beta1, beta2 = group["betas"]
-    steps = [float(step) for step in groups.states("step", members)]
-    means = list(torch._foreach_div(groups.states("exp_avg", members), [1 - beta1**step for step in steps]))
+def adam_roots(groups: Groups, group: dict[str, Any], members: Sequence[int]) -> tuple[list[Tensor], list[float]]:
+    """Return what Adam divides by, for each parameter, as two factors: a tensor and a number.
+
+    With S the mean of squares at step t, sqrt(S / (1 - β2^t)) + ε is (sqrt(S) + ε b) / b, of b = sqrt(1 - β2^t): this
+    returns the first factor, and b.
+    """
+    unbias = [(1 - group["betas"][1] ** float(step)) ** 0.5 for step in groups.states("step", members)]
     roots = list(torch._foreach_sqrt(groups.states("exp_avg_sq", members)))
-    torch._foreach_div_(roots, [(1 - beta2**step) ** 0.5 for step in steps])
-    torch._foreach_add_(roots, group["eps"])
-    return means, roots
+    torch._foreach_add_(roots, [group["eps"] * each for each in unbias])
+    return roots, unbias
 
 
 def is_adam(optimizer: Optimizer) -> bool:
@@ -98,14 +102,9 @@ def pick(tensors: Gradients, members: Sequence[int]) -> list[Tensor]:
     return [tensor for index in members if (tensor := tensors[index]) is not None]
 
 
-def dense(gradients: Gradients, members: Sequence[int]) -> list[Tensor]:
-    """Return some of the gradients, with all their zeros."""
-    return [gradient.to_dense() if gradient.is_sparse else gradient for gradient in pick(gradients, members)]
-
-
-def put_back(gradients: Gradients, members: Sequence[int], corrected: Sequence[Tensor]) -> list[Tensor | None]:
-    """Return all gradients, with some of them corrected."""
-    result = list(gradients)
-    for index, gradient in zip(members, corrected, strict=True):
-        result[index] = gradient
+def put_back(tensors: Sequence[T], members: Sequence[int], others: Sequence[T]) -> list[T]:
+    """Return all of the tensors, with others in place of some."""
+    result = list(tensors)
+    for index, other in zip(members, others, strict=True):
+        result[index] = other
     return result

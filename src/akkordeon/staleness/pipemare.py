@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients
+from akkordeon.staleness.compensation import Arrival, Compensation, Compensator
 
 __all__ = ["DiscrepancyCorrection", "RateRescheduling"]
 
@@ -122,14 +122,12 @@ class _Discrepancy(Compensator):
         self._drift = [torch.zeros_like(parameter, requires_grad=False) for parameter in parameters]
 
     @torch.no_grad()
-    def follow(self, gradients: Gradients, staleness: float) -> list[Tensor | None] | None:  # noqa: ARG002
+    def notice(self, staleness: float) -> None:
         self._mean.add(staleness)
         gamma = self._decay ** (1 / self._mean.value) if self._mean.value else 0.0
         moved = torch._foreach_sub(self._parameters, self._before)
-        torch._foreach_mul_(self._drift, gamma)
-        torch._foreach_add_(self._drift, moved, alpha=1 - gamma)
+        torch._foreach_lerp_(self._drift, moved, 1 - gamma)
         torch._foreach_copy_(self._before, self._parameters)
-        return None
 
     @torch.no_grad()
     def recall(self, staleness: int) -> list[Tensor] | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from akkordeon.staleness.compensation import Compensation, Compensator, Gradients
-from akkordeon.staleness.optimizers import Groups, adam_direction, dense, is_adam, put_back, refuse_adam, refuse_sgd
+from akkordeon.staleness.optimizers import Groups, adam_roots, is_adam, pick, refuse_adam, refuse_sgd
 
 __all__ = ["SpikeCompensation"]
 
@@ -40,6 +40,8 @@ class SpikeCompensation(Compensation):
     Refuses SGD without momentum, or with one that is Nesterov's already, and all optimizers but these.
     """
 
+    dense: ClassVar[bool] = True
+
     once: ClassVar[bool] = True
 
     def refusal(self, optimizer: Optimizer) -> str | None:
@@ -57,19 +59,16 @@ class _OfSums(Compensator):
         self._groups = groups
 
     @torch.no_grad()
-    def follow(self, gradients: Gradients, staleness: float) -> list[Tensor | None] | None:
+    def follow(self, gradients: Gradients, staleness: float) -> None:
         if staleness == 0:
-            return None
-        result: list[Tensor | None] = [None] * len(gradients)
+            return
         for group, members in self._groups.having(gradients, "momentum_buffer"):
-            momentum, g = group["momentum"], dense(gradients, members)
+            momentum, g = group["momentum"], pick(gradients, members)
             late = 1 - momentum**staleness
             # SGD has put all of g into the buffer, and has moved the weights by it.
             torch._foreach_sub_(self._groups.states("momentum_buffer", members), g, alpha=late)
             lump = late / (1 - momentum) - late
-            moved = torch._foreach_mul(g, -float(group["lr"]) * lump)
-            result = put_back(result, members, moved)
-        return result
+            torch._foreach_sub_(pick(self._groups.parameters, members), g, alpha=float(group["lr"]) * lump)
 
 
 class _OfMeans(Compensator):
@@ -77,15 +76,14 @@ class _OfMeans(Compensator):
         self._groups = groups
 
     @torch.no_grad()
-    def follow(self, gradients: Gradients, staleness: float) -> list[Tensor | None] | None:
+    def follow(self, gradients: Gradients, staleness: float) -> None:
         if staleness == 0:
-            return None
-        result: list[Tensor | None] = [None] * len(gradients)
+            return
         for group, members in self._groups.having(gradients, "exp_avg"):
-            means, roots = adam_direction(self._groups, group, members)
-            late = 1 - group["betas"][0] ** staleness
-            torch._foreach_sub_(means, dense(gradients, members))
-            torch._foreach_div_(means, roots)
-            torch._foreach_mul_(means, float(group["lr"]) * late)
-            result = put_back(result, members, means)
-        return result
+            roots, unbias = adam_roots(self._groups, group, members)
+            beta, weights = group["betas"][0], pick(self._groups.parameters, members)
+            late = float(group["lr"]) * (1 - beta**staleness)
+            steps = [float(step) for step in self._groups.states("step", members)]
+            back = [late * each / (1 - beta**step) for each, step in zip(unbias, steps, strict=True)]
+            torch._foreach_addcdiv_(weights, self._groups.states("exp_avg", members), roots, back)
+            torch._foreach_addcdiv_(weights, pick(gradients, members), roots, [-late * each for each in unbias])

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
-from akkordeon.staleness.compensation import Compensation, Compensator, Gradients
-from akkordeon.staleness.optimizers import Groups, adam_direction, is_adam, refuse_adam, refuse_sgd
+from akkordeon.staleness.compensation import Compensation, Compensator
+from akkordeon.staleness.optimizers import Groups, adam_roots, is_adam, put_back, refuse_adam, refuse_sgd
 
 __all__ = ["WeightPrediction"]
 
@@ -101,11 +101,8 @@ class _OfSums(_Predictor):
             m, far = group["momentum"], staleness * self._scale
             steps = (m - m ** (far + 1)) / (1 - m) if self._decays else far
             velocity = self._groups.states("momentum_buffer", members)
-            now = [predicted[index] for index in members]
-            for index, each in zip(
-                members, torch._foreach_add(now, velocity, alpha=-float(group["lr"]) * steps), strict=True
-            ):
-                predicted[index] = each
+            now, far = [predicted[index] for index in members], float(group["lr"]) * steps
+            predicted = put_back(predicted, members, torch._foreach_sub(now, velocity, alpha=far))
         return predicted
 
 
@@ -116,28 +113,22 @@ class _OfMeans(_Predictor):
             return None
         predicted = list(self._groups.parameters)
         for group, members in self._groups.having(state="exp_avg"):
-            means, roots = adam_direction(self._groups, group, members)
-            lr, far = float(group["lr"]), staleness * self._scale
-            if self._decays:
-                torch._foreach_mul_(
-                    means, [self._sum(group["betas"][0], step, staleness) for step in self._steps(members)]
-                )
-                far = 1.0
-            torch._foreach_div_(means, roots)
-            now = [predicted[index] for index in members]
+            roots, unbias = adam_roots(self._groups, group, members)
+            lr, now = float(group["lr"]), [predicted[index] for index in members]
+            steps = [float(step) for step in self._groups.states("step", members)]
+            far = [-lr * b * self._far(group["betas"][0], t, staleness) for b, t in zip(unbias, steps, strict=True)]
             if not self._decays and group["weight_decay"]:
-                now = list(torch._foreach_mul(now, 1 - lr * group["weight_decay"] * far))
-            for index, each in zip(members, torch._foreach_sub(now, means, alpha=lr * far), strict=True):
-                predicted[index] = each
+                now = list(torch._foreach_mul(now, 1 - lr * group["weight_decay"] * staleness * self._scale))
+            ahead = torch._foreach_addcdiv(now, self._groups.states("exp_avg", members), roots, far)
+            predicted = put_back(predicted, members, ahead)
         return predicted
 
-    def _steps(self, members: Sequence[int]) -> list[float]:
-        return [float(step) for step in self._groups.states("step", members)]
-
-    def _sum(self, beta: float, step: float, staleness: int) -> float:
-        """Return Σ β1^i (1 - β1^t) / (1 - β1^{t+i}): what M̂ is multiplied by."""
-        far = round(staleness * self._scale)
-        return float(sum(beta**i * (1 - beta**step) / (1 - beta ** (step + i)) for i in range(1, far + 1)))
+    def _far(self, beta: float, step: float, staleness: int) -> float:
+        """Return by what to multiply M: τ / (1 - β1^t), or Σ β1^i / (1 - β1^{t+i}) where it decays."""
+        far = staleness * self._scale
+        if not self._decays:
+            return float(far / (1 - beta**step))
+        return float(sum(beta**i / (1 - beta ** (step + i)) for i in range(1, round(far) + 1)))
 
 
 class _LastStep(Compensator):
@@ -148,10 +139,9 @@ class _LastStep(Compensator):
         self._moved: list[Tensor] | None = None
 
     @torch.no_grad()
-    def follow(self, gradients: Gradients, staleness: float) -> list[Tensor | None] | None:  # noqa: ARG002
+    def notice(self, staleness: float) -> None:  # noqa: ARG002
         self._moved = list(torch._foreach_sub(list(self._parameters), self._before))
         torch._foreach_copy_(self._before, list(self._parameters))
-        return None
 
     @torch.no_grad()
     def predict(self, staleness: int) -> list[Tensor] | None:
