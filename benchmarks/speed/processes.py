@@ -1,7 +1,7 @@
-"""Training with two processes: what a user could do instead of actors. Each trains on one thread.
+"""Training with several processes: what a user could do instead of actors. Each trains on one thread.
 
 `DistributedDataParallel` halves each batch; Hogwild (Recht et al., NeurIPS 2011, arXiv 1106.5730) halves their number;
-`torch.distributed.pipelining` halves the model, and cuts each batch into micro-batches.
+`torch.distributed.pipelining` cuts the model into stages, and each batch into micro-batches.
 """
 
 import itertools
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from loops import EPOCHS, LR, WARM_UP, train
 from torch import distributed, multiprocessing, nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 from torch.nn.functional import cross_entropy
@@ -20,11 +21,9 @@ from torch.optim import SGD
 
 from models import MODELS, Model
 
-__all__ = ["EPOCHS", "LR", "WARM_UP", "data_parallel", "hogwild", "pipeline"]
+__all__ = ["data_parallel", "hogwild", "pipeline", "staged"]
 
 RANKS = 2
-EPOCHS, WARM_UP = 9, 2
-LR = 0.01
 
 Epoch = Callable[[], None]
 
@@ -51,30 +50,40 @@ def pipeline(name: str, kind: str, pieces: int) -> list[float]:
     return _together(_pipeline, name, kind, pieces)
 
 
-def _together(begin: Callable[..., Epoch], *arguments: Any) -> list[float]:
+def staged(model: Model, kind: str, pieces: int) -> list[float]:
+    """Return seconds of each epoch with one process for each module.
+
+    Args:
+        model: all its modules must take and yield tensors of one shape.
+        kind: as in `pipeline`.
+        pieces: likewise.
+    """
+    return _together(_staged, model, kind, pieces, ranks=len(model.modules()))
+
+
+def _together(begin: Callable[..., Epoch], *arguments: Any, ranks: int = RANKS) -> list[float]:
     context = multiprocessing.get_context("spawn")
     times = context.SimpleQueue()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ranks = [
-        context.Process(target=_rank, args=(rank, port, times, begin, arguments), daemon=True) for rank in range(RANKS)
-    ]
-    for each in ranks:
+    settings = (ranks, port, times, begin, arguments)
+    started = [context.Process(target=_rank, args=(rank, *settings), daemon=True) for rank in range(ranks)]
+    for each in started:
         each.start()
-    for each in ranks:
+    for each in started:
         each.join()
-    if any(each.exitcode for each in ranks):
-        raise RuntimeError(f"a rank failed: {[each.exitcode for each in ranks]}")
+    if any(each.exitcode for each in started):
+        raise RuntimeError(f"a rank failed: {[each.exitcode for each in started]}")
     found: list[float] = times.get()
     return found
 
 
-def _rank(rank: int, port: int, times: Any, begin: Callable[..., Epoch], arguments: Sequence[Any]) -> None:
+def _rank(rank: int, ranks: int, port: int, times: Any, begin: Callable[..., Epoch], arguments: Sequence[Any]) -> None:
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    distributed.init_process_group("gloo", rank=rank, world_size=RANKS)
+    distributed.init_process_group("gloo", rank=rank, world_size=ranks)
     epoch = begin(rank, *arguments)
     took = []
     for _ in range(WARM_UP + EPOCHS):
@@ -92,31 +101,30 @@ def _data_parallel(rank: int, name: str) -> Epoch:
     model = DistributedDataParallel(nn.Sequential(*MODELS[name].modules()))
     data = [(x.chunk(RANKS)[rank], target.chunk(RANKS)[rank]) for x, target in MODELS[name].data()]
     optimizer = SGD(model.parameters(), lr=LR)
-    return lambda: _train(model, optimizer, data)
+    return lambda: train(model, optimizer, data)
 
 
 def _hogwild(rank: int, name: str, model: nn.Module) -> Epoch:
     data = list(itertools.islice(MODELS[name].data(), rank, None, RANKS))
     optimizer = SGD(model.parameters(), lr=LR)
-    return lambda: _train(model, optimizer, data)
-
-
-def _train(model: nn.Module, optimizer: SGD, data: Sequence[Any]) -> None:
-    for x, target in data:
-        optimizer.zero_grad()
-        loss = cross_entropy(model(x), target)
-        torch.autograd.backward(loss)
-        optimizer.step()
-        loss.item()
+    return lambda: train(model, optimizer, data)
 
 
 def _pipeline(rank: int, name: str, kind: str, pieces: int) -> Epoch:
     wanted = MODELS[name]
-    half = nn.Sequential(*_half(wanted, rank))
-    stage = PipelineStage(half, rank, RANKS, torch.device("cpu"))
+    return _stage(nn.Sequential(*_half(wanted, rank)), rank, RANKS, wanted, kind, pieces)
+
+
+def _staged(rank: int, model: Model, kind: str, pieces: int) -> Epoch:
+    modules = model.modules()
+    return _stage(modules[rank], rank, len(modules), model, kind, pieces)
+
+
+def _stage(module: nn.Module, rank: int, ranks: int, model: Model, kind: str, pieces: int) -> Epoch:
+    stage = PipelineStage(module, rank, ranks, torch.device("cpu"))
     schedule = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B}[kind](stage, pieces, loss_fn=cross_entropy)
-    optimizer = SGD(half.parameters(), lr=LR)
-    data = wanted.data()
+    optimizer = SGD(module.parameters(), lr=LR)
+    data = model.data()
 
     def epoch() -> None:
         for x, target in data:
@@ -124,6 +132,8 @@ def _pipeline(rank: int, name: str, kind: str, pieces: int) -> Epoch:
             losses: list[Any] = []
             if rank == 0:
                 schedule.step(x)
+            elif rank < ranks - 1:
+                schedule.step()
             else:
                 schedule.step(target=target, losses=losses)
                 torch.stack(losses).mean().item()

@@ -12,69 +12,41 @@ Plain PyTorch is the better of one and two intra-op threads.
 import argparse
 import itertools
 import json
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-from processes import EPOCHS, LR, WARM_UP, data_parallel, hogwild, pipeline
-from torch import nn
-from torch.nn.functional import cross_entropy
-from torch.optim import SGD
+from loops import actors, plain
+from processes import data_parallel, hogwild, pipeline
 
-import akkordeon as ak
 from akkordeon.bench.apart import of_the_median, rounds
 from models import MODELS
 
 HERE = Path(__file__).parent
 ROUNDS = 7
-IN_FLIGHT, COMPUTATIONS = 4, 2
 PIECES = (2, 4, 8)
 
 Measure = Callable[[str], list[float]]
 
 
-def plain(name: str, threads: int) -> list[float]:
+def on_threads(name: str, threads: int) -> list[float]:
     """Return seconds of each epoch of a plain loop."""
-    torch.set_num_threads(threads)
-    model = nn.Sequential(*MODELS[name].modules())
-    optimizer = SGD(model.parameters(), lr=LR)
     data = MODELS[name].data()
-    took = []
-    for _ in range(WARM_UP + EPOCHS):
-        began = time.perf_counter()
-        for x, target in data:
-            optimizer.zero_grad()
-            loss = cross_entropy(model(x), target)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            loss.item()
-        took.append(time.perf_counter() - began)
-    return took[WARM_UP:]
+    return plain(MODELS[name], lambda: data, threads)
 
 
-def actors(name: str) -> list[float]:
-    """Return seconds of each epoch of one sentinel on the threads engine."""
+def as_actors(name: str) -> list[float]:
+    """Return seconds of each epoch of one sentinel."""
     data = MODELS[name].data()
-    make = partial(SGD, lr=LR)
-    modules = MODELS[name].modules()
-    gates = [ak.Gate(f"gate{n}", each, make, computations=COMPUTATIONS) for n, each in enumerate(modules)]
-    sentinel = ak.TrainingSentinel(
-        "train", lambda: data, cross_entropy, in_flight=IN_FLIGHT, epochs=WARM_UP + EPOCHS + 1
-    )
-    with ak.launch(gates) as network:
-        network.attach(sentinel)
-        came = [time.perf_counter() for _ in network.watch()]
-    return [b - a for a, b in itertools.pairwise(came[WARM_UP:])]
+    return actors(MODELS[name], lambda: data)
 
 
 ARMS: dict[str, Measure] = {
-    "plain, 1 thread": partial(plain, threads=1),
-    "plain, 2 threads": partial(plain, threads=2),
-    "akkordeon": actors,
+    "plain, 1 thread": partial(on_threads, threads=1),
+    "plain, 2 threads": partial(on_threads, threads=2),
+    "akkordeon": as_actors,
     "DDP": data_parallel,
     "Hogwild": hogwild,
     **{

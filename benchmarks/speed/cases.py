@@ -1,0 +1,271 @@
+"""The cases in which something is uneven, and what each arm does about it."""
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import median
+
+import torch
+from loops import EPOCHS, IN_FLIGHT, LR, WARM_UP, Data, actors, gates, plain, train
+from paced import BACKWARD, FORWARD, paced
+from processes import staged
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD
+from torch.utils.data import DataLoader, IterableDataset
+
+import akkordeon as ak
+from akkordeon.engines import Threads
+from models import MODELS, Batch, Model
+
+__all__ = ["CASES", "Case"]
+
+Figures = Mapping[str, float]
+Measure = Callable[[], float | list[float]]
+Source = Callable[[str], tuple[Model, Data]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something uneven.
+
+    Args:
+        title: in the table.
+        arms: what each measures.
+        question: what `ratio` is.
+        ratio: of the figures of a round.
+        target: what it should be.
+        unit: of the figures of the arms.
+    """
+
+    title: str
+    arms: Mapping[str, Measure]
+    question: str
+    ratio: Callable[[Figures], float]
+    target: str
+    unit: str = "s per epoch"
+
+    def told(self, figures: tuple[float, float, float]) -> str:
+        """Write a figure with its interval."""
+        middle, low, high = figures
+        return f"{middle:.4f} ({low:.4f} - {high:.4f}) {self.unit}"
+
+
+PLAIN = {"plain, 1 thread": 1, "plain, 2 threads": 2}
+
+
+def ahead(figures: Figures) -> float:
+    """Return how many times as fast akkordeon is as plain PyTorch at its best."""
+    return min(figures[arm] for arm in PLAIN) / figures["akkordeon"]
+
+
+# A process that holds a core
+
+
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """Keep one core busy."""
+    core = max(os.sched_getaffinity(0))
+    spin = f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
+    process = subprocess.Popen([sys.executable, "-c", spin])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def beside(measure: Callable[[], list[float]]) -> list[float]:
+    """Measure beside a process that holds a core."""
+    with busy_core():
+        return measure()
+
+
+def ready(name: str) -> tuple[Model, Data]:
+    """Return a model, and its batches in memory."""
+    data = MODELS[name].data()
+    return MODELS[name], lambda: data
+
+
+def foreign(name: str) -> Case:
+    """Return the case of a model."""
+    arms: dict[str, Measure] = {
+        arm: lambda threads=threads: beside(lambda: plain(*ready(name), threads))  # type: ignore[misc]
+        for arm, threads in PLAIN.items()
+    }
+    arms["akkordeon"] = lambda: beside(lambda: actors(*ready(name)))
+    return Case(f"{name}, a foreign process on one core", arms, "throughput to plain at its best", ahead, ">= 1.5")
+
+
+# A loader that stalls
+
+STALLS, LEAST, MOST = 0.3, 0.005, 0.05
+"""How many of the batches are late, and by how many seconds."""
+
+
+class Stalling(IterableDataset[Batch]):
+    """The batches of a model, some of them late; late in other places in each epoch."""
+
+    def __init__(self, model: Model) -> None:
+        self._data = model.data()
+        self._random = torch.Generator().manual_seed(0)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._data:
+            chance, share = torch.rand(2, generator=self._random).tolist()
+            if chance < STALLS:
+                time.sleep(LEAST + share * (MOST - LEAST))  # noqa: TID251 - this is what is measured
+            yield batch
+
+
+def stalling(name: str, processes: int = 0) -> tuple[Model, Data]:
+    """Return a model, and batches of which some are late."""
+    dataset = Stalling(MODELS[name])
+    if not processes:
+        return MODELS[name], lambda: dataset
+    loader: DataLoader[Batch] = DataLoader(dataset, batch_size=None, persistent_workers=True, num_workers=processes)
+    return MODELS[name], lambda: loader
+
+
+def stalls(name: str) -> Case:
+    """Return the case of a model; the plain loop has a process that loads ahead."""
+    arms: dict[str, Measure] = {
+        arm: partial(lambda threads: plain(*stalling(name, processes=1), threads), threads)
+        for arm, threads in PLAIN.items()
+    }
+    arms["akkordeon"] = lambda: actors(*stalling(name))
+    return Case(f"{name}, a loader that stalls", arms, "throughput to plain at its best", ahead, ">= 1.2")
+
+
+# Validation while training
+
+EVERY, VALIDATION = 2.0, 0.5
+"""Seconds between two validations, and how many batches one takes, in epochs of training data."""
+
+
+def held_out(model: Model) -> list[Batch]:
+    """Return the batches of a validation."""
+    return replace(model, batches=round(VALIDATION * model.batches)).data()
+
+
+def validating_loop(model: Model, data: Data, threads: int) -> float:
+    """Return the time lost to validations, as a share of the time of an epoch without any."""
+    torch.set_num_threads(threads)
+    module = nn.Sequential(*model.modules())
+    optimizer = SGD(module.parameters(), lr=LR)
+    validation = held_out(model)
+
+    def epochs(every: float) -> float:
+        began = validated = time.perf_counter()
+        for _ in range(4 * EPOCHS):
+            train(module, optimizer, data())
+            if time.perf_counter() - validated > every:
+                validated = time.perf_counter()
+                module.eval()
+                with torch.no_grad():
+                    sum(cross_entropy(module(x), target).item() for x, target in validation)
+                module.train()
+        return time.perf_counter() - began
+
+    epochs(float("inf"))
+    alone = epochs(float("inf"))
+    return epochs(EVERY) / alone - 1
+
+
+def validating_actors(model: Model, data: Data) -> float:
+    """Return the same of a training and a validation sentinel."""
+    validation = held_out(model)
+    training = ak.TrainingSentinel("train", data, cross_entropy, in_flight=IN_FLIGHT, epochs=9 * EPOCHS)
+    with ak.launch(gates(model)) as network:
+        network.attach(training)
+        came: list[float] = []
+        for report in network.watch():
+            if report.sentinel != "train":
+                continue
+            came.append(time.perf_counter())
+            if len(came) == 5 * EPOCHS:
+                network.attach(
+                    ak.ValidationSentinel("validate", lambda: validation, cross_entropy, every=EVERY, in_flight=1)
+                )
+            if len(came) == 9 * EPOCHS:
+                break
+    alone = came[5 * EPOCHS - 1] - came[EPOCHS - 1]
+    return (came[-1] - came[5 * EPOCHS - 1]) / alone - 1
+
+
+def lost(figures: Figures) -> float:
+    """Return what akkordeon loses for each that the plain loop does, where that is fastest."""
+    return figures["akkordeon"] / min(figures[arm] for arm in PLAIN)
+
+
+def validation(
+    name: str, what: str, source: Callable[..., tuple[Model, Data]], loop: Callable[..., tuple[Model, Data]]
+) -> Case:
+    """Return the case of a model, with one kind of loader."""
+    arms: dict[str, Measure] = {
+        arm: partial(lambda threads: validating_loop(*loop(name), threads), threads) for arm, threads in PLAIN.items()
+    }
+    arms["akkordeon"] = lambda: validating_actors(*source(name))
+    title = f"{name}, validation every {EVERY:g} s, {what}"
+    return Case(title, arms, "time lost to that of the loop", lost, "<= 0.33", "of the time without")
+
+
+# A slow machine
+
+SLOWNESS = (1.0, 1.0, 3.0, 1.0)
+PIECES = (2, 4, 8, 16)
+
+
+def slow_actors() -> list[float]:
+    """Return the share of the slowest gate's own throughput that the network has."""
+    model = paced(*SLOWNESS)
+    data = model.data()
+    sentinel = ak.TrainingSentinel("train", lambda: data, cross_entropy, in_flight=8, epochs=WARM_UP + EPOCHS + 1)
+    make = partial(SGD, lr=LR)
+    chain = [ak.Gate(f"gate{n}", each, make) for n, each in enumerate(model.modules())]
+    with ak.launch(chain, engine=Threads(len(chain))) as network:
+        network.attach(sentinel)
+        came = [time.perf_counter() for _ in network.watch()]
+    return shares([b - a for a, b in itertools.pairwise(came[WARM_UP:])])
+
+
+def shares(seconds: list[float]) -> list[float]:
+    """Return what share of its time the slowest machine was busy, of each epoch."""
+    least = paced(*SLOWNESS).batches * max(SLOWNESS) * (FORWARD + BACKWARD)
+    return [least / each for each in seconds]
+
+
+def slow_stages(kind: str, pieces: int) -> float:
+    """Return the same of a pipeline of processes."""
+    return median(shares(staged(paced(*SLOWNESS), kind, pieces)))
+
+
+SLOW = Case(
+    "four machines, one of them three times slower",
+    {
+        "akkordeon": slow_actors,
+        **{
+            f"{kind}, {pieces} micro-batches": partial(slow_stages, kind, pieces)
+            for kind, pieces in itertools.product(("gpipe", "1f1b"), PIECES)
+        },
+    },
+    "share of the slow gate's own throughput",
+    lambda figures: figures["akkordeon"],
+    ">= 0.95",
+    "of the slow gate's throughput",
+)
+
+CASES = {
+    "foreign-cnn": foreign("cnn-64"),
+    "foreign-mlp": foreign("mlp-1024"),
+    "stalls": stalls("cnn-64"),
+    "validation": validation("cnn-64", "batches in memory", ready, ready),
+    "validation-stalls": validation("cnn-64", "a loader that stalls", stalling, partial(stalling, processes=1)),
+    "slow": SLOW,
+}

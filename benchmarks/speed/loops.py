@@ -1,0 +1,60 @@
+"""Plain PyTorch and akkordeon, training the same model on the same data: seconds of each epoch."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD
+
+import akkordeon as ak
+from models import Batch, Model
+
+__all__ = ["EPOCHS", "LR", "WARM_UP", "Data", "actors", "gates", "plain", "train"]
+
+EPOCHS, WARM_UP = 9, 2
+LR = 0.01
+IN_FLIGHT, COMPUTATIONS = 4, 2
+
+Data = Callable[[], Iterable[Batch]]
+
+
+def train(model: nn.Module, optimizer: SGD, data: Iterable[Batch]) -> None:
+    """Train for an epoch."""
+    for x, target in data:
+        optimizer.zero_grad()
+        loss = cross_entropy(model(x), target)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        loss.item()
+
+
+def plain(model: Model, data: Data, threads: int) -> list[float]:
+    """Return seconds of each epoch of a plain loop."""
+    torch.set_num_threads(threads)
+    module = nn.Sequential(*model.modules())
+    optimizer = SGD(module.parameters(), lr=LR)
+    took = []
+    for _ in range(WARM_UP + EPOCHS):
+        began = time.perf_counter()
+        train(module, optimizer, data())
+        took.append(time.perf_counter() - began)
+    return took[WARM_UP:]
+
+
+def gates(model: Model) -> list[ak.Gate]:
+    """Return the gates of a model."""
+    make = partial(SGD, lr=LR)
+    return [ak.Gate(f"gate{n}", each, make, computations=COMPUTATIONS) for n, each in enumerate(model.modules())]
+
+
+def actors(model: Model, data: Data) -> list[float]:
+    """Return seconds of each epoch of one sentinel on the threads engine."""
+    sentinel = ak.TrainingSentinel("train", data, cross_entropy, in_flight=IN_FLIGHT, epochs=WARM_UP + EPOCHS + 1)
+    with ak.launch(gates(model)) as network:
+        network.attach(sentinel)
+        came = [time.perf_counter() for _ in network.watch()]
+    return [b - a for a, b in itertools.pairwise(came[WARM_UP:])]

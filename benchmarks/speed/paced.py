@@ -1,0 +1,65 @@
+"""Gates that take as long as they are told to, as if each were on a machine of its own, some of them slow.
+
+They sleep, which takes no core from the others: what is measured is who waits for whom.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models import Batch, Model
+
+__all__ = ["BATCH", "FORWARD", "Paced", "paced"]
+
+BATCH, WIDTH, CLASSES = 64, 32, 10
+FORWARD, BACKWARD = 0.002, 0.004
+"""Seconds that a machine takes for a whole batch."""
+
+
+class _Sleep(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slowness: float) -> Tensor:
+        share = slowness * len(x) / BATCH
+        ctx.seconds = share * BACKWARD
+        time.sleep(share * FORWARD)  # noqa: TID251 - this is the work of a machine elsewhere
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        time.sleep(ctx.seconds)  # noqa: TID251 - likewise
+        return gradients[0], None
+
+
+class Paced(nn.Module):
+    """A linear layer on a machine that is so many times slower than others: (N, 32) -> (N, 32)."""
+
+    def __init__(self, slowness: float) -> None:
+        super().__init__()
+        self.layer = nn.Linear(WIDTH, WIDTH)
+        self._slowness = slowness
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        slept: Tensor = _Sleep.apply(self.layer(x), self._slowness)  # type: ignore[no-untyped-call]
+        return slept
+
+
+@dataclass(frozen=True)
+class _Modules:
+    slowness: tuple[float, ...]
+
+    def __call__(self) -> list[nn.Module]:
+        return [Paced(each) for each in self.slowness]
+
+
+def _batch() -> Batch:
+    return torch.randn(BATCH, WIDTH), torch.randint(0, CLASSES, (BATCH,))
+
+
+def paced(*slowness: float, batches: int = 50) -> Model:
+    """Return a model of one gate for each of these."""
+    return Model(_Modules(slowness), partial(_batch), batches, 0.95)
