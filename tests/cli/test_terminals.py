@@ -219,6 +219,13 @@ def test_a_port_where_nothing_listens_is_told_at_once(nowhere: Address) -> None:
     assert result.stderr == f"error: nothing listens at {nowhere}: is the network running there? Check host and port\n"
 
 
+@pytest.mark.parametrize("words", [("sentinel", "train", "digits"), ("network", "digits"), ("status",)])
+def test_a_cluster_of_ones_own_that_is_not_there_is_told_at_once(nowhere: Address, words: tuple[str, ...]) -> None:
+    result = call(*words, "--ray-address", nowhere)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: no Ray cluster listens at {nowhere}: check the address")
+
+
 def test_a_gate_that_there_is_not_cannot_be_placed(recipe: Path, nowhere: Address) -> None:
     result = call("network", recipe, "--address", nowhere, "--place", "body=A")
     assert result.exit_code == 2

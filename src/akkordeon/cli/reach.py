@@ -6,7 +6,18 @@ from contextlib import contextmanager
 
 from akkordeon.cli.reaching import AccessOptions, ReachOptions
 from akkordeon.cli.terminal_options import NetworkOptions
-from akkordeon.cluster import Address, Cause, Tls, check_port, check_ray, own_address, probe, read_token, token_path
+from akkordeon.cluster import (
+    Address,
+    Cause,
+    Tls,
+    check_cluster,
+    check_port,
+    check_ray,
+    own_address,
+    probe,
+    read_token,
+    token_path,
+)
 from akkordeon.cluster.home import claimed, wait_until
 from akkordeon.errors import NodeFailed, Unreachable, WiringError
 
@@ -40,6 +51,7 @@ def reserved(options: NetworkOptions) -> Iterator[None]:
     """
     check_installed()
     if options.ray_address is not None:
+        check_cluster(options.ray_address)
         yield
         return
     where: Address = options.address
@@ -68,6 +80,7 @@ def check_reach(options: ReachOptions, wait: float = 0.0) -> None:
     """
     check_installed()
     if options.ray_address is not None:
+        check_cluster(options.ray_address)
         return
     address = _address(options)
     if not address.host.replace(".", "").isdigit():

@@ -8,7 +8,7 @@ ray.init(address=str(node.address), _node_ip_address=node.ip)
 from akkordeon.cluster.address import Address, own_address
 from akkordeon.cluster.installed import check_ray
 from akkordeon.cluster.node import Node, check_port
-from akkordeon.cluster.probe import Answer, Cause, probe
+from akkordeon.cluster.probe import Answer, Cause, check_cluster, probe
 from akkordeon.cluster.tls import Tls
 from akkordeon.cluster.tokens import Token, new_token, read_token, token_path
 
@@ -19,6 +19,7 @@ __all__ = [
     "Node",
     "Tls",
     "Token",
+    "check_cluster",
     "check_port",
     "check_ray",
     "new_token",

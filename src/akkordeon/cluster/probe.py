@@ -16,7 +16,7 @@ from akkordeon.errors import Unreachable
 if TYPE_CHECKING:
     from akkordeon.cluster.rpc import Reply, Rpc
 
-__all__ = ["Answer", "Cause", "probe"]
+__all__ = ["Answer", "Cause", "check_cluster", "probe"]
 
 ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 
@@ -71,6 +71,29 @@ def probe(address: Address, token: Token | None, tls: Tls | None = None, timeout
         raise
     except OSError as error:
         _say_why(address, error, timeout)
+
+
+def check_cluster(text: str) -> None:
+    """Make sure that something listens at the address of a user's own cluster: Ray would wait for it for minutes.
+
+    Args:
+        text: "HOST:PORT"; what is none, such as "auto", is left to Ray.
+
+    Raises:
+        Unreachable: nothing does.
+    """
+    try:
+        address = Address.parse(text)
+    except ValueError:
+        return
+    try:
+        probe(address, None)
+    except Unreachable as error:
+        if error.cause == Cause.REFUSED:
+            said = f"no Ray cluster listens at {text}: check the address, and that `ray status` shows it"
+            raise Unreachable(said, Cause.REFUSED) from error
+        if error.cause in (Cause.NAME, Cause.SILENT):
+            raise
 
 
 def _ask(address: Address, token: Token | None, connection: "Rpc", timeout: float) -> Answer:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from akkordeon.cluster import Address, Node, Tls, own_address, token_path
+from akkordeon.cluster import Address, Node, Tls, check_cluster, own_address, token_path
 from akkordeon.errors import NodeFailed
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class Ray:
     ) -> None:
         self.name = name
         self._theirs = ray_address is not None
+        if ray_address is not None:
+            check_cluster(ray_address)
         self._node = None if self._theirs else _node(address, join=join, **share)
         self.address = ray_address or str(self._node.address if self._node else "")
         self._place = place or f"terminal {os.urandom(4).hex()}"
