@@ -38,9 +38,10 @@ def to_device(tree: Tree, device: torch.device | None) -> Tree:
     """Return the tree with all tensors on a device; None leaves them where they are."""
     if device is None:
         return tree
-    return map_leaves(lambda leaf: leaf.to(device), tree)
+    return map_leaves(lambda leaf: leaf if leaf.device == device else leaf.to(device), tree)
 
 
+@torch.no_grad()
 def all_finite(tensors: Iterable[Tensor | None]) -> bool:
     """Whether there is no NaN and no infinity in any of the tensors."""
     return all(_is_finite(t.coalesce().values() if t.is_sparse else t) for t in tensors if t is not None)
@@ -49,4 +50,4 @@ def all_finite(tensors: Iterable[Tensor | None]) -> bool:
 def _is_finite(tensor: Tensor) -> bool:
     # A NaN or an infinity always shows in the sum, which is 25 times faster than looking at each element; a sum that
     # is not finite may also have overflowed, which only the elements tell.
-    return math.isfinite(abs(tensor.detach().sum().item())) or bool(tensor.isfinite().all())
+    return math.isfinite(abs(tensor.sum().item())) or bool(tensor.isfinite().all())

@@ -71,7 +71,7 @@ class Judge:
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
         found = iter(differentiate([value], wanted, [torch.ones_like(value)]))
         gradients = tuple(next(found) if leaf.requires_grad else None for leaf in leaves)
-        figures = {"loss": float(value.detach())}
+        figures = {"loss": float(value.item())}
         others = self._others(output, target, gauges) if math.isfinite(figures["loss"]) else {}
         return figures | others, gradients
 

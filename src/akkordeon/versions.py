@@ -50,18 +50,18 @@ class Weights:
         self.trainable = tuple(parameter for parameter in self.live if parameter.requires_grad)
         self.buffers: Buffers = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
         self.version = 0
-        self._all_trainable = len(self.trainable) == len(self.live)
+        # A frozen parameter has no gradient, so no optimizer ever writes it: it needs no clone.
+        self._frozen = {n: p.detach() for n, p in enumerate(self.live) if not p.requires_grad}
         self._snapshot: Snapshot | None = None
 
     def snapshot(self) -> Snapshot:
         """Return the current version; the first call after an update clones the live weights."""
         if self._snapshot is None:
-            # A frozen parameter has no gradient, so no optimizer ever writes it: it needs no clone.
-            tensors = tuple(
-                parameter.detach().clone().requires_grad_() if parameter.requires_grad else parameter.detach()
-                for parameter in self.live
-            )
-            trainable = tensors if self._all_trainable else tuple(t for t in tensors if t.requires_grad)
+            trainable = _clones(self.trainable)
+            tensors = trainable
+            if self._frozen:
+                own = iter(trainable)
+                tensors = tuple(self._frozen[n] if n in self._frozen else next(own) for n in range(len(self.live)))
             self._snapshot = Snapshot(self.version, tensors, trainable)
         return self._snapshot
 
@@ -103,6 +103,14 @@ class Weights:
         """Return copies of the live weights and the buffers, by name, as `nn.Module.state_dict` does."""
         state = {name: parameter.detach().clone() for name, parameter in zip(self.names, self.live, strict=True)}
         return state | {name: buffer.clone() for name, buffer in self.buffers.items()}
+
+
+@torch.no_grad()
+def _clones(parameters: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return copies that require a gradient, made in one call: each call lets other threads take the interpreter."""
+    if not parameters:
+        return ()
+    return tuple(clone.requires_grad_() for clone in torch._foreach_clone(parameters))
 
 
 def _merge(current: Tensor, before: Tensor, after: Tensor) -> Tensor:
