@@ -10,6 +10,7 @@ from typing import Protocol
 
 from akkordeon.actor import Actor, Ref
 from akkordeon.engines.cell import Cell, Job, Turn
+from akkordeon.engines.crew import Crew
 from akkordeon.engines.intraop import use_one_thread
 
 __all__ = ["NOTHING", "Clock", "Lane", "Seat", "Worker"]
@@ -31,25 +32,45 @@ class Seat(Cell):
 
 
 class Lane:
-    """Actors with a turn to take, and the workers that wait for one."""
+    """Actors with a turn to take, and the workers that take it. Call it with the lock held, but for `get`.
 
-    def __init__(self, lock: threading.Lock) -> None:
+    Args:
+        lock: of the engine.
+        workers: that will come to this lane.
+    """
+
+    def __init__(self, lock: threading.Lock, workers: int = 1) -> None:
         self.ready: deque[Seat] = deque()
         self.closed = False
         self._wake = threading.Condition(lock)
+        self._awake = workers
+        self._crew = Crew(workers)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more workers are awake than pay."""
+        return self._awake > self._crew.most
+
+    def took_turn(self, now: float) -> None:
+        """Note that a turn begins."""
+        if self._crew.took_turn(now) and self.ready:
+            self._wake.notify_all()
 
     def put(self, seat: Seat) -> None:
-        """Add an actor and wake a worker, if one sleeps. Call it with the lock held."""
+        """Add an actor and wake a worker, if one sleeps that may be awake."""
         self.ready.append(seat)
-        self._wake.notify()
+        if self._awake < self._crew.most or self._crew.is_stuck(time.monotonic()):
+            self._wake.notify()
 
     def get(self) -> Seat | None:
         """Wait for an actor with a turn to take; None when the lane is closed."""
         with self._wake:
-            while not self.ready:
+            self._awake -= 1
+            while not self.ready or self._awake >= self._crew.most:
                 if self.closed:
                     return None
                 self._wake.wait()
+            self._awake += 1
             return self.ready.popleft()
 
     def close(self) -> None:
@@ -116,7 +137,8 @@ class Worker(threading.Thread):
     def _pick(self) -> Seat | None:
         seat, self.next = self.next, None
         self._in_a_row += 1
-        if seat is not None and (self._in_a_row <= FAIRNESS or not self.lane.ready):
+        stays = (self._in_a_row <= FAIRNESS or not self.lane.ready) and not self.lane.is_crowded
+        if seat is not None and stays:
             return seat
         self._in_a_row = 0
         if seat is not None:

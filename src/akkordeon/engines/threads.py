@@ -60,8 +60,9 @@ class Threads:
         self._workers: list[Worker] = []
         self._clock = Clock()
         self._closed = False
-        self._pool = Lane(self._lock)
-        for number in range(workers or available_cores()):
+        number_of_workers = workers or available_cores()
+        self._pool = Lane(self._lock, number_of_workers)
+        for number in range(number_of_workers):
             self._start_worker(self._pool, f"akkordeon worker {number}")
 
     def spawn(
@@ -171,7 +172,10 @@ class Threads:
     def begin_turn(self, seat: Seat) -> Turn | None:
         """Take the next turn of an actor, unless it has ended."""
         with self._lock:
-            return None if seat.ended else seat.take()
+            if seat.ended:
+                return None
+            seat.lane.took_turn(time.monotonic())
+            return seat.take()
 
     def finish_turn(self, seat: Seat) -> Job | None:
         """End the turn of an actor; return the computation it asked for."""
