@@ -46,6 +46,7 @@ def run(options: RunOptions, output: Output, interrupts: Interrupts) -> int:
             course.train()
             course.keep()
             course.judge()
+            course.advise()
     output.event("done", seconds=course.seconds, **({} if options.until is None else {"reached": course.reached}))
     return interrupts.code or 0
 
@@ -126,6 +127,15 @@ class Run:
         for last in (dataclasses.replace(self._plan.validation, every=None), self._plan.test):
             if self._interrupts.code is None:
                 self._show([last])
+
+    def advise(self) -> None:
+        """Say which gates to merge, where they compute too little to be worth an actor each."""
+        if self._interrupts.code is not None:
+            return
+        with suppress(AkkordeonError):  # it is no more than advice
+            if found := self._network.status().advice:
+                self._output.event("advice", message=found)
+                self._output.say(found)
 
     def drain(self) -> None:
         """Bring all sentinels to an end; called in another thread when the user wants to stop."""
