@@ -341,7 +341,7 @@ class GateActor(Actor):
             result, seconds = timed
             self._doing.remove(doing)
             if what != "evaluation":
-                self._tally.pace.add(seconds)
+                self._tally.pace.add(what, seconds)
             then(result)
 
         context.compute(partial(_timed, work, context.now), done)

@@ -10,28 +10,35 @@ BREAK_EVEN = 100e-6
 """Seconds per message below which a gate is not worth an actor: some ten hops with a computation, on threads. To hand
 on then costs more than a tenth of what is computed, and the interpreter lock lets nobody else go on meanwhile."""
 
-WARM_UP, MEMORY = 100, 0.01
-"""Computations whose time is not counted, since the first ones take longer, and the share of the latest in the mean."""
+WINDOW = 50
+"""Computations of a kind of which the lower quartile is taken."""
 
 
 class Pace:
-    """A moving mean of the time that computations take.
+    """How long a forward or backward takes if nothing is in its way.
 
-    Attributes:
-        seconds: the mean; 0 until there were enough of them.
+    Means would tell more of the machine than of the gate: while computations wait for a core, or for the interpreter
+    lock, which with small gates most do, they take several times as long.
     """
 
-    __slots__ = ("_count", "seconds")
+    __slots__ = ("_latest", "_quartiles")
 
     def __init__(self) -> None:
-        self.seconds = 0.0
-        self._count = -WARM_UP
+        self._latest: dict[str, list[float]] = {}
+        self._quartiles: dict[str, float] = {}
 
-    def add(self, seconds: float) -> None:
-        """Take in how long one took."""
-        self._count += 1
-        if self._count > 0:
-            self.seconds += (seconds - self.seconds) * max(1 / self._count, MEMORY)
+    def add(self, what: str, seconds: float) -> None:
+        """Take in how long a computation took, of the kind `what`."""
+        latest = self._latest.setdefault(what, [])
+        latest.append(seconds)
+        if len(latest) == WINDOW:
+            self._quartiles[what] = sorted(latest)[WINDOW // 4]
+            latest.clear()
+
+    @property
+    def seconds(self) -> float:
+        """The mean over the kinds, each as its latest `WINDOW` were; 0 until there were so many."""
+        return sum(self._quartiles.values()) / max(1, len(self._quartiles))
 
 
 def to_merge(gates: Sequence[GateStatus]) -> tuple[tuple[GateStatus, ...], ...]:

@@ -8,7 +8,7 @@ from torch.optim import SGD
 
 from akkordeon import Gate, GateStatus, Histogram, Status, launch
 from akkordeon.engines import Stepped
-from akkordeon.merging import WARM_UP, Pace, advice, to_merge
+from akkordeon.merging import WINDOW, Pace, advice, to_merge
 from tests.unit.networks import gates, stepped, training, validation
 
 MICRO = 1e-6
@@ -61,17 +61,18 @@ def test_the_advice_is_one_line_that_says_who_and_why() -> None:
     assert "merge gates 'a' and 'b' into one, and gates 'd' and 'e' into one: they compute 60, 60, 70 and 50 us" in two
 
 
-def test_the_mean_moves_and_leaves_out_the_first_computations() -> None:
+def test_pace_is_the_mean_of_the_lower_quartiles_of_the_latest_forwards_and_backwards() -> None:
     pace = Pace()
-    for _ in range(WARM_UP):
-        pace.add(5.0)
+    for number in range(WINDOW - 1):
+        pace.add("forward", 1.0 + number % 2 * 8)  # every second one waits for the interpreter lock
+        pace.add("backward", 3.0 + number % 2 * 8)
     assert pace.seconds == 0.0
-    pace.add(1.0)
-    pace.add(3.0)
-    assert pace.seconds == pytest.approx(2.0)
-    for _ in range(2000):
-        pace.add(7.0)
-    assert pace.seconds == pytest.approx(7.0, rel=1e-3)
+    pace.add("forward", 1000.0)
+    pace.add("backward", 1000.0)
+    assert pace.seconds == 2.0
+    for _ in range(WINDOW):
+        pace.add("forward", 5.0)
+    assert pace.seconds == 4.0
 
 
 class Slow(nn.Module):
@@ -100,8 +101,8 @@ def test_a_gate_tells_how_long_its_forwards_and_backwards_take_and_evaluations_d
         network.attach(validation(time_limit=1e6))
         list(network.watch())
         stem, head = network.status().gates
-    assert stem.seconds == pytest.approx(0.002, rel=0.1)  # of the forward and the backward, which takes no time here
-    assert head.seconds == pytest.approx(0.002, rel=0.01)  # the backward runs the forward again
+    assert stem.seconds == pytest.approx(0.002)  # of the forward and the backward, which takes no time here
+    assert head.seconds == pytest.approx(0.002)  # the backward runs the forward again
 
 
 def test_where_computations_take_no_time_nothing_is_known() -> None:
