@@ -47,7 +47,9 @@ def run(options: RunOptions, output: Output, interrupts: Interrupts) -> int:
             course.keep()
             course.judge()
             course.advise()
-    output.event("done", seconds=course.seconds, **({} if options.until is None else {"reached": course.reached}))
+    reached = {} if options.until is None else {"reached": course.reached}
+    advice = {"advice": course.advice} if course.advice else {}
+    output.event("done", seconds=course.seconds, **reached, **advice)
     return interrupts.code or 0
 
 
@@ -59,6 +61,7 @@ class Run:
     ) -> None:
         self.seconds = 0.0
         self.reached = False
+        self.advice = ""
         self._network = network
         self._plan = plan
         self._options = options
@@ -133,9 +136,9 @@ class Run:
         if self._interrupts.code is not None:
             return
         with suppress(AkkordeonError):  # it is no more than advice
-            if found := self._network.status().advice:
-                self._output.event("advice", message=found)
-                self._output.say(found)
+            self.advice = self._network.status().advice
+        if self.advice:
+            self._output.say(self.advice)
 
     def drain(self) -> None:
         """Bring all sentinels to an end; called in another thread when the user wants to stop."""
