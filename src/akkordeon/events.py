@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from akkordeon.histogram import Histogram
+from akkordeon.merging import advice
 from akkordeon.signals import GateStatus
 from akkordeon.tree import Tree
 
@@ -218,3 +219,8 @@ class Status:
     gates: tuple[GateStatus, ...]
     sentinels: tuple[SentinelStatus, ...]
     restarts: int = 0
+
+    @property
+    def advice(self) -> str:
+        """Which gates to merge because they compute too little, in one line; empty where there are none."""
+        return advice(self.gates)

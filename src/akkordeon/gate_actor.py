@@ -21,6 +21,7 @@ from akkordeon.errors import BatchRefused, UpdateFailed
 from akkordeon.gate import Gate
 from akkordeon.handover import Handover
 from akkordeon.histogram import Histogram
+from akkordeon.merging import Pace
 from akkordeon.messages import (
     ALREADY_APPLIED,
     NOTHING_TO_LEARN,
@@ -59,10 +60,11 @@ _Entry = Entry[Graph | _Input]
 
 @dataclass(slots=True)
 class _Tally:
-    """Staleness of the updates so far, and gradients that were not applied, by reason."""
+    """Staleness of the updates so far, gradients that were not applied, by reason, and how long computations take."""
 
     staleness: Histogram = field(default_factory=Histogram)
     skipped: Counter[str] = field(default_factory=Counter)
+    pace: Pace = field(default_factory=Pace)
 
 
 class GateActor(Actor):
@@ -335,11 +337,14 @@ class GateActor(Actor):
         doing = (what, route, context.now())
         self._doing.append(doing)
 
-        def done(result: T | Exception) -> None:
+        def done(timed: tuple[T | Exception, float]) -> None:
+            result, seconds = timed
             self._doing.remove(doing)
+            if what != "evaluation":
+                self._tally.pace.add(what, seconds)
             then(result)
 
-        context.compute(partial(_caught, work), done)
+        context.compute(partial(_timed, work, context.now), done)
 
     def look(self, now: float) -> str:
         """Say what the gate has in hand."""
@@ -357,8 +362,22 @@ class GateActor(Actor):
         staleness = self._tally.staleness.copy()  # who asks may live in the same process, and look at it later
         version, norms = self._weights.version, self._learner.norms
         return GateStatus(
-            self._gate.name, version, len(self._entries), staleness, skipped, norms.gradient, norms.correction
+            self._gate.name,
+            version,
+            len(self._entries),
+            staleness,
+            skipped,
+            norms.gradient,
+            norms.correction,
+            self._tally.pace.seconds,
         )
+
+
+def _timed(work: Callable[[], T], now: Callable[[], float]) -> tuple[T | Exception, float]:
+    """Run what may fail, and say how long it took; waiting for a worker does not count."""
+    began = now()
+    result = _caught(work)
+    return result, now() - began
 
 
 def _caught(work: Callable[[], T]) -> T | Exception:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from akkordeon import merging
 from akkordeon.gate import Gate
 from akkordeon.launching import launch
 from tests.cli.calling import RECIPE, call, lines_of, write_recipe
@@ -54,6 +55,15 @@ def test_with_json_there_is_nothing_but_objects(recipe: Path, tmp_path: Path) ->
     assert "outputs" not in first
     assert seen[1]["path"].startswith(str(tmp_path / "s"))
     assert seen[-1]["seconds"] > 0
+
+
+def test_the_last_line_names_gates_that_compute_too_little(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merging, "BREAK_EVEN", 60.0)
+    *others, last = lines_of(call("run", recipe, "--epochs", "12").stdout)
+    assert last.startswith("to go faster, merge gates 'stem' and 'head' into one: they compute ")
+    assert not any("merge" in line for line in others)
+    done = events("run", recipe, "--epochs", "12")[-1]
+    assert done["advice"].startswith("to go faster, merge gates 'stem' and 'head' into one")
 
 
 def test_what_is_no_number_is_null_in_json(tmp_path: Path) -> None:

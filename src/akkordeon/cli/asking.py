@@ -29,7 +29,7 @@ def status(options: ReachOptions, output: Output, interrupts: Interrupts) -> int
         found = joint.network.status()
     values = {each.name: getattr(found, each.name) for each in dataclasses.fields(found)}
     parts = {key: [dataclasses.asdict(each) for each in values[key]] for key in ("gates", "sentinels")}
-    output.event("status", **(values | parts))
+    output.event("status", **(values | parts), advice=found.advice)
     _say(found, output)
     return 0 if found.cause is None else 1
 
@@ -41,6 +41,8 @@ def _say(found: Status, output: Output) -> None:
         late = f"staleness {gate.staleness}  gradient {gate.gradient_norm:.3g}"
         if gate.correction_norm:
             late += f", corrected by {gate.correction_norm:.3g}"
+        if gate.seconds:
+            late += f"  {gate.seconds * 1e6:.0f} us per message"
         output.say(f"gate {gate.name:<11} version {gate.version:6d}  {late}  {gate.open} open{_skipped(gate.skipped)}")
     for sentinel in found.sentinels:
         leaving = "  is leaving" if sentinel.draining else ""
@@ -50,6 +52,8 @@ def _say(found: Status, output: Output) -> None:
             output.say(f"  in flight as found out: {sentinel.reason}")
         for dropped in sentinel.dropped:
             output.say(f"  dropped {dropped}")
+    if found.advice:
+        output.say(found.advice)
 
 
 def _skipped(counts: Mapping[str, int]) -> str:

@@ -46,7 +46,10 @@ def run(options: RunOptions, output: Output, interrupts: Interrupts) -> int:
             course.train()
             course.keep()
             course.judge()
-    output.event("done", seconds=course.seconds, **({} if options.until is None else {"reached": course.reached}))
+            course.advise()
+    reached = {} if options.until is None else {"reached": course.reached}
+    advice = {"advice": course.advice} if course.advice else {}
+    output.event("done", seconds=course.seconds, **reached, **advice)
     return interrupts.code or 0
 
 
@@ -58,6 +61,7 @@ class Run:
     ) -> None:
         self.seconds = 0.0
         self.reached = False
+        self.advice = ""
         self._network = network
         self._plan = plan
         self._options = options
@@ -126,6 +130,15 @@ class Run:
         for last in (dataclasses.replace(self._plan.validation, every=None), self._plan.test):
             if self._interrupts.code is None:
                 self._show([last])
+
+    def advise(self) -> None:
+        """Say which gates to merge, where they compute too little to be worth an actor each."""
+        if self._interrupts.code is not None:
+            return
+        with suppress(AkkordeonError):  # it is no more than advice
+            self.advice = self._network.status().advice
+        if self.advice:
+            self._output.say(self.advice)
 
     def drain(self) -> None:
         """Bring all sentinels to an end; called in another thread when the user wants to stop."""
