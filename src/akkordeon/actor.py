@@ -177,6 +177,10 @@ class Engine(Protocol):
     def here(self) -> str | None:
         """The place where it puts actors unless told otherwise; None where all are in one process."""
 
+    @property
+    def computations(self) -> int:
+        """How many computations of one actor at once pay."""
+
     def spawn(
         self,
         name: str,

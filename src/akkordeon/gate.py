@@ -34,7 +34,8 @@ class Gate:
             no closure. None for a gate without trainable parameters.
         compensation: makes up for stale gradients; one or several, applied in order.
         scheduler: makes a scheduler of the optimizer; it steps once per update of this gate.
-        computations: how many batches the gate may compute at once, each on a worker.
+        computations: how many batches the gate may compute at once, each on a worker. None is what pays where it runs:
+            two on threads, if there are as many workers; elsewhere one.
         activations: "stashed" keeps a batch's activations until its gradient comes, which is then exact, merely late.
             "recomputed" keeps its input only, and runs the forward again at the live weights.
         device: where the gate computes; None is where the module is.
@@ -58,7 +59,7 @@ class Gate:
     optimizer: MakeOptimizer | None = None
     compensation: Compensation | Sequence[Compensation] = ()
     scheduler: MakeScheduler | None = None
-    computations: int = 1
+    computations: int | None = None
     activations: Literal["stashed", "recomputed"] = "stashed"
     device: torch.device | str | None = None
     max_norm: float | None = None
@@ -78,6 +79,11 @@ class Gate:
         self._check_compensations(optimizer)
         if optimizer is not None:
             self.make_scheduler(optimizer)
+
+    @property
+    def at_once(self) -> int:
+        """How many batches it may compute at once."""
+        return self.computations or 1
 
     @property
     def whole_prefix(self) -> str:
@@ -137,6 +143,8 @@ class Gate:
     def _check_settings(self) -> None:
         for setting in ("computations", "accumulate"):
             value = getattr(self, setting)
+            if value is None and setting == "computations":
+                continue
             if not isinstance(value, int) or value < 1:
                 raise WiringError(f"gate {self.name!r}: {setting} must be a whole number, at least 1, not {value!r}")
         if self.max_norm is not None and not self.max_norm > 0:

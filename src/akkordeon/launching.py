@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,8 @@ def launch(
         name = f"network-{os.urandom(4).hex()}"
         supervision = supervision or (Supervision() if engine.here is None else REMOTE)
         settings: dict[str, Any] = {"settings": supervision, "limits": limits, "placement": placement}
-        make = partial(Conductor, name, begin.gates, begin.states, begin.positions, **settings)
+        chosen = [_with_computations(gate, engine) for gate in begin.gates]
+        make = partial(Conductor, name, chosen, begin.states, begin.positions, **settings)
         conductor = _conductor(engine, make)
         _await_hosts(engine, placement)
         refs: tuple[Ref, ...] = conductor.ask(Open(), timeout=ANSWER)
@@ -134,6 +136,11 @@ def connect(
         engine.close()
         raise
     return Network((), engine, conductor, seen=roster.events)
+
+
+def _with_computations(gate: Gate, engine: Engine) -> Gate:
+    """Say how many batches a gate may compute at once, if its description leaves that open."""
+    return gate if gate.computations is not None else replace(gate, computations=engine.computations)
 
 
 def _conductor(engine: Engine, make: Callable[[], Conductor]) -> Ref:

@@ -83,7 +83,7 @@ class Learner:
 
     def replicas(self, random_lock: AbstractContextManager[object]) -> list[Replica]:
         """Return what the gate computes with, one for each computation at once."""
-        modules = [self.module, *(own_copy(self.module) for _ in range(self._gate.computations - 1))]
+        modules = [self.module, *(own_copy(self.module) for _ in range(self._gate.at_once - 1))]
         records = self._gate.activations == "recomputed"
         make = partial(
             Replica, random_lock=random_lock, device=self.device, records=records, autocast=self._gate.autocast

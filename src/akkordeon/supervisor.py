@@ -146,7 +146,7 @@ class Supervisor:
     def _spawn(self, post: _Post, make: Any, context: Context) -> Ref:
         gates = [each.gate for each in self._posts]
         place = self.placement.places(gates, lent(context.places()))[post.gate.name]
-        spawn = partial(context.spawn, post.actor, make, computations=post.gate.computations)
+        spawn = partial(context.spawn, post.actor, make, computations=post.gate.at_once)
         try:
             return spawn(place=place)
         except (ActorNotFound, ActorFailed):  # the host has gone just now

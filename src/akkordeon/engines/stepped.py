@@ -65,6 +65,7 @@ class Stepped:
     """
 
     here: str | None = None
+    computations = 1
 
     def __init__(
         self,

@@ -61,6 +61,7 @@ class Threads:
         self._clock = Clock()
         self._closed = False
         number_of_workers = workers or available_cores()
+        self.computations = min(2, number_of_workers)
         self._pool = Lane(self._lock, number_of_workers)
         for number in range(number_of_workers):
             self._start_worker(self._pool, f"akkordeon worker {number}")

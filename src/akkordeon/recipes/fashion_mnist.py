@@ -31,7 +31,11 @@ metrics = {"accuracy": accuracy}
 
 
 def gates(
-    lr: float = 2e-3, updates: int = EPOCHS * 469, channels: int = 16, dropout: float = 0.3, computations: int = 1
+    lr: float = 2e-3,
+    updates: int = EPOCHS * 469,
+    channels: int = 16,
+    dropout: float = 0.3,
+    computations: int | None = None,
 ) -> list[Gate]:
     """x_BHW -> logits_BC: four gates, each with its own Adam.
 
@@ -42,7 +46,7 @@ def gates(
         updates: number of updates over which it falls linearly to a hundredth; 469 batches of 128 make an epoch.
         channels: of the first convolution; the second and third have two and four times as many.
         dropout: share of inputs and hidden numbers of the classifier that are left out while training.
-        computations: how many batches each convolution may compute at once.
+        computations: how many batches each convolution may compute at once; None is what pays here.
     """
     optimizer = partial(Adam, lr=lr)
     scheduler = partial(LinearLR, start_factor=1.0, end_factor=0.01, total_iters=updates)

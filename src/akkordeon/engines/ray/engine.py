@@ -81,6 +81,8 @@ class Ray:
         if place is not None:
             assert self.here is not None  # others are to find it
 
+    computations = 1
+
     @property
     def here(self) -> str | None:
         """The place of what is spawned from here."""
