@@ -100,7 +100,7 @@ def _plain(point: Point) -> dict[str, Any]:
 
 def write_tables() -> None:
     measured, simulated = kept("threads"), kept("simulated")
-    (HERE / "threads.md").write_text(threads_table({sweep: measured[sweep] for sweep in SWEEPS}))
+    (HERE / "threads.md").write_text(threads_table({sweep: measured[sweep] for sweep in SWEEPS if sweep in measured}))
     (HERE / "costs.md").write_text(costs_table(costs_of(measured)))
     (HERE / "simulated.md").write_text(simulated_table(simulated, costs_of(measured)))
 

@@ -16,19 +16,19 @@ Figures = dict[str, Any]
 def threads_table(figures: Figures) -> str:
     """Write the first part."""
     names = ["gates", "sentinels", "in flight of each", "batches/s", "CPU of a gate and batch, us"]
-    names += ["staleness first, last", "memory, MB", "s to begin"]
+    names += ["staleness first, last", "memory, MB", "s to begin", "others' share of the CPU"]
     rows = []
     for sweep, measured in figures.items():
         rows.append([f"*{sweep}*", *[""] * (len(names) - 1)])
-        rows += [_threads_row(each["point"], each["figures"]) for each in measured]
+        rows += [_threads_row(each["point"], each["figures"], each["foreign"]) for each in measured]
     return _table(names, rows)
 
 
-def _threads_row(point: Figures, found: Figures) -> list[str]:
+def _threads_row(point: Figures, found: Figures, foreign: float) -> list[str]:
     late = f"{found['staleness_first']:.1f}, {found['staleness_last']:.1f}"
     sizes = [str(point[each]) for each in ("gates", "sentinels", "in_flight")]
     cpu = f"{1e6 * found['cpu_per_gate_and_batch']:.0f}"
-    rest = [late, f"{found['memory_bytes'] / 1e6:.0f}", f"{found['seconds_to_begin']:.2f}"]
+    rest = [late, f"{found['memory_bytes'] / 1e6:.0f}", f"{found['seconds_to_begin']:.2f}", f"{max(0.0, foreign):.0%}"]
     return [*sizes, f"{found['batches_per_second']:.0f}", cpu, *rest]
 
 
