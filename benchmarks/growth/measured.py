@@ -1,0 +1,93 @@
+"""The first part: a network on the threads engine, as it grows in gates, batches in flight, or sentinels."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from chain import batches, gates, sentinel
+
+import akkordeon as ak
+from akkordeon.events import Status
+
+__all__ = ["SWEEPS", "Grown", "measure"]
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+WARM, COUNTED = 1.5, 4.0
+"""Seconds that are not counted, and that are."""
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A network of some size.
+
+    Args:
+        gates: how many.
+        in_flight: of each sentinel.
+        sentinels: how many.
+    """
+
+    gates: int = 8
+    in_flight: int = 4
+    sentinels: int = 1
+
+
+SWEEPS: dict[str, list[Grown]] = {
+    "gates": [Grown(gates=size) for size in SIZES],
+    "in flight": [Grown(in_flight=size) for size in SIZES],
+    "sentinels": [Grown(in_flight=1, sentinels=size) for size in SIZES],
+}
+
+
+@dataclass(frozen=True)
+class _Look:
+    time: float
+    cpu: float
+    updates: list[int]
+    lateness: list[float]
+    """Of each gate, summed up over all its updates."""
+
+
+def measure(grown: Grown) -> dict[str, float]:
+    """Train, and return what came out between two looks."""
+    before = _peak()
+    launched = time.perf_counter()
+    with ak.launch(gates(grown.gates)) as network:
+        data = batches()
+        for number in range(grown.sentinels):
+            network.attach(sentinel(number, grown.in_flight, data))
+        begun = time.perf_counter() - launched
+        first, last = islice(_looks(network), 2)
+    seconds = last.time - first.time
+    updates = [b - a for a, b in zip(first.updates, last.updates, strict=True)]
+    late = [(b - a) / n for a, b, n in zip(first.lateness, last.lateness, updates, strict=True)]
+    return {
+        "batches_per_second": updates[0] / seconds,
+        "staleness_first": late[0],
+        "staleness_last": late[-1],
+        "memory_bytes": _peak() - before,
+        "cpu_per_gate_and_batch": (last.cpu - first.cpu) / sum(updates),
+        "seconds_to_begin": begun,
+    }
+
+
+def _looks(network: ak.Network) -> Iterator[_Look]:
+    """Yield how the gates stand after the first seconds, and after those that count; reports are the clock."""
+    due = time.perf_counter() + WARM
+    for _ in network.watch():
+        if time.perf_counter() >= due:
+            yield _look(network.status())
+            due = time.perf_counter() + COUNTED
+
+
+def _look(status: Status) -> _Look:
+    late = [gate.staleness.mean * gate.staleness.count for gate in status.gates]
+    return _Look(time.perf_counter(), time.process_time(), [gate.version for gate in status.gates], late)
+
+
+def _peak() -> int:
+    """Return the most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
