@@ -46,10 +46,10 @@ class Line(NamedTuple):
 
 SCENARIO = [
     Line(1, "akkordeon token new", "until its token is everywhere"),
-    Line(1, f"akkordeon network mnist --address {AT} --place stem=B --place head=C", "until it listens"),
+    Line(1, f"akkordeon network mnist --address {AT} --place stem=B --place head=C -o updates=18000", "until it listens"),
     Line(2, f"akkordeon host --network {AT} --name B"),
     Line(3, f"akkordeon host --network {AT} --name C"),
-    Line(2, f"akkordeon sentinel train mnist --network {AT} --take 60000 --epochs 5", "for its end, when all began"),
+    Line(2, f"akkordeon sentinel train mnist --network {AT} --take 60000 --epochs 8", "for its end, when all began"),
     Line(3, f"akkordeon sentinel train mnist --network {AT} --take 3000"),
     Line(1, f"akkordeon sentinel validate mnist --network {AT} --every 20"),
 ]
