@@ -79,10 +79,13 @@ def decode(value: Json, tensors: dict[str, Tensor]) -> Tree:  # noqa: PLR0911 - 
 
 
 def copied(tree: Tree) -> Tree:
-    """Return a tree with copies of its tensors; whatever else is in it stays, be it fit to be saved or not."""
+    """Return a tree with copies of its tensors; whatever else is in it stays, be it fit to be saved or not.
+
+    Copies are in main memory: that of a GPU is for what is computed with.
+    """
     match tree:
         case Tensor():
-            return tree.detach().clone()
+            return tree.detach().to("cpu", copy=True)
         case list():
             return [copied(branch) for branch in tree]
         case tuple() if type(tree) in PLAIN_TUPLES:

@@ -1,14 +1,14 @@
 """What a batch is: a pair (x, target), its number of samples, where its tensors are, and whether they are finite."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from akkordeon.tree import Tree, describe, flatten, map_leaves
 
-__all__ = ["all_finite", "as_pair", "num_samples", "to_device"]
+__all__ = ["all_finite", "all_finite_at_once", "as_pair", "moved", "num_samples", "to_device"]
 
 
 def as_pair(item: object, *, with_target: bool) -> tuple[Tree, Tree]:
@@ -38,13 +38,42 @@ def to_device(tree: Tree, device: torch.device | None) -> Tree:
     """Return the tree with all tensors on a device; None leaves them where they are."""
     if device is None:
         return tree
-    return map_leaves(lambda leaf: leaf if leaf.device == device else leaf.to(device), tree)
+    return map_leaves(lambda leaf: moved(leaf, device), tree)
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device; itself, if it is there.
+
+    All that a process computes on one GPU runs on the GPU's default stream, in the order in which threads ask for it.
+    So what is asked for after a copy finds it done, on whichever thread, and no events are needed. With a stream for
+    each gate small computations of several gates could overlap, but each tensor that goes from one to the next would
+    have to be waited for, and kept from being reused too early. Between two GPUs, torch's copies do that.
+    """
+    if tensor.device == device:
+        return tensor
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        # Out of pinned memory, which is kept until the copy is over, a copy takes its turn on the GPU while this thread
+        # goes on. The other way round nobody may look before it is over, so that one waits.
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @torch.no_grad()
 def all_finite(tensors: Iterable[Tensor | None]) -> bool:
     """Whether there is no NaN and no infinity in any of the tensors."""
-    return all(_is_finite(t.coalesce().values() if t.is_sparse else t) for t in tensors if t is not None)
+    values = [t.coalesce().values() if t.is_sparse else t for t in tensors if t is not None]
+    if values and values[0].device.type != "cpu":
+        return all_finite_at_once(values)
+    return all(map(_is_finite, values))
+
+
+@torch.no_grad()
+def all_finite_at_once(tensors: Sequence[Tensor]) -> bool:
+    """Answer the same question about dense tensors with one look at the device, for which this thread has to wait."""
+    if not tensors:
+        return True
+    sums = [tensor.sum().abs().to(tensors[0].device, torch.float32) for tensor in tensors]
+    return math.isfinite(torch.stack(sums).sum().item()) or all(bool(each.isfinite().all()) for each in tensors)
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import _engine_run_backward
 
-from akkordeon.data import all_finite
+from akkordeon.data import all_finite, moved
 from akkordeon.versions import Snapshot
 
 __all__ = ["Gradients", "Graph", "differentiate"]
@@ -35,7 +35,11 @@ class Graph:
         Args:
             of_outputs: one per output, None where there is none.
         """
-        pairs = [(y, g) for y, g in zip(self.outputs, of_outputs, strict=True) if g is not None and y.requires_grad]
+        pairs = [
+            (y, g if g.device == y.device else moved(g, y.device))  # the next gate may be on another device
+            for y, g in zip(self.outputs, of_outputs, strict=True)
+            if g is not None and y.requires_grad
+        ]
         wanted = [x for x in self.inputs if x.requires_grad]
         weights = self.snapshot.trainable
         if not pairs or not (wanted or weights):

@@ -47,6 +47,9 @@ class Gate:
         accumulate: update once per so many batches, by the mean of their gradients.
         autocast: compute in this type where torch deems it safe (`torch.bfloat16`); weights, and what leaves the gate,
             stay as they are.
+        compile: whether its forward and backward are compiled by `torch.compile`, at the first batch of each mode and
+            shape. That takes seconds to minutes, and on a CPU needs a C++ compiler where the gate lives. What it
+            computes differs in the last bits, and it draws other random numbers.
         prefix: what stands before the names of its parameters in the whole network's; None is the gate's name and a
             dot, as in an `nn.Sequential` of the gates. `split` leaves the names as they were in the model it cut.
 
@@ -67,6 +70,7 @@ class Gate:
     accumulate: int = 1
     autocast: torch.dtype | None = None
     prefix: str | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         _check_name(self.name, "a gate")
@@ -147,6 +151,8 @@ class Gate:
                 continue
             if not isinstance(value, int) or value < 1:
                 raise WiringError(f"gate {self.name!r}: {setting} must be a whole number, at least 1, not {value!r}")
+        if not isinstance(self.compile, bool):
+            raise WiringError(f"gate {self.name!r}: compile must be True or False, not {self.compile!r}")
         if self.max_norm is not None and not self.max_norm > 0:
             raise WiringError(f"gate {self.name!r}: max_norm must be more than 0, not {self.max_norm}")
         if self.norm not in ("gate", "network"):

@@ -7,6 +7,7 @@ right.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from akkordeon.accumulation import Accumulation, Update
 from akkordeon.codec import copied
+from akkordeon.compiling import Compiled
 from akkordeon.data import all_finite, to_device
 from akkordeon.differentiate import Gradients
 from akkordeon.errors import WiringError
@@ -33,6 +35,9 @@ __all__ = ["Learner", "kinds", "mismatches", "schedule_changes"]
 PROGRESS = ("last_epoch", "T_cur", "T_i")
 """What a scheduler's state says of how far it has come, rather than of where it goes."""
 
+COMPILER = "inductor"
+"""The backend of `torch.compile` that gates are compiled by: torch's own."""
+
 
 class Learner:
     """The weights of a gate with optimizer, scheduler and compensations.
@@ -44,7 +49,7 @@ class Learner:
 
     def __init__(self, gate: Gate, state: GateState | None = None) -> None:
         self._gate = gate
-        self.device = None if gate.device is None else torch.device(gate.device)
+        self.device = _device(gate)
         self.module = own_copy(gate.module).to(self.device)
         if state is not None:
             fill(self.module, {**state.weights, **state.rest["buffers"]})
@@ -84,9 +89,13 @@ class Learner:
     def replicas(self, random_lock: AbstractContextManager[object]) -> list[Replica]:
         """Return what the gate computes with, one for each computation at once."""
         modules = [self.module, *(own_copy(self.module) for _ in range(self._gate.at_once - 1))]
-        records = self._gate.activations == "recomputed"
         make = partial(
-            Replica, random_lock=random_lock, device=self.device, records=records, autocast=self._gate.autocast
+            Replica,
+            random_lock=random_lock,
+            device=self.device,
+            records=self._gate.activations == "recomputed",
+            autocast=self._gate.autocast,
+            forward=Compiled(random_lock, COMPILER) if self._gate.compile else None,
         )
         return [make(module) for module in modules]
 
@@ -197,6 +206,14 @@ class Learner:
         }
         parts |= {f"compensation {number}": each for number, each in enumerate(self._compensators, 1)}
         yield from ((name, part) for name, part in parts.items() if part is not None)
+
+
+def _device(gate: Gate) -> torch.device | None:
+    """Return where a gate computes; None where its module is on the CPU, and nobody wants it elsewhere."""
+    if gate.device is not None:
+        return torch.device(gate.device)
+    places = (tensor.device for tensor in chain(gate.module.parameters(), gate.module.buffers()))
+    return next((place for place in places if place.type != "cpu"), None)
 
 
 def _distance(these: Sequence[Tensor | None], those: Sequence[Tensor | None]) -> float:

@@ -8,10 +8,12 @@ may run at once, since slots are not thread-safe. Nothing here changes the gate.
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from akkordeon.data import moved
 from akkordeon.differentiate import Graph
 from akkordeon.random_state import Drawn, RandomState
 from akkordeon.tree import Structure, Tree, flatten, map_leaves, rebuild
@@ -45,6 +47,7 @@ class Replica:
         device: where the module is, None where it has not been moved.
         records: whether forwards will be run again, so that the random numbers they draw must be known.
         autocast: type to compute in where torch deems it safe; the output is of the usual type again.
+        forward: runs the module, as `Compiled` does; None calls it.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class Replica:
         device: torch.device | None = None,
         records: bool = False,
         autocast: torch.dtype | None = None,
+        forward: Callable[[nn.Module, Tree], Tree] | None = None,
     ) -> None:
         self._module = module
+        self._forward: Callable[[Tree], Tree] = module if forward is None else partial(forward, module)
         self._random_lock = random_lock
         self._device = device
         self._records = records
@@ -105,9 +110,7 @@ class Replica:
         return self._drawing(run, None, training=False)[0]
 
     def _fresh(self, leaf: Tensor, *, wants_gradient: bool) -> Tensor:
-        fresh = leaf.detach()
-        if self._device is not None:
-            fresh = fresh.to(self._device)
+        fresh = leaf.detach() if self._device is None else moved(leaf.detach(), self._device)
         return fresh.requires_grad_(wants_gradient and (fresh.is_floating_point() or fresh.is_complex()))
 
     def _run(
@@ -140,10 +143,10 @@ class Replica:
 
     def _compute(self, x: Tree) -> Tree:
         if self._autocast is None:
-            return self._module(x)
-        kind = next((parameter.device.type for parameter in self._module.parameters()), "cpu")
+            return self._forward(x)
+        kind = "cpu" if self._device is None else self._device.type
         with torch.autocast(kind, self._autocast):
-            output = self._module(x)
+            output = self._forward(x)
         # What travels is of the usual type: the next gate may not compute in this one. No digit is lost by that.
         return map_leaves(lambda leaf: leaf.float() if leaf.dtype == self._autocast else leaf, output)
 

@@ -100,9 +100,9 @@ class Weights:
             self.buffers = {name: _merge(current, before[name], after[name]) for name, current in self.buffers.items()}
 
     def state(self) -> dict[str, Tensor]:
-        """Return copies of the live weights and the buffers, by name, as `nn.Module.state_dict` does."""
-        state = {name: parameter.detach().clone() for name, parameter in zip(self.names, self.live, strict=True)}
-        return state | {name: buffer.clone() for name, buffer in self.buffers.items()}
+        """Return copies of the live weights and the buffers, by name as in `nn.Module.state_dict`; in main memory."""
+        live = zip(self.names, self.live, strict=True)
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in (*live, *self.buffers.items())}
 
 
 @torch.no_grad()

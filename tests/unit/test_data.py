@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from akkordeon.data import all_finite, as_pair, num_samples, to_device
+from akkordeon.data import all_finite, all_finite_at_once, as_pair, moved, num_samples, to_device
 
 X, TARGET = torch.zeros(5, 4), torch.zeros(5, dtype=torch.int64)
 INF, NAN = math.inf, math.nan
@@ -61,12 +61,15 @@ def test_samples_are_counted_by_the_target_or_else_by_the_input(x: Any, target: 
 def test_one_bad_number_among_many_is_found(bad: float, dtype: torch.dtype) -> None:
     tensor = torch.ones(7, 11, dtype=dtype)
     assert all_finite([tensor])
+    assert all_finite_at_once([tensor, tensor])
     tensor[3, 4] = bad
     assert not all_finite([torch.ones(2), None, tensor])
+    assert not all_finite_at_once([torch.ones(2), tensor])
 
 
 def test_infinities_that_cancel_are_found() -> None:
     assert not all_finite([torch.tensor([INF, -INF])])
+    assert not all_finite_at_once([torch.tensor([INF]), torch.tensor([-INF])])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -74,6 +77,7 @@ def test_a_sum_that_overflows_is_no_reason_to_call_numbers_infinite(dtype: torch
     large = torch.full((64,), torch.finfo(dtype).max, dtype=dtype)
     assert not large.sum().isfinite()
     assert all_finite([large])
+    assert all_finite_at_once([large, large])
 
 
 @pytest.mark.parametrize(
@@ -83,6 +87,7 @@ def test_a_sum_that_overflows_is_no_reason_to_call_numbers_infinite(dtype: torch
 )
 def test_where_there_is_nothing_to_be_infinite_all_is_finite(tensors: list[Tensor | None]) -> None:
     assert all_finite(tensors)
+    assert all_finite_at_once([each for each in tensors if each is not None])
 
 
 def test_a_sparse_gradient_is_looked_into() -> None:
@@ -108,3 +113,7 @@ def test_a_tree_moves_to_a_device_with_all_its_tensors() -> None:
     moved = to_device({"x": X, "more": [TARGET, "text", None]}, torch.device("meta"))
     assert moved["x"].device.type == moved["more"][0].device.type == "meta"
     assert moved["more"][1:] == ["text", None]
+
+
+def test_what_is_there_already_is_not_copied() -> None:
+    assert moved(X, torch.device("cpu")) is X

@@ -74,6 +74,12 @@ def test_a_gate_that_cannot_work_is_refused_by_name_with_the_remedy(settings: di
         linear(**settings)
 
 
+def test_whether_to_compile_is_yes_or_no() -> None:
+    given: Any = "inductor"
+    with pytest.raises(WiringError, match="gate 'body': compile must be True or False, not 'inductor'"):
+        linear(compile=given)
+
+
 def test_a_gradient_hook_is_refused_because_nobody_would_call_it() -> None:
     for register in ("register_hook", "register_post_accumulate_grad_hook"):
         module = nn.Linear(3, 2)
