@@ -11,6 +11,8 @@ from torch import Tensor
 
 from akkordeon.actor import Actor, Context, Ended, Ref, Urgent
 from akkordeon.engines import Threads
+from akkordeon.engines.crew import STANDBY
+from akkordeon.engines.pool import LOOK
 from akkordeon.errors import NoAnswer, SharedTensorWritten
 from tests.engines.test_contract import SOON, Box, Forwarder
 
@@ -121,13 +123,13 @@ def test_an_idle_engine_never_wakes(engine: Threads) -> None:
     ref = engine.spawn("worker", partial(Worker, inbox.ref))
     assert ref.ask("?", timeout=SOON) == "here"
     workers = [thread for thread in threading.enumerate() if thread.name.startswith("akkordeon")]
-    with pytest.raises(NoAnswer):  # until the workers are asleep
-        inbox.take(timeout=0.1)
+    with pytest.raises(NoAnswer):  # until the workers are asleep, and the clock has seen that nobody waits
+        inbox.take(timeout=2 * LOOK)
     before = switches(workers)
     with pytest.raises(NoAnswer):
         inbox.take(timeout=0.3)
     assert switches(workers) == before
-    assert len(workers) == 2
+    assert sum("worker" in thread.name for thread in workers) == 2 + STANDBY
 
 
 def test_a_hundred_actors_need_no_more_threads(engine: Threads) -> None:
@@ -290,4 +292,17 @@ def test_an_urgent_message_is_taken_while_a_computation_runs() -> None:
     assert "in work" in engine.look()  # the stack of the worker that computes
     Stuck.free.set()
     assert inbox.take(timeout=SOON) == "done"
+    engine.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_others_take_their_turns_while_all_workers_hang(workers: int) -> None:
+    engine = Threads(workers)
+    release = threading.Event()
+    for number in range(workers):
+        began = threading.Event()
+        engine.spawn(f"hangs {number}", Blocking).tell(partial(begin_and_wait, began, release))
+        assert began.wait(SOON)
+    assert engine.spawn("other", Blocking).ask("?", timeout=SOON) == "here"
+    release.set()
     engine.close()

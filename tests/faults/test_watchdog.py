@@ -86,7 +86,7 @@ def gates() -> list[ak.Gate]:
     make = partial(SGD, lr=0.1)
     return [
         ak.Gate("stem", nn.Linear(6, 5), make),
-        ak.Gate("body", Hangs()),
+        ak.Gate("body", Hangs(), computations=1),
         ak.Gate("head", nn.Linear(5, 3), make),
     ]
 

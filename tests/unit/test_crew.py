@@ -1,6 +1,8 @@
 """How many workers may be awake, by what each number of them does."""
 
-from akkordeon.engines.crew import AGAIN, MANY, SPAN, STUCK, Crew
+import pytest
+
+from akkordeon.engines.crew import AGAIN, HANGS, MANY, SPAN, STANDBY, STUCK, Crew
 
 
 class Machine:
@@ -59,3 +61,15 @@ def test_all_wake_when_the_one_is_at_something_long() -> None:
     assert not machine.crew.is_stuck(machine.now + STUCK / 2)
     assert machine.crew.is_stuck(machine.now + 2 * STUCK)
     assert machine.crew.most == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_one_that_stands_by_wakes_when_all_hang_and_goes_when_they_do_not(workers: int) -> None:
+    machine = Machine(workers, dict.fromkeys(range(1, workers + STANDBY + 1), MANY / 4))
+    machine.go_on(1.0)
+    assert not machine.crew.is_stuck(machine.now + HANGS / 2)
+    assert machine.crew.is_stuck(machine.now + 2 * HANGS)
+    assert machine.crew.most == workers + STANDBY
+    machine.now += 3 * HANGS
+    machine.go_on(1.0)
+    assert machine.go_on(1.0) == {workers}

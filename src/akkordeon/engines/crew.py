@@ -3,11 +3,14 @@
 Threads that run Python share its lock, and each call into torch lets it go: where turns are short, a worker waits for
 the lock of the other at every call, and one worker alone does more than two. How short depends on the machine, the
 network and what else runs. So turns are counted, by turns with all workers and with one, and the better goes on.
+
+One more worker stands by: where all others are at something that does not end, as a module that hangs, it takes turns
+of those who are to notice that.
 """
 
 from math import inf
 
-__all__ = ["Crew"]
+__all__ = ["STANDBY", "Crew"]
 
 SPAN = 0.1
 """Seconds that each number is measured for, at a time."""
@@ -25,7 +28,13 @@ BETTER = 1.03
 """How much more one worker must do than all, to be left alone."""
 
 STUCK = 0.05
-"""Seconds in one turn after which somebody else is to take those that wait."""
+"""Seconds without a new turn after which all are to take those that wait, where one worker was left alone."""
+
+STANDBY = 1
+"""Workers that stand by."""
+
+HANGS = 1.0
+"""Seconds without a new turn after which the one that stands by is to take them, too."""
 
 
 class Crew:
@@ -46,7 +55,7 @@ class Crew:
         self._count = 0
         self._since = -inf
         self._until = -inf
-        self._latest = -inf
+        self._latest = inf
 
     def took_turn(self, now: float) -> bool:
         """Count a turn that begins; return whether more workers may be awake from now on."""
@@ -55,14 +64,17 @@ class Crew:
         return now >= self._until and self._decide(now)
 
     def is_stuck(self, now: float) -> bool:
-        """Return whether the one that is awake is at something long, and all are to be awake again."""
-        if self.most == self._all or now - self._latest < STUCK:
-            return False
-        self._settle(self._all, now)
-        return True
+        """Return whether those that are awake are at something long, and more may be awake from now on."""
+        before, idle = self.most, now - self._latest
+        if idle >= STUCK and before < self._all:
+            self._settle(self._all, now)
+        if idle >= HANGS and before == self._all:
+            self.most, self._until = self._all + STANDBY, now + SPAN
+        return self.most > before
 
     def _decide(self, now: float) -> bool:
         before, took, count = self.most, now - self._since, self._count
+        self.most = min(self.most, self._all)
         if self._all == 1 or not self._tries:
             busy = self._all > 1 and took < 2 * AGAIN and count > MANY * took
             if busy:

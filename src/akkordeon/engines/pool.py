@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from akkordeon.actor import Actor, Ref
+from akkordeon.actor import Actor
 from akkordeon.engines.cell import Cell, Job, Turn
 from akkordeon.engines.crew import Crew
 from akkordeon.engines.intraop import use_one_thread
@@ -17,6 +17,11 @@ __all__ = ["NOTHING", "Clock", "Lane", "Seat", "Worker"]
 
 NOTHING = "nothing"
 """What an idle worker is busy with."""
+
+LOOK = 0.25
+"""Seconds between two looks whether workers hang, while actors wait."""
+
+Later = Callable[[float, Callable[[], None]], None]
 
 FAIRNESS = 16
 """Hand-overs in a row before a worker looks at what others left waiting."""
@@ -36,15 +41,19 @@ class Lane:
 
     Args:
         lock: of the engine.
-        workers: that will come to this lane.
+        workers: that are to be awake, if that pays.
+        standby: that come to this lane besides.
+        later: calls something in so many seconds; None where nobody stands by.
     """
 
-    def __init__(self, lock: threading.Lock, workers: int = 1) -> None:
+    def __init__(self, lock: threading.Lock, workers: int = 1, standby: int = 0, later: "Later | None" = None) -> None:
         self.ready: deque[Seat] = deque()
         self.closed = False
         self._wake = threading.Condition(lock)
-        self._awake = workers
+        self._awake = workers + standby
         self._crew = Crew(workers)
+        self._later = later
+        self._looks = False
 
     @property
     def is_crowded(self) -> bool:
@@ -59,8 +68,10 @@ class Lane:
     def put(self, seat: Seat) -> None:
         """Add an actor and wake a worker, if one sleeps that may be awake."""
         self.ready.append(seat)
-        if self._awake < self._crew.most or self._crew.is_stuck(time.monotonic()):
+        if self._awake < self._crew.most:
             self._wake.notify()
+        elif not self._looks:
+            self._look_later()
 
     def get(self) -> Seat | None:
         """Wait for an actor with a turn to take; None when the lane is closed."""
@@ -72,6 +83,20 @@ class Lane:
                 self._wake.wait()
             self._awake += 1
             return self.ready.popleft()
+
+    def _look_later(self) -> None:
+        self._looks = self._later is not None
+        if self._later is not None:
+            self._later(LOOK, self._look)
+
+    def _look(self) -> None:
+        """See that actors that wait do not do so for ever, while all that are awake are at something that hangs."""
+        with self._wake:
+            self._looks = False
+            if self.ready and not self.closed:
+                if self._crew.is_stuck(time.monotonic()):
+                    self._wake.notify_all()
+                self._look_later()
 
     def close(self) -> None:
         """Let the workers go home. Call it with the lock held."""
@@ -147,22 +172,22 @@ class Worker(threading.Thread):
 
 
 class Clock:
-    """Tells messages when they are due, on a thread that sleeps in between."""
+    """Calls what is due, on a thread that sleeps in between."""
 
     def __init__(self) -> None:
         self._wake = threading.Condition()
-        self._due: list[tuple[float, int, Ref, object]] = []
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._number = itertools.count()
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def add(self, seconds: float, ref: Ref, message: object) -> None:
-        """Tell `ref` `message` in `seconds`."""
+    def add(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call something in `seconds`."""
         with self._wake:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="akkordeon clock", daemon=True)
                 self._thread.start()
-            heapq.heappush(self._due, (time.monotonic() + seconds, next(self._number), ref, message))
+            heapq.heappush(self._due, (time.monotonic() + seconds, next(self._number), call))
             self._wake.notify()
 
     def close(self) -> None:
@@ -175,14 +200,13 @@ class Clock:
 
     def _run(self) -> None:
         while (due := self._wait()) is not None:
-            ref, message = due
-            ref.tell(message)
+            due()
 
-    def _wait(self) -> tuple[Ref, object] | None:
+    def _wait(self) -> Callable[[], None] | None:
         with self._wake:
             while not self._closed:
                 left = self._due[0][0] - time.monotonic() if self._due else None
                 if left is not None and left <= 0:
-                    return heapq.heappop(self._due)[2:]
+                    return heapq.heappop(self._due)[2]
                 self._wake.wait(left)
             return None

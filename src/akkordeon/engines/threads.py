@@ -17,10 +17,12 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as AnswerTimeout
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from akkordeon.actor import Actor, Context, Ended, Inbox, Ref
 from akkordeon.engines.cell import Ask, Job, Turn, refuse_place
+from akkordeon.engines.crew import STANDBY
 from akkordeon.engines.intraop import OneThread
 from akkordeon.engines.pool import NOTHING, Clock, Lane, Seat, Worker
 from akkordeon.engines.witness import Witness
@@ -62,8 +64,8 @@ class Threads:
         self._closed = False
         number_of_workers = workers or available_cores()
         self.computations = min(2, number_of_workers)
-        self._pool = Lane(self._lock, number_of_workers)
-        for number in range(number_of_workers):
+        self._pool = Lane(self._lock, number_of_workers, STANDBY, self._clock.add)
+        for number in range(number_of_workers + STANDBY):
             self._start_worker(self._pool, f"akkordeon worker {number}")
 
     def spawn(
@@ -166,7 +168,7 @@ class Threads:
 
     def later(self, seconds: float, ref: Ref, message: object) -> None:
         """Deliver after a while."""
-        self._clock.add(seconds, ref, message)
+        self._clock.add(seconds, partial(ref.tell, message))
 
     # What workers call.
 
@@ -230,6 +232,8 @@ class Threads:
     def busy(self) -> str:
         """Say what the workers of the pool are busy with."""
         doing = [worker.doing for worker in self._workers if worker.lane is self._pool]
+        if NOTHING in doing:
+            doing.remove(NOTHING)  # of the one that stands by
         return f"the {len(doing)} workers are busy with: {', '.join(doing)}"
 
     def _schedule(self, seat: Seat) -> None:

@@ -35,7 +35,7 @@ def gates(
     updates: int = EPOCHS * 469,
     channels: int = 16,
     dropout: float = 0.3,
-    computations: int | None = None,
+    computations: int = 2,
 ) -> list[Gate]:
     """x_BHW -> logits_BC: four gates, each with its own Adam.
 
@@ -46,7 +46,7 @@ def gates(
         updates: number of updates over which it falls linearly to a hundredth; 469 batches of 128 make an epoch.
         channels: of the first convolution; the second and third have two and four times as many.
         dropout: share of inputs and hidden numbers of the classifier that are left out while training.
-        computations: how many batches each convolution may compute at once; None is what pays here.
+        computations: how many batches each convolution may compute at once.
     """
     optimizer = partial(Adam, lr=lr)
     scheduler = partial(LinearLR, start_factor=1.0, end_factor=0.01, total_iters=updates)
