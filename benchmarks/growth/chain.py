@@ -30,7 +30,9 @@ WEIGHT_BYTES = 4 * (WIDTH * WIDTH + WIDTH)
 def gates(number: int) -> list[ak.Gate]:
     """Describe the gates, each a linear layer."""
     make = partial(SGD, lr=0.01)
-    return [ak.Gate(f"g{n}", nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU()), make) for n in range(number)]
+    return [
+        ak.Gate(f"g{n}", nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU()), make, computations=1) for n in range(number)
+    ]
 
 
 def batches() -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:

@@ -228,7 +228,7 @@ def slow_actors() -> list[float]:
     data = model.data()
     sentinel = ak.TrainingSentinel("train", lambda: data, cross_entropy, in_flight=8, epochs=WARM_UP + EPOCHS + 1)
     make = partial(SGD, lr=LR)
-    chain = [ak.Gate(f"gate{n}", each, make) for n, each in enumerate(model.modules())]
+    chain = [ak.Gate(f"gate{n}", each, make, computations=1) for n, each in enumerate(model.modules())]
     with ak.launch(chain, engine=Threads(len(chain))) as network:
         network.attach(sentinel)
         came = [time.perf_counter() for _ in network.watch()]
