@@ -5,6 +5,7 @@ python benchmarks/ray/terminals.py --write    # likewise, and writes it into ter
 """
 
 import argparse
+import ipaddress
 import os
 import signal
 import socket
@@ -180,8 +181,14 @@ def _beyond_loopback(before: set[int]) -> int:
     count = 0
     for process in _new(before):
         addresses = [each.laddr.ip for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN]
-        count += sum(ip not in ("127.0.0.1", "::1") for ip in addresses)
+        count += sum(not _is_loopback(ip) for ip in addresses)
     return count
+
+
+def _is_loopback(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def _remaining(before: set[int]) -> list[psutil.Process]:
