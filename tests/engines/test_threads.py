@@ -214,7 +214,7 @@ def test_close_names_what_does_not_end() -> None:
     release, began = threading.Event(), threading.Event()
     engine.spawn("stuck", partial(Worker, inbox.ref)).tell(partial(begin_and_wait, began, release))
     assert began.wait(SOON)
-    with pytest.warns(RuntimeWarning, match=r"left behind after 0\.05 s.*worker 0 \(busy with stuck\)"):
+    with pytest.warns(RuntimeWarning, match=r"left behind after 0\.05 s.*worker \d \(busy with stuck\)"):
         engine.close()
     release.set()
 
