@@ -44,9 +44,16 @@ class Line(NamedTuple):
     wait: Literal["", "until it listens", "until its token is everywhere", "for its end, when all began"] = ""
 
 
+UPDATES = 18000
+"""Over which the learning rate falls: two sentinels train for as long as the larger one takes."""
+
 SCENARIO = [
     Line(1, "akkordeon token new", "until its token is everywhere"),
-    Line(1, f"akkordeon network mnist --address {AT} --place stem=B --place head=C -o updates=18000", "until it listens"),
+    Line(
+        1,
+        f"akkordeon network mnist --address {AT} --place stem=B --place head=C -o updates={UPDATES}",
+        "until it listens",
+    ),
     Line(2, f"akkordeon host --network {AT} --name B"),
     Line(3, f"akkordeon host --network {AT} --name C"),
     Line(2, f"akkordeon sentinel train mnist --network {AT} --take 60000 --epochs 8", "for its end, when all began"),
