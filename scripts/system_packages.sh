@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the programs of the system that tests on several hosts need (tests/hosts), where that is possible; else says
-# what to do. Run by `make test`.
+# Installs the programs of the system that tests need, where that is possible; else says what to do: a C++ compiler for
+# compiled gates, and what makes several hosts on one machine (tests/hosts). Run by `make test`.
 set -eu
 
 PATH="$PATH:/usr/sbin:/sbin" # where a user who is not root may have no need to look
@@ -12,7 +12,7 @@ missing() {
 }
 
 install() {
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends iproute2 util-linux mount >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@" >/dev/null
 }
 
 stop() {
@@ -20,6 +20,14 @@ stop() {
     exit 1
 }
 
+if ! command -v g++ >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing g++"
+    install g++ 2>/dev/null || { apt-get update -qq && install g++; }
+fi
+if ! command -v g++ >/dev/null; then
+    echo "tests of compiled gates need a C++ compiler: install g++" >&2
+    exit 1
+fi
 if [ -n "${NO_NETNS:-}" ]; then
     exit 0
 fi
@@ -28,7 +36,7 @@ if [ "$(id -u)" != 0 ]; then
 fi
 if [ -n "$(missing)" ] && command -v apt-get >/dev/null; then
     echo "installing iproute2 and util-linux, for" $(missing)
-    install 2>/dev/null || { apt-get update -qq && install; }
+    install iproute2 util-linux mount 2>/dev/null || { apt-get update -qq && install iproute2 util-linux mount; }
 fi
 if [ -n "$(missing)" ]; then
     stop "tests on several hosts need $(echo $(missing)): install iproute2 and util-linux"
