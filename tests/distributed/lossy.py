@@ -64,6 +64,11 @@ def follow(network: ak.Network) -> ak.SentinelStatus:
     return seen[-1]
 
 
+def keeps_none(network: ak.Network) -> bool:
+    """Whether no gate keeps a batch any more. Leases tell that a sentinel has left, and a lease may be lost, too."""
+    return all(gate.open == 0 for gate in network.status().gates)
+
+
 def main(there: str, back: str) -> None:
     """Train, and print figures."""
     lose(there, back)
@@ -72,6 +77,7 @@ def main(there: str, back: str) -> None:
     with network:
         network.attach(training("train", 0, NUM, in_flight=IN_FLIGHT, time_limit=PATIENCE))
         last = follow(network)
+        wait_until(network, lambda: keeps_none(network), seconds=LIMIT, what="the gates to forget who has left")
         counts, status, faults = applied(network, NAMES), network.status(), injected()
     figures = {
         "done": last.done,

@@ -28,7 +28,7 @@ def gates(body: nn.Module | None = None, optimizer: Callable[..., torch.optim.Op
     make = partial(optimizer, lr=0.1)
     return [
         ak.Gate("stem", nn.Linear(6, 5), make),
-        ak.Gate("body", body or nn.Linear(5, 4), make),
+        ak.Gate("body", body or nn.Linear(5, 4), make, computations=1),  # so batches reach the module in order
         ak.Gate("head", nn.Linear(4, 3), make),
     ]
 
