@@ -7,27 +7,25 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 	$$($(PYTHON) scripts/cpu_index.py) --editable
 DOCS = $(BIN)/sphinx-build -W --keep-going -q docs build/docs
 
-.PHONY: train test check soak docs bench clean
+.PHONY: train test check lint soak docs bench clean
 
 train: $(VENV)/.installed  ## Fetch MNIST, train it as actors, show the result
 	$(BIN)/akkordeon run mnist
 
 test: $(VENV)/.installed-dev  ## All that CI runs; NO_NETNS=1 leaves out what needs several hosts, and root
 	sh scripts/system_packages.sh
-	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(DOCS)
+	$(MAKE) --no-print-directory -j 2 lint docs
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not machines"
 	$(BIN)/pytest -m machines
 
-check: $(VENV)/.installed-dev  ## The quick one while you work
+check: lint  ## The quick one while you work
+	$(BIN)/pytest -q -n 2 -m "not machines" tests/unit tests/engines
+
+lint: $(VENV)/.installed-dev  ## What can be told without running anything
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n 2 -m "not machines" tests/unit tests/engines
 
 soak: $(VENV)/.installed-dev  ## Simulate 100,000 networks under faults: hours
 	$(BIN)/python -m tests.simulation.soak

@@ -94,7 +94,7 @@ def test_files_of_keepers_that_were_both_killed_go_with_the_last_user(place: Pat
         keeper.suspend()
     for process in processes:
         process.kill()
-    assert wait_for(lambda: not keepers(place))
+    assert wait_for(lambda: not any(map(is_alive, processes)))
     assert home.is_current
     home.leave()
     assert not list(place.iterdir())
