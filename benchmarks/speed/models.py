@@ -46,6 +46,16 @@ def perceptron(*widths: int) -> Callable[[], list[nn.Module]]:
     return modules
 
 
+def in_two(*widths: int) -> Callable[[], list[nn.Module]]:
+    """Return what makes two gates, the first layer and all others: small gates cost more than they bring."""
+
+    def modules() -> list[nn.Module]:
+        first, *others = perceptron(*widths)()
+        return [first, nn.Sequential(*others)]
+
+    return modules
+
+
 def convolutions() -> list[nn.Module]:
     """Two convolutions and two linear layers, for 28x28 pixels."""
     return [
@@ -73,10 +83,10 @@ def text() -> Batch:
 
 
 MODELS = {
-    "mlp-1024": Model(perceptron(784, 50, 20, 10), vectors(1024), 60, 1.2),
+    "mlp-1024": Model(in_two(784, 50, 20, 10), vectors(1024), 60, 1.2),
     "cnn-64": Model(convolutions, images(64), 40, 1.05),
     "gpt": Model(gpt, text, 12, 1.1),
     "512x4-256": Model(perceptron(784, 512, 512, 512, 512, 10), vectors(256), 60, 1.05),
-    "256x3-64": Model(perceptron(784, 256, 256, 256, 10), vectors(64), 200, 1.0),
-    "tiny-64": Model(perceptron(784, 50, 20, 10), vectors(64), 300, 0.75),
+    "256x3-64": Model(in_two(784, 256, 256, 256, 10), vectors(64), 200, 1.0),
+    "tiny-64": Model(in_two(784, 50, 20, 10), vectors(64), 300, 0.75),
 }

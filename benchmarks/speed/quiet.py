@@ -2,9 +2,10 @@
 
 The unit is an epoch of the same batches, ready in memory; an arm's figure is the median of its epochs, in a fresh
 process; all arms of a model run one after the other, and a round in which others took more than 5 % of the CPU is void.
-Plain PyTorch is the better of one and two intra-op threads.
+Plain PyTorch is the better of one and two intra-op threads; a pipeline has as many micro-batches as were best in one
+round before.
 
-    python benchmarks/speed/quiet.py                           # everything, about an hour; writes the tables
+    python benchmarks/speed/quiet.py                           # everything, half an hour; writes the tables
     python benchmarks/speed/quiet.py --only cnn-64 --rounds 3  # a model, without writing
     python benchmarks/speed/quiet.py --arm "cnn-64 akkordeon"  # one arm, in this process; prints JSON
 """
@@ -21,12 +22,12 @@ from typing import Any
 from loops import actors, plain
 from processes import data_parallel, hogwild, pipeline
 
-from akkordeon.bench.apart import of_the_median, rounds
+from akkordeon.bench.apart import of_the_median, rounds, run_apart
 from models import MODELS
 
 HERE = Path(__file__).parent
 ROUNDS = 7
-PIECES = (2, 4, 8)
+KINDS, PIECES = ("gpipe", "1f1b"), (2, 4, 8)
 
 Measure = Callable[[str], list[float]]
 
@@ -51,23 +52,30 @@ ARMS: dict[str, Measure] = {
     "Hogwild": hogwild,
     **{
         f"{kind}, {pieces}": partial(pipeline, kind=kind, pieces=pieces)
-        for kind, pieces in itertools.product(("gpipe", "1f1b"), PIECES)
+        for kind, pieces in itertools.product(KINDS, PIECES)
     },
 }
-PLAIN = list(ARMS)[:2]
+PLAIN, FIXED = list(ARMS)[:2], 5
+"""The plain arms, and how many arms are no pipelines."""
 
 
-def arms(name: str) -> list[str]:
-    """Return what can be measured of a model: micro-batches have to be equal."""
+def pipelines(name: str) -> list[str]:
+    """Return the arm of each kind of pipeline with its best number of micro-batches, which have to be equal."""
     size = len(MODELS[name].make_batch()[0])
-    unequal = {f"{kind}, {pieces}" for kind in ("gpipe", "1f1b") for pieces in PIECES if size % pieces}
-    return [arm for arm in ARMS if arm not in unequal]
+    seconds = {
+        (kind, pieces): run_apart(__file__, f"{name} {kind}, {pieces}")[0]["seconds"]
+        for kind, pieces in itertools.product(KINDS, PIECES)
+        if size % pieces == 0
+    }
+    best = [min((each for each in seconds if each[0] == kind), key=seconds.__getitem__) for kind in KINDS]
+    return [f"{kind}, {pieces}" for kind, pieces in best]
 
 
 def measure(name: str, wanted: int) -> list[dict[str, float]]:
     """Return seconds per epoch of all arms of a model, by round."""
-    counted = rounds(__file__, [f"{name} {arm}" for arm in arms(name)], wanted)
-    return [{arm: each[f"{name} {arm}"]["seconds"] for arm in arms(name)} for each in counted]
+    arms = [*list(ARMS)[:FIXED], *pipelines(name)]
+    counted = rounds(__file__, [f"{name} {arm}" for arm in arms], wanted)
+    return [{arm: each[f"{name} {arm}"]["seconds"] for arm in arms} for each in counted]
 
 
 def rows(name: str, found: Sequence[dict[str, float]]) -> list[str]:

@@ -337,7 +337,7 @@ class GateActor(Actor):
         doing = (what, route, context.now())
         self._doing.append(doing)
 
-        def done(timed: tuple[T | Exception, float]) -> None:
+        def done(timed: "tuple[T | Exception, float]") -> None:  # in quotes, it is not made anew each time
             result, seconds = timed
             self._doing.remove(doing)
             if what != "evaluation":

@@ -120,6 +120,7 @@ def adam_arms() -> dict[str, Arm]:
         Arm("decaying", low, lambda _: [WeightPrediction("decaying")]),
         Arm("linear + SC 0.9", low, lambda _: [WeightPrediction("linear"), SpikeCompensation()]),
         Arm("linear + T1", low, lambda updates: [WeightPrediction("linear"), _annealed(updates)]),
+        Arm("NAdamW 0.99, ψ = 0.004, η/(1+τ)", nesterov, lambda _: [StalenessScaledRate()], faster=4.0),
         Arm("NAdamW 0.99 + T1", nesterov, lambda updates: [_annealed(updates)], planned=True),
         Arm("last step", low, lambda _: [WeightPrediction("last step")]),
         *_finishing(
