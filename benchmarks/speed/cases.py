@@ -145,8 +145,11 @@ def stalls(name: str) -> Case:
 
 # Validation while training
 
-EVERY, VALIDATION = 2.0, 0.5
+EVERY, VALIDATION = 2.0, 2.0
 """Seconds between two validations, and how many batches one takes, in epochs of training data."""
+
+STRETCH = 10
+"""Epochs with validations, and epochs without."""
 
 
 def held_out(model: Model) -> list[Batch]:
@@ -163,7 +166,7 @@ def validating_loop(model: Model, data: Data, threads: int) -> float:
 
     def epochs(every: float) -> float:
         began = validated = time.perf_counter()
-        for _ in range(4 * EPOCHS):
+        for _ in range(STRETCH):
             train(module, optimizer, data())
             if time.perf_counter() - validated > every:
                 validated = time.perf_counter()
@@ -173,7 +176,8 @@ def validating_loop(model: Model, data: Data, threads: int) -> float:
                 module.train()
         return time.perf_counter() - began
 
-    epochs(float("inf"))
+    for _ in range(WARM_UP):
+        train(module, optimizer, data())
     alone = epochs(float("inf"))
     return epochs(EVERY) / alone - 1
 
@@ -181,7 +185,7 @@ def validating_loop(model: Model, data: Data, threads: int) -> float:
 def validating_actors(model: Model, data: Data) -> float:
     """Return the same of a training and a validation sentinel."""
     validation = held_out(model)
-    training = ak.TrainingSentinel("train", data, cross_entropy, in_flight=IN_FLIGHT, epochs=9 * EPOCHS)
+    training = ak.TrainingSentinel("train", data, cross_entropy, in_flight=IN_FLIGHT, epochs=WARM_UP + 2 * STRETCH)
     with ak.launch(gates(model)) as network:
         network.attach(training)
         came: list[float] = []
@@ -189,14 +193,14 @@ def validating_actors(model: Model, data: Data) -> float:
             if report.sentinel != "train":
                 continue
             came.append(time.perf_counter())
-            if len(came) == 5 * EPOCHS:
+            if len(came) == WARM_UP + STRETCH:
                 network.attach(
                     ak.ValidationSentinel("validate", lambda: validation, cross_entropy, every=EVERY, in_flight=1)
                 )
-            if len(came) == 9 * EPOCHS:
+            if len(came) == WARM_UP + 2 * STRETCH:
                 break
-    alone = came[5 * EPOCHS - 1] - came[EPOCHS - 1]
-    return (came[-1] - came[5 * EPOCHS - 1]) / alone - 1
+    begin, middle, end = came[WARM_UP - 1], came[WARM_UP + STRETCH - 1], came[-1]
+    return (end - middle) / (middle - begin) - 1
 
 
 def lost(figures: Figures) -> float:

@@ -6,7 +6,7 @@ Plain PyTorch is the better of one and two intra-op threads; a pipeline has as m
 round before.
 
     python benchmarks/speed/quiet.py                           # everything, half an hour; writes the tables
-    python benchmarks/speed/quiet.py --only cnn-64 --rounds 3  # a model, without writing
+    python benchmarks/speed/quiet.py --only cnn-64 --rounds 3  # a model; what is known of the others stays
     python benchmarks/speed/quiet.py --arm "cnn-64 akkordeon"  # one arm, in this process; prints JSON
 """
 
@@ -87,7 +87,7 @@ def rows(name: str, found: Sequence[dict[str, float]]) -> list[str]:
         ahead = [each[arm] / each["akkordeon"] for each in found]
         seconds = median(each[arm] for each in found)
         target = f">= {MODELS[name].target}" if arm == "akkordeon" else ""
-        lines.append(f"| {name} | {arm} | {seconds:.4f} | {told(ratios)} | {target} | {told(ahead)} |")
+        lines.append(f"| {name} | {arm} | {seconds:.4f} | {told(ratios)} | {target} | {told(ahead)} | {len(found)} |")
     return lines
 
 
@@ -95,22 +95,24 @@ def told(ratios: Sequence[float]) -> str:
     return "{:.2f} ({:.2f} - {:.2f})".format(*of_the_median(ratios))
 
 
+HEAD = [
+    "| model | arm | seconds per epoch | throughput to plain at its best | target | akkordeon's to this | rounds |",
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+]
+
+
 def main(only: Sequence[str], wanted: int) -> None:
-    figures: dict[str, Any] = {}
-    lines = [
-        "| model | arm | seconds per epoch | throughput to plain at its best | target | akkordeon's to this |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-    ]
+    kept = HERE / "figures.json"
+    figures: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     for name in only or MODELS:
-        figures[name] = measure(name, wanted)
-        if figures[name]:
-            lines += rows(name, figures[name])
-            print("\n".join([*lines[:2], *rows(name, figures[name])]), flush=True)
+        if found := measure(name, wanted):
+            figures[name] = found
+            print("\n".join([*HEAD, *rows(name, found)]), flush=True)
         else:
             print(f"{name}: no round was quiet", flush=True)
-    if not only:
-        (HERE / "table.md").write_text("\n".join(lines) + "\n")
-        (HERE / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+        lines = [line for each in MODELS if each in figures for line in rows(each, figures[each])]
+        (HERE / "table.md").write_text("\n".join([*HEAD, *lines]) + "\n")
+        kept.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def run(arm: str) -> None:

@@ -4,7 +4,7 @@ Arms run in fresh processes, one after the other; a round in which others took m
 process that is to be in the way is not another one). Plain PyTorch is the better of one and two intra-op threads.
 
     python benchmarks/speed/uneven.py                         # everything; writes the tables
-    python benchmarks/speed/uneven.py --only slow --rounds 3  # one case, without writing
+    python benchmarks/speed/uneven.py --only slow --rounds 3  # one case; what is known of the others stays
     python benchmarks/speed/uneven.py --arm "slow akkordeon"  # one arm, in this process; prints JSON
 """
 
@@ -30,30 +30,30 @@ def rows(case: Case, found: Sequence[Figures]) -> list[str]:
     lines = []
     for arm in found[0]:
         own = case.told(of_the_median([each[arm] for each in found]))
-        lines.append(f"| {case.title} | {arm} | {own} | |")
+        lines.append(f"| {case.title} | {arm} | {own} | | {len(found)} |")
     ratios = of_the_median([case.ratio(each) for each in found])
-    lines.append(f"| {case.title} | **{case.question}** | **{TOLD.format(*ratios)}** | {case.target} |")
+    lines.append(f"| {case.title} | **{case.question}** | **{TOLD.format(*ratios)}** | {case.target} | {len(found)} |")
     return lines
 
 
 TOLD = "{:.2f} ({:.2f} - {:.2f})"
+HEAD = ["| case | arm | figure | target | rounds |", "| --- | --- | ---: | ---: | ---: |"]
 
 
 def main(only: Sequence[str], wanted: int) -> None:
-    figures: dict[str, Any] = {}
-    lines = ["| case | arm | figure | target |", "| --- | --- | ---: | ---: |"]
+    kept = HERE / "uneven.json"
+    figures: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     for name in only or CASES:
         case = CASES[name]
         counted = rounds(__file__, [f"{name} {arm}" for arm in case.arms], wanted)
-        figures[name] = [{arm: each[f"{name} {arm}"]["figure"] for arm in case.arms} for each in counted]
-        if figures[name]:
-            lines += rows(case, figures[name])
-            print("\n".join([*lines[:2], *rows(case, figures[name])]), flush=True)
+        if counted:
+            figures[name] = [{arm: each[f"{name} {arm}"]["figure"] for arm in case.arms} for each in counted]
+            print("\n".join([*HEAD, *rows(case, figures[name])]), flush=True)
         else:
             print(f"{name}: no round was quiet", flush=True)
-    if not only:
-        (HERE / "uneven.md").write_text("\n".join(lines) + "\n")
-        (HERE / "uneven.json").write_text(json.dumps(figures, indent=1) + "\n")
+        lines = [line for each in CASES if each in figures for line in rows(CASES[each], figures[each])]
+        (HERE / "uneven.md").write_text("\n".join([*HEAD, *lines]) + "\n")
+        kept.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def run(arm: str) -> None:
