@@ -1,6 +1,6 @@
 """Whether `in_flight="auto"` finds the window: its throughput beside that of every fixed one, on the threads engine.
 
-    python benchmarks/staleness/auto_window.py            # prints a table; some two minutes
+    python benchmarks/staleness/auto_window.py            # prints a table; some five minutes
     python benchmarks/staleness/auto_window.py --rounds 5
 
 One network trains all the time, and `Network.set` gives its sentinel one window after the other: in each round first
@@ -28,7 +28,7 @@ WINDOWS = tuple(range(1, 9))
 WIDTH, BATCH, BATCHES = 256, 256, 1000
 """A gate of two layers of this width takes about a millisecond for a forward."""
 
-FIND, BURST, SETTLE = 15.0, 1.0, 0.1
+FIND, BURST, SETTLE = 40.0, 1.0, 0.1
 """Seconds that auto gets, that a fixed window is measured for, and that it has before."""
 
 GOAL = 0.97

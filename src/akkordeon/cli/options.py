@@ -202,7 +202,7 @@ class RunOptions(LocalOptions):
     sentinels: Annotated[int, on(HOW, metavar="N", min=1, help="Training sentinels at once, each on its share.")] = 1
     compensation: Annotated[
         str | None,
-        on(HOW, metavar="NAME,…", help="Of all gates: with momentum, linear is best; none, spike, … (see docs)."),
+        on(HOW, metavar="NAME,…", help="Of all gates: linear beside momentum, rate beside Adam, none, … (see docs)."),
     ] = None
     epochs: Annotated[int | None, on(END, metavar="N", min=1, help="Passes through the data (10).")] = None
     seconds: Annotated[float | None, on(END, metavar="S", min=0.001, help="End after so long, whatever the epoch.")] = (

@@ -76,7 +76,7 @@ class NetworkOptions(RecipeOptions, SavedOptions, AccessOptions):
     ] = None
     compensation: Annotated[
         str | None,
-        on(HOW, metavar="NAME,…", help="Of all gates: with momentum, linear is best; none, spike, … (see docs)."),
+        on(HOW, metavar="NAME,…", help="Of all gates: linear beside momentum, rate beside Adam, none, … (see docs)."),
     ] = None
     place: Annotated[
         list[Any] | None, on(HOW, parser=_placed, metavar="GATE=HOST", help="Let a gate live on a host, by its name.")
