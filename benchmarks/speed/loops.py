@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
 import akkordeon as ak
+from akkordeon.engines import Threads
 from models import Batch, Model
 
 __all__ = ["EPOCHS", "LR", "WARM_UP", "Data", "actors", "gates", "plain", "train"]
@@ -45,16 +46,23 @@ def plain(model: Model, data: Data, threads: int) -> list[float]:
     return took[WARM_UP:]
 
 
-def gates(model: Model) -> list[ak.Gate]:
+def gates(model: Model, computations: int = COMPUTATIONS) -> list[ak.Gate]:
     """Return the gates of a model."""
     make = partial(SGD, lr=LR)
-    return [ak.Gate(f"gate{n}", each, make, computations=COMPUTATIONS) for n, each in enumerate(model.modules())]
+    return [ak.Gate(f"gate{n}", each, make, computations=computations) for n, each in enumerate(model.modules())]
 
 
-def actors(model: Model, data: Data) -> list[float]:
+def actors(
+    model: Model,
+    data: Data,
+    *,
+    in_flight: int = IN_FLIGHT,
+    computations: int = COMPUTATIONS,
+    workers: int | None = None,
+) -> list[float]:
     """Return seconds of each epoch of one sentinel on the threads engine."""
-    sentinel = ak.TrainingSentinel("train", data, cross_entropy, in_flight=IN_FLIGHT, epochs=WARM_UP + EPOCHS + 1)
-    with ak.launch(gates(model)) as network:
+    sentinel = ak.TrainingSentinel("train", data, cross_entropy, in_flight=in_flight, epochs=WARM_UP + EPOCHS + 1)
+    with ak.launch(gates(model, computations), engine=Threads(workers)) as network:
         network.attach(sentinel)
         came = [time.perf_counter() for _ in network.watch()]
     return [b - a for a, b in itertools.pairwise(came[WARM_UP:])]

@@ -1,10 +1,9 @@
 """How many batches to have in flight so that the bottleneck is busy, and no more: found while training goes on.
 
 Each batch more in flight makes gradients staler, and pays only as long as some gate, or the cores, have time to spare.
-So the window begins at 1 and doubles while that brings more batches per second; then the smallest that does not bring
-less is looked for by halving. Which of two windows brings more is found by taking turns: spans of one and of the other,
-compared pair by pair, until the median of the ratios is clear of the threshold. What a machine does meanwhile for
-others then hits both alike.
+So the window begins at 1 and grows while that brings more batches per second. Which of two windows brings more is found
+by taking turns: spans of one and of the other, compared pair by pair, until the median of the ratios is clear of the
+threshold. What a machine does meanwhile for others then hits both alike.
 
 Where the loader is the bottleneck, the window is never full: by Little's law (batches out = batches per second times
 seconds that each is out), fewer are out on average than may be, and the rest of the window is of no use.
@@ -78,7 +77,7 @@ class AutoWindow:
         self._base = 1  # the window that is kept to, but for trials of others
         self._span = _Span(1, 1, self._least)
         self._trial: _Trial | None = None
-        self._low = 0  # in this look: a smaller window that is probably worse
+        self._climbed = False  # in this look: one less is known to be worse
         self._rest = 1
         self._left = 0
         self._usual: float | None = None
@@ -118,7 +117,7 @@ class AutoWindow:
         if not self._span.add(now, out):
             return None
         span, change = self._span, None
-        if (used := math.ceil(span.out + SPARE)) < min(self._base, span.window):
+        if (used := math.ceil(span.out + SPARE)) < self._base:
             change = self._move(used, f"of {self._base} only {span.out:.1f} were out on average: the loader is slow")
             self._finish_look()
         elif self._trial is not None:
@@ -129,10 +128,10 @@ class AutoWindow:
         self._span = _Span(before, self.window, self._least)
         return change
 
-    # Looking for a better window: one more, several more, less
+    # Looking for a better window: one more, several more, one less
 
     def _begin_look(self) -> None:
-        self._low = 0
+        self._climbed = False
         self._odd, self._usual = 0, None
         self._try_more(self._base + 1)
 
@@ -143,9 +142,8 @@ class AutoWindow:
             self._try_less()
 
     def _try_less(self) -> None:
-        other = (self._low + self._base) // 2 if 0 < self._low < self._base else self._base - 1
-        if other > 0:
-            self._trial = _Trial(self._base, other, 1 - LOSS)
+        if self._base > 1 and not self._climbed:
+            self._trial = _Trial(self._base, self._base - 1, 1 - LOSS)
         else:
             self._finish_look()
 
@@ -159,32 +157,23 @@ class AutoWindow:
         verdict = False if trial.is_loader_slow(span) else trial.verdict()
         if verdict is None:
             return None
-        self.reason = trial.told()
-        if trial.other > self._base:
-            return self._tried_more(trial.other, better=verdict, full=not trial.is_loader_slow(span))
-        return self._tried_less(trial.other, as_good=verdict)
-
-    def _tried_more(self, other: int, *, better: bool, full: bool) -> Change | None:
-        before = self._base
-        if better:
-            self._low = before
-            change = self._move(other, self.reason)
-            self._try_more(2 * other)
+        before, self.reason = self._base, trial.told()
+        if verdict and trial.other > before:
+            self._climbed = True
+            change = self._move(before + 1, self.reason)
+            self._try_more(self._base + 1)
             return change
-        if other == before + 1 and not self._low and full:
-            self._try_more(min(2 * before, before + FAR) if before > 1 else FAR)
-        else:
+        if verdict:
+            change = self._move(trial.other, self.reason)
             self._try_less()
-        return None
-
-    def _tried_less(self, other: int, *, as_good: bool) -> Change | None:
-        change = self._move(other, self.reason) if as_good else None
-        if not as_good and other == self._base - 1:
+            return change
+        if trial.other == before + 1 and not trial.is_loader_slow(span):
+            self._try_more(min(2 * before, before + FAR) if before > 1 else FAR)
+        elif trial.other > before:
+            self._try_less()
+        else:
             self._finish_look()
-            return None
-        self._low = self._low if as_good else other
-        self._try_less()
-        return change
+        return None
 
     def _move(self, window: int, reason: str) -> Change:
         change = Change(self._base, window, reason)

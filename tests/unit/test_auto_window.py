@@ -63,19 +63,11 @@ class Course:
         return self.changes[-1].window if self.changes else 1
 
 
-WAYS = {1: [], 2: [2], 3: [2, 4, 3], 5: [2, 4, 8, 6, 5], 8: [2, 4, 8], 12: [2, 4, 8, 16, 12], 16: [2, 4, 8, 16]}
-"""By where more in flight brings nothing: what there is in flight until that is found."""
-
-
-@pytest.mark.parametrize("knee", WAYS)
+@pytest.mark.parametrize("knee", [1, 2, 3, 5, 8, 12, 16])
 def test_the_window_is_the_smallest_that_keeps_the_slowest_busy(knee: int) -> None:
     course = Course(knee_at(knee)).run(12_000)
     assert course.kept == knee
-    assert [change.window for change in course.changes] == WAYS[knee]
-
-
-def test_a_wide_window_is_found_soon() -> None:
-    assert Course(knee_at(12)).run(3000).kept == 12
+    assert [change.window for change in course.changes] == list(range(2, knee + 1))
 
 
 @pytest.mark.parametrize("knee", [1, 2, 4, 6])
@@ -121,7 +113,7 @@ def test_with_one_granted_there_is_nothing_to_be_found() -> None:
 
 def test_where_the_slowest_becomes_faster_fewer_are_in_flight() -> None:
     course = Course(lambda number, out: min(out, 6 if number < 4000 else 2) / SECONDS).run(20_000)
-    assert 6 in [change.window for change in course.changes]
+    assert max(change.window for change in course.changes) == 6
     assert course.kept in (2, 3)
 
 

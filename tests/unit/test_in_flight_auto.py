@@ -42,7 +42,7 @@ def launched(works: tuple[float, ...], workers: int | None) -> ak.Network:
     return ak.launch(made, engine=Stepped(1, delays=Delays(work=taking), workers=workers))
 
 
-def throughput(works: tuple[float, ...], workers: int | None, in_flight: int, epochs: int = 3) -> float:
+def throughput(works: tuple[float, ...], workers: int | None, in_flight: int, epochs: int = 4) -> float:
     """Return batches per virtual second, without the first epoch."""
     with launched(works, workers) as network:
         assert isinstance(network.engine, Stepped)
@@ -64,7 +64,7 @@ def test_97_percent_of_the_best_are_reached_at_the_smallest_such_window_or_one_m
     works = NETWORKS[name]
     with launched(works, workers) as network:
         network.attach(ak.TrainingSentinel("train", pairs, cross_entropy, in_flight="auto"))
-        for report in itertools.islice(network.watch(), 30):
+        for report in itertools.islice(network.watch(), 45):
             assert not report.skipped
     kept = adjustments(caplog)[-1].window
     best = max(throughput(works, workers, window) for window in (kept, kept + 3, 10))
