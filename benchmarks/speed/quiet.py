@@ -5,7 +5,7 @@ process; all arms of a model run one after the other, and a round in which other
 Plain PyTorch is the better of one and two intra-op threads; a pipeline has as many micro-batches as were best in one
 round before.
 
-    python benchmarks/speed/quiet.py                           # everything, half an hour; writes the tables
+    python benchmarks/speed/quiet.py                           # everything, forty minutes; writes the tables
     python benchmarks/speed/quiet.py --only cnn-64 --rounds 3  # a model; what is known of the others stays
     python benchmarks/speed/quiet.py --arm "cnn-64 akkordeon"  # one arm, in this process; prints JSON
 """

@@ -215,6 +215,16 @@ THREADS = Experiment(
     full=Size(1500, 5, (1.0,), arms=(SYNCHRONOUS, UNCOMPENSATED, "spike", "linear", "linear + spike")),
 )
 
+BESIDE_ADAMW = (
+    SYNCHRONOUS,
+    UNCOMPENSATED,
+    "β1 0.5",
+    "η/(1+τ)",
+    "NAdamW 0.99",
+    "NAdamW 0.99, ψ = 0.004, η/(1+τ)",
+    "linear",
+)
+
 LANGUAGE = Experiment(
     key="r7",
     title="R7. A small GPT in 8 gates",
@@ -231,15 +241,7 @@ LANGUAGE = Experiment(
         3,
         (0.316, 0.562, 1.0, 2.0),
         shorter=500,
-        arms=(
-            SYNCHRONOUS,
-            UNCOMPENSATED,
-            "β1 0.5",
-            "η/(1+τ)",
-            "NAdamW 0.99",
-            "NAdamW 0.99, ψ = 0.004, η/(1+τ)",
-            "linear",
-        ),
+        arms=BESIDE_ADAMW,
     ),
     points=20,
     warm_up=100,
@@ -271,16 +273,7 @@ ADAM = Experiment(
         4290,
         20,
         (0.316, 0.562, 1.0, 1.78),
-        arms=(
-            SYNCHRONOUS,
-            UNCOMPENSATED,
-            "β1 0.5",
-            "η/(1+τ)",
-            "NAdamW 0.99",
-            "SC-AdamW 0.9",
-            "linear",
-            "NAdamW 0.99, ψ = 0.004, η/(1+τ)",
-        ),
+        arms=(*BESIDE_ADAMW, "SC-AdamW 0.9"),
     ),
     warm_up=300,
 )
