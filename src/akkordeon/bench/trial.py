@@ -96,9 +96,14 @@ class Outcome:
 
 
 def run(trial: Trial) -> Outcome:
-    """Train, on one thread."""
+    """Train, on one thread.
+
+    Raises:
+        DataUnavailable: the task's data cannot be had.
+    """
     began = time.perf_counter()
     task = TASKS[trial.task]
+    task.held_out()  # what fails from here on has diverged
     torch.manual_seed(trial.seed)
     modules = task.modules()
     late = profile(*trial.profile)
