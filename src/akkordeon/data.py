@@ -64,7 +64,9 @@ def all_finite(tensors: Iterable[Tensor | None]) -> bool:
     values = [t.coalesce().values() if t.is_sparse else t for t in tensors if t is not None]
     if values and values[0].device.type != "cpu":
         return all_finite_at_once(values)
-    return all(map(_is_finite, values))
+    # A NaN or an infinity always shows in the sum, which is 25 times faster than looking at each element; a sum that
+    # is not finite may also have overflowed, which only the elements tell.
+    return math.isfinite(abs(sum(t.sum().item() for t in values))) or all(bool(t.isfinite().all()) for t in values)
 
 
 @torch.no_grad()
@@ -74,9 +76,3 @@ def all_finite_at_once(tensors: Sequence[Tensor]) -> bool:
         return True
     sums = [tensor.sum().abs().to(tensors[0].device, torch.float32) for tensor in tensors]
     return math.isfinite(torch.stack(sums).sum().item()) or all(bool(each.isfinite().all()) for each in tensors)
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    # A NaN or an infinity always shows in the sum, which is 25 times faster than looking at each element; a sum that
-    # is not finite may also have overflowed, which only the elements tell.
-    return math.isfinite(abs(tensor.sum().item())) or bool(tensor.isfinite().all())

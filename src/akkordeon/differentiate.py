@@ -108,9 +108,9 @@ def _unshared(gradients: list[Tensor | None], others: Iterable[Tensor | None]) -
     for gradient in gradients:
         own = gradient
         if own is not None and not own.is_sparse:
-            expanded = not own.is_contiguous() and 0 in own.stride()
-            if expanded or own.untyped_storage().data_ptr() in taken:
+            address = own.untyped_storage().data_ptr()
+            if address in taken or (not own.is_contiguous() and 0 in own.stride()):  # a stride of 0: expanded
                 own = own.clone(memory_format=torch.contiguous_format)
-            taken.add(own.untyped_storage().data_ptr())
+            taken.add(address)
         result.append(own)
     return result
