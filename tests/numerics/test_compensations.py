@@ -1,5 +1,6 @@
 """Each compensation against its formula, computed here for single numbers in plain Python."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import sqrt
@@ -162,17 +163,30 @@ def test_with_accumulation_what_is_out_makes_fewer_updates() -> None:
 # Gradient energy matching
 
 
-def test_gradient_energy_matching_steps_as_far_as_its_proxy_less_what_has_gone_by() -> None:
+@pytest.mark.parametrize("most", [5.0, 1.5, math.inf])
+def test_gradient_energy_matching_steps_as_far_as_its_proxy_less_what_has_gone_by(most: float) -> None:
+    shares = []
+
     def formula(index: int) -> Iterator[float]:
         history, proxy = [START[index]], 0.0
         for g, staleness in arrivals(index):
             w, step = history[-1], -LR * g
             proxy = 0.7 * proxy + step
-            share = (abs(proxy) - abs(w - history[-1 - staleness])) / (abs(step) + 1e-16)
-            history.append(w + share * step)
+            shares.append((abs(proxy) - abs(w - history[-1 - staleness])) / (abs(step) + 1e-16))
+            history.append(w + min(max(shares[-1], 0.0), most) * step)
             yield history[-1]
 
-    assert_follows(Late(ak.GradientEnergyMatching(momentum=0.7), PLAIN), formula)
+    assert_follows(Late(ak.GradientEnergyMatching(momentum=0.7, most=most), PLAIN), formula)
+    assert min(shares) < 0
+    assert max(shares) > 1.5
+
+
+def test_gradient_energy_matching_stays_where_delays_would_drive_it_uphill() -> None:
+    """A quadratic, ten gradients late: what goes further than its proxy must not be turned round."""
+    late = Late(ak.GradientEnergyMatching(), PLAIN)
+    for count in range(400):
+        late.arrives([2 * w for w in late.history[-1 - min(count, 9)]], min(count, 9))
+    assert max(abs(w) for w in late.now) < max(abs(w) for w in START)
 
 
 # Guards
@@ -292,6 +306,7 @@ def test_what_does_not_go_together_is_refused_by_name(compensation: Any, optimiz
         lambda: ak.GapAware(epsilon=0.0),
         lambda: ak.GradientEnergyMatching(momentum=1.0),
         lambda: ak.GradientEnergyMatching(epsilon=0.0),
+        lambda: ak.GradientEnergyMatching(most=0.0),
         lambda: ak.StalenessScaledRate(-1.0),
         lambda: ak.StalenessLimit(0),
         lambda: ak.RateRescheduling(0),

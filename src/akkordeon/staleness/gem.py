@@ -25,14 +25,18 @@ class GradientEnergyMatching(Compensation):
 
         Δ = -η g,    M ← m M + Δ,    π = (|M| - |w - u|) / (|Δ| + ε),    w ← w + π ⊙ Δ
 
+    π is kept between 0 and `most`, as in the authors' code: where the weights have gone further than M since the
+    forward, it would be negative, and lead uphill, the further the more, until training diverges.
+
     Here the gradient becomes π ⊙ g, and plain SGD does the rest. So it is not plain SGD at staleness 0 either: steps
-    have the direction of g and the length of M.
+    have the direction of g and the length of M, or of `most` steps.
 
     Refuses all optimizers but SGD without momentum, since its proxy has it.
 
     Args:
         momentum: m of the proxy.
         epsilon: ε.
+        most: of π; inf for no upper bound.
 
     Raises:
         ValueError: a value is out of range.
@@ -40,6 +44,7 @@ class GradientEnergyMatching(Compensation):
 
     momentum: float = 0.9
     epsilon: float = 1e-16
+    most: float = 5.0
 
     dense: ClassVar[bool] = True
 
@@ -52,6 +57,8 @@ class GradientEnergyMatching(Compensation):
             raise ValueError(f"momentum must be at least 0 and less than 1, and is {self.momentum}")
         if self.epsilon <= 0:
             raise ValueError(f"epsilon must be positive, and is {self.epsilon}")
+        if not self.most > 0:
+            raise ValueError(f"most must be positive, and is {self.most}")
 
     def refusal(self, optimizer: Optimizer) -> str | None:
         """See `Compensation.refusal`."""
@@ -90,6 +97,8 @@ class _Matching(Compensator):
             torch._foreach_mul_(lengths, lr)
             torch._foreach_add_(lengths, self._settings.epsilon)
             torch._foreach_div_(shares, lengths)
+            torch._foreach_clamp_min_(shares, 0.0)
+            torch._foreach_clamp_max_(shares, self._settings.most)
             torch._foreach_mul_(shares, g)
             corrected = put_back(corrected, members, shares)
         return corrected
