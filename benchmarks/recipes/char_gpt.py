@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=460_800, help="how much each run learns from")
     parser.add_argument("--in-flight", type=int, default=8, help="of the asynchronous arm")
-    parser.add_argument("--lr", type=float, default=3e-4, help="learning rate; the default is the recipe's")
+    parser.add_argument("--lr", type=float, default=2e-3, help="learning rate; the default is the recipe's")
     parser.add_argument("--seeds", type=int, default=2, help="runs per arm, each of other first weights and order")
     parser.add_argument("--text", choices=char_gpt.TEXTS, default="auto", help="what to learn")
     parser.add_argument("--data", type=Path, help="folder (or file) of Shakespeare, if you have it")
