@@ -49,7 +49,7 @@ def plain(model: Model, data: Data, threads: int) -> list[float]:
 def gates(model: Model, computations: int = COMPUTATIONS) -> list[ak.Gate]:
     """Return the gates of a model."""
     make = partial(SGD, lr=LR)
-    return [ak.Gate(f"gate{n}", each, make, computations=computations) for n, each in enumerate(model.modules())]
+    return [ak.Gate(f"gate{n}", each, make, computations=computations) for n, each in enumerate(model.gates())]
 
 
 def actors(

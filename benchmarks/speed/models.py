@@ -19,16 +19,22 @@ class Model:
     """Something to train.
 
     Args:
-        modules: makes those of the gates, as many as is best for akkordeon on two cores.
+        modules: makes the parts that it can be cut into.
         make_batch: makes one batch of inputs and targets.
         batches: of an epoch, the unit of time here: some tenths of a second.
         target: ratio to plain PyTorch at its best.
+        merged: all modules are one gate; small gates cost more than they bring.
     """
 
     modules: Callable[[], list[nn.Module]]
     make_batch: Callable[[], Batch]
     batches: int
     target: float
+    merged: bool = False
+
+    def gates(self) -> list[nn.Module]:
+        """Return the modules of the gates."""
+        return [nn.Sequential(*self.modules())] if self.merged else self.modules()
 
     def data(self) -> list[Batch]:
         """Return the batches of an epoch, the same in every process."""
@@ -37,21 +43,11 @@ class Model:
 
 
 def perceptron(*widths: int) -> Callable[[], list[nn.Module]]:
-    """Return what makes one gate per layer."""
+    """Return what makes one module per layer."""
 
     def modules() -> list[nn.Module]:
         *hidden, last = (nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         return [*(nn.Sequential(layer, nn.ReLU()) for layer in hidden), last]
-
-    return modules
-
-
-def in_two(*widths: int) -> Callable[[], list[nn.Module]]:
-    """Return what makes two gates, the first layer and all others: small gates cost more than they bring."""
-
-    def modules() -> list[nn.Module]:
-        first, *others = perceptron(*widths)()
-        return [first, nn.Sequential(*others)]
 
     return modules
 
@@ -83,10 +79,10 @@ def text() -> Batch:
 
 
 MODELS = {
-    "mlp-1024": Model(in_two(784, 50, 20, 10), vectors(1024), 60, 1.2),
+    "mlp-1024": Model(perceptron(784, 50, 20, 10), vectors(1024), 60, 1.2, merged=True),
     "cnn-64": Model(convolutions, images(64), 40, 1.05),
     "gpt": Model(gpt, text, 12, 1.1),
     "512x4-256": Model(perceptron(784, 512, 512, 512, 512, 10), vectors(256), 60, 1.05),
-    "256x3-64": Model(in_two(784, 256, 256, 256, 10), vectors(64), 200, 1.0),
-    "tiny-64": Model(in_two(784, 50, 20, 10), vectors(64), 300, 0.75),
+    "256x3-64": Model(perceptron(784, 256, 256, 256, 10), vectors(64), 200, 1.0, merged=True),
+    "tiny-64": Model(perceptron(784, 50, 20, 10), vectors(64), 300, 0.75, merged=True),
 }

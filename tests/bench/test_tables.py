@@ -44,6 +44,12 @@ def test_a_gap_that_may_be_none_is_called_none() -> None:
     assert closed({**ARMS, "uncompensated": best(inf, 1.0, 1.0)}, "half") == "uncompensated diverged"
 
 
+def test_one_seed_has_no_interval_and_is_called_one_seed() -> None:
+    arms = {"synchronous": best(1.0), "uncompensated": best(2.0), "half": best(1.5)}
+    assert closed(arms, "half") == "50%, one seed"
+    assert closed({**arms, "uncompensated": best(0.9)}, "half") == "no gap"
+
+
 def test_a_table_names_what_diverged_and_how_soon_a_loss_was_reached() -> None:
     lines = list(table(ARMS, 20, None, points=20))
     assert lines[4].startswith("| half | 0.1 | 1.5000 ± 0.1000 | +0.5000 (+0.5000 … +0.5000) | 50% |")

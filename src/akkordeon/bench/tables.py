@@ -55,10 +55,11 @@ def closed(arms: Mapping[str, Best], name: str) -> str:
     gap = paired(arms[UNCOMPENSATED], arms[SYNCHRONOUS], _loss)
     if gap is None:
         return "uncompensated diverged"
-    if gap.has_zero:
+    one_seed = math.isinf(gap.low) and gap.mean > 0
+    if gap.has_zero and not one_seed:
         return "no gap"
     left = paired(arms[name], arms[SYNCHRONOUS], _loss)
-    return "" if left is None else f"{1 - left.mean / gap.mean:.0%}"
+    return "" if left is None else f"{1 - left.mean / gap.mean:.0%}" + ", one seed" * one_seed
 
 
 DIFFERENCE = "less synchronous, 95 %"
