@@ -5,7 +5,8 @@ process; all arms of a model run one after the other, and a round in which other
 Plain PyTorch is the better of one and two intra-op threads; a pipeline has as many micro-batches as were best in one
 round before.
 
-    python benchmarks/speed/quiet.py                           # everything, forty minutes; writes the tables
+    python benchmarks/speed/quiet.py                           # everything, an hour or more; writes the tables
+    python benchmarks/speed/quiet.py --whole 2                 # DDP, Hogwild and pipelines in two rounds only
     python benchmarks/speed/quiet.py --only cnn-64 --rounds 3  # a model; what is known of the others stays
     python benchmarks/speed/quiet.py --arm "cnn-64 akkordeon"  # one arm, in this process; prints JSON
 """
@@ -55,8 +56,8 @@ ARMS: dict[str, Measure] = {
         for kind, pieces in itertools.product(KINDS, PIECES)
     },
 }
-PLAIN, FIXED = list(ARMS)[:2], 5
-"""The plain arms, and how many arms are no pipelines."""
+PLAIN, OURS, FIXED = list(ARMS)[:2], "akkordeon", 5
+"""The plain arms, akkordeon, and how many arms are no pipelines."""
 
 
 def pipelines(name: str) -> list[str]:
@@ -71,23 +72,26 @@ def pipelines(name: str) -> list[str]:
     return [f"{kind}, {pieces}" for kind, pieces in best]
 
 
-def measure(name: str, wanted: int) -> list[dict[str, float]]:
-    """Return seconds per epoch of all arms of a model, by round."""
-    arms = [*list(ARMS)[:FIXED], *pipelines(name)]
-    counted = rounds(__file__, [f"{name} {arm}" for arm in arms], wanted)
-    return [{arm: each[f"{name} {arm}"]["seconds"] for arm in arms} for each in counted]
+def measure(name: str, wanted: int, whole: int) -> list[dict[str, float]]:
+    """Return seconds per epoch of the arms of a model, by round; of all arms in so many whole rounds."""
+    everything = [*list(ARMS)[:FIXED], *pipelines(name)]
+    found = []
+    for arms, number in ((everything, whole), ([*PLAIN, OURS], wanted - whole)):
+        counted = rounds(__file__, [f"{name} {arm}" for arm in arms], number)
+        found += [{arm: each[f"{name} {arm}"]["seconds"] for arm in arms} for each in counted]
+    return found
 
 
 def rows(name: str, found: Sequence[dict[str, float]]) -> list[str]:
     """Return the lines of a model: throughput as a ratio to plain PyTorch at its best, and akkordeon's to each."""
-    best = [min(each[arm] for arm in PLAIN) for each in found]
     lines = []
     for arm in found[0]:
-        ratios = [b / each[arm] for b, each in zip(best, found, strict=True)]
-        ahead = [each[arm] / each["akkordeon"] for each in found]
-        seconds = median(each[arm] for each in found)
-        target = f">= {MODELS[name].target}" if arm == "akkordeon" else ""
-        lines.append(f"| {name} | {arm} | {seconds:.4f} | {told(ratios)} | {target} | {told(ahead)} | {len(found)} |")
+        having = [each for each in found if arm in each]
+        ratios = [min(each[plain] for plain in PLAIN) / each[arm] for each in having]
+        ahead = [each[arm] / each[OURS] for each in having]
+        seconds = median(each[arm] for each in having)
+        target = f">= {MODELS[name].target}" if arm == OURS else ""
+        lines.append(f"| {name} | {arm} | {seconds:.4f} | {told(ratios)} | {target} | {told(ahead)} | {len(having)} |")
     return lines
 
 
@@ -101,11 +105,11 @@ HEAD = [
 ]
 
 
-def main(only: Sequence[str], wanted: int) -> None:
+def main(only: Sequence[str], wanted: int, whole: int) -> None:
     kept = HERE / "figures.json"
     figures: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     for name in only or MODELS:
-        if found := measure(name, wanted):
+        if found := measure(name, wanted, min(wanted, whole)):
             figures[name] = found
             print("\n".join([*HEAD, *rows(name, found)]), flush=True)
         else:
@@ -125,9 +129,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(MODELS), nargs="*", default=[], help="measure these models")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="quiet ones that are wanted")
+    parser.add_argument("--whole", type=int, default=ROUNDS, help="of these, with more than plain and akkordeon")
     parser.add_argument("--arm", metavar="'MODEL ARM'", help="measure this alone, in this process")
     options = parser.parse_args()
     if options.arm:
         run(options.arm)
     else:
-        main(options.only, options.rounds)
+        main(options.only, options.rounds, options.whole)
