@@ -228,7 +228,8 @@ def validation(
 # A slow machine
 
 SLOWNESS = (1.0, 1.0, 3.0, 1.0)
-PIECES = (2, 4, 8, 16)
+PIECES = (4, 8, 16)
+"""Micro-batches of a pipeline, of which there must be one for each stage at least."""
 
 
 def slow_actors() -> list[float]:
