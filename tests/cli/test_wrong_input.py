@@ -157,6 +157,13 @@ def test_a_failure_in_training_is_said_with_the_line_that_raised(tmp_path: Path)
     assert line.endswith(f"({recipe.name}, line {len(recipe.read_text().splitlines())}: return output[9, 9])")
 
 
+def test_a_file_for_a_data_set_of_several_is_refused(tmp_path: Path) -> None:
+    file = write_recipe(tmp_path, RECIPE)
+    result = call("run", "mnist", "--data", str(file))
+    assert result.exit_code == 1
+    assert f"there is no folder {file}; name the one that holds MNIST" in result.stderr
+
+
 def test_a_failure_in_training_can_be_shown_with_its_traceback(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, RECIPE + "\ndef loss(output, target):\n    return output[9, 9]\n")
     result = call("run", recipe, "--epochs", "1", "--debug")

@@ -142,7 +142,9 @@ class DataOfRecipe(RecipeOptions):
     """What all commands have that use the data of a recipe."""
 
     batch_size: Annotated[int | None, on(WHAT, metavar="N", min=1, help="Samples per batch.")] = None
-    data: Annotated[Path | None, on(WHAT, metavar="DIR", help="Folder of the data set, if you have it.")] = None
+    data: Annotated[
+        Path | None, on(WHAT, metavar="DIR", help="Folder of the data set, or a text's file, if you have it.")
+    ] = None
     take: Annotated[
         slice | None, on(WHAT, parser=_take, metavar="N|A:B", help="Use the first N samples, or A to B.")
     ] = None
@@ -152,7 +154,7 @@ class DataOfRecipe(RecipeOptions):
     ] = 30.0
 
     def __post_init__(self) -> None:
-        if self.data is not None and not self.data.is_dir():
+        if self.data is not None and not self.data.exists():
             raise refusal("--data", f"there is no folder {self.data}")
 
     @property
