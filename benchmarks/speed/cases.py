@@ -12,7 +12,7 @@ from functools import partial
 from statistics import median
 
 import torch
-from loops import EPOCHS, IN_FLIGHT, LR, WARM_UP, Data, actors, gates, plain, train
+from loops import COMPUTATIONS, EPOCHS, IN_FLIGHT, LR, WARM_UP, Data, actors, gates, plain, train
 from paced import BACKWARD, FORWARD, paced
 from processes import staged
 from torch import nn
@@ -93,9 +93,12 @@ def ready(name: str) -> tuple[Model, Data]:
     return MODELS[name], lambda: data
 
 
-more_actors = partial(actors, in_flight=8, computations=3, workers=3)
-"""With a worker more than there are cores, more of the busy core is theirs; and while one waits for it, others need
-batches to go on with."""
+def more_actors(model: Model, data: Data) -> list[float]:
+    """Train with a worker more than there are cores, so that more of the busy one is theirs, and with more batches.
+
+    While one worker waits for the busy core, others need batches to go on with.
+    """
+    return actors(model, data, in_flight=8, computations=3, engine=Threads(3))
 
 
 def foreign(name: str) -> Case:
@@ -113,25 +116,29 @@ def foreign(name: str) -> Case:
 STALLS, LEAST, MOST = 0.3, 0.005, 0.05
 """How many of the batches are late, and by how many seconds."""
 
+SLOW_LOADER = 1.0
+"""Likewise, of a loader that takes longer than training does."""
+
 
 class Stalling(IterableDataset[Batch]):
     """The batches of a model, some of them late; late in other places in each epoch."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, stalls: float) -> None:
         self._data = model.data()
+        self._stalls = stalls
         self._random = torch.Generator().manual_seed(0)
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._data:
             chance, share = torch.rand(2, generator=self._random).tolist()
-            if chance < STALLS:
+            if chance < self._stalls:
                 time.sleep(LEAST + share * (MOST - LEAST))  # noqa: TID251 - this is what is measured
             yield batch
 
 
-def stalling(name: str, processes: int = 0) -> tuple[Model, Data]:
+def stalling(name: str, processes: int = 0, stalls: float = STALLS) -> tuple[Model, Data]:
     """Return a model, and batches of which some are late."""
-    dataset = Stalling(MODELS[name])
+    dataset = Stalling(MODELS[name], stalls)
     if not processes:
         return MODELS[name], lambda: dataset
     loader: DataLoader[Batch] = DataLoader(dataset, batch_size=None, persistent_workers=True, num_workers=processes)
@@ -237,9 +244,8 @@ def slow_actors() -> list[float]:
     model = paced(*SLOWNESS)
     data = model.data()
     sentinel = ak.TrainingSentinel("train", lambda: data, cross_entropy, in_flight=8, epochs=WARM_UP + EPOCHS + 1)
-    make = partial(SGD, lr=LR)
-    chain = [ak.Gate(f"gate{n}", each, make, computations=1) for n, each in enumerate(model.modules())]
-    with ak.launch(chain, engine=Threads(len(chain))) as network:
+    chain = gates(model)
+    with ak.launch(chain, engine=Threads(COMPUTATIONS * len(chain))) as network:
         network.attach(sentinel)
         came = [time.perf_counter() for _ in network.watch()]
     return shares([b - a for a, b in itertools.pairwise(came[WARM_UP:])])
@@ -277,5 +283,11 @@ CASES = {
     "stalls": stalls("cnn-64"),
     "validation": validation("cnn-64", "batches in memory", ready, ready),
     "validation-stalls": validation("cnn-64", "a loader that stalls", stalling, partial(stalling, processes=1)),
+    "validation-slow-loader": validation(
+        "cnn-64",
+        "a slow loader",
+        partial(stalling, stalls=SLOW_LOADER),
+        partial(stalling, processes=1, stalls=SLOW_LOADER),
+    ),
     "slow": SLOW,
 }

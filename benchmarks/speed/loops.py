@@ -11,10 +11,11 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
 import akkordeon as ak
+from akkordeon.actor import Engine
 from akkordeon.engines import Threads
-from models import Batch, Model
+from models import MODELS, Batch, Model
 
-__all__ = ["EPOCHS", "LR", "WARM_UP", "Data", "actors", "gates", "plain", "train"]
+__all__ = ["EPOCHS", "LR", "WARM_UP", "Data", "actors", "batches", "gates", "plain", "train"]
 
 EPOCHS, WARM_UP = 9, 2
 LR = 0.01
@@ -46,6 +47,11 @@ def plain(model: Model, data: Data, threads: int) -> list[float]:
     return took[WARM_UP:]
 
 
+def batches(name: str) -> list[Batch]:
+    """Return the batches of a model, as a loader that can be told to another process."""
+    return MODELS[name].data()
+
+
 def gates(model: Model, computations: int = COMPUTATIONS) -> list[ak.Gate]:
     """Return the gates of a model."""
     make = partial(SGD, lr=LR)
@@ -58,11 +64,11 @@ def actors(
     *,
     in_flight: int = IN_FLIGHT,
     computations: int = COMPUTATIONS,
-    workers: int | None = None,
+    engine: Engine | None = None,
 ) -> list[float]:
-    """Return seconds of each epoch of one sentinel on the threads engine."""
+    """Return seconds of each epoch of one sentinel, on the threads engine unless told otherwise."""
     sentinel = ak.TrainingSentinel("train", data, cross_entropy, in_flight=in_flight, epochs=WARM_UP + EPOCHS + 1)
-    with ak.launch(gates(model, computations), engine=Threads(workers)) as network:
+    with ak.launch(gates(model, computations), engine=engine or Threads()) as network:
         network.attach(sentinel)
         came = [time.perf_counter() for _ in network.watch()]
     return [b - a for a, b in itertools.pairwise(came[WARM_UP:])]

@@ -1,8 +1,10 @@
 """Gates that take as long as they are told to, as if each were on a machine of its own, some of them slow.
 
-They sleep, which takes no core from the others: what is measured is who waits for whom.
+They sleep, which takes no core from the others: what is measured is who waits for whom. A machine does one thing at a
+time, however many computations its gate may have at once.
 """
 
+import threading
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -20,17 +22,32 @@ FORWARD, BACKWARD = 0.002, 0.004
 """Seconds that a machine takes for a whole batch."""
 
 
+class _Machine:
+    """Computes so many times slower than others, one thing after the other; copies of a module share it."""
+
+    def __init__(self, slowness: float) -> None:
+        self._slowness = slowness
+        self._free = threading.Lock()
+
+    def __deepcopy__(self, _: object) -> "_Machine":
+        return self
+
+    def compute(self, seconds: float, samples: int) -> None:
+        """Take the time for a part of a batch."""
+        with self._free:
+            time.sleep(self._slowness * seconds * samples / BATCH)  # noqa: TID251 - this is its work
+
+
 class _Sleep(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, slowness: float) -> Tensor:
-        share = slowness * len(x) / BATCH
-        ctx.seconds = share * BACKWARD
-        time.sleep(share * FORWARD)  # noqa: TID251 - this is the work of a machine elsewhere
+    def forward(ctx: Any, x: Tensor, machine: _Machine) -> Tensor:
+        ctx.machine = machine
+        machine.compute(FORWARD, len(x))
         return x.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        time.sleep(ctx.seconds)  # noqa: TID251 - likewise
+        ctx.machine.compute(BACKWARD, len(gradients[0]))
         return gradients[0], None
 
 
@@ -40,11 +57,11 @@ class Paced(nn.Module):
     def __init__(self, slowness: float) -> None:
         super().__init__()
         self.layer = nn.Linear(WIDTH, WIDTH)
-        self._slowness = slowness
+        self._machine = _Machine(slowness)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        slept: Tensor = _Sleep.apply(self.layer(x), self._slowness)  # type: ignore[no-untyped-call]
+        slept: Tensor = _Sleep.apply(self.layer(x), self._machine)  # type: ignore[no-untyped-call]
         return slept
 
 
@@ -60,6 +77,6 @@ def _batch() -> Batch:
     return torch.randn(BATCH, WIDTH), torch.randint(0, CLASSES, (BATCH,))
 
 
-def paced(*slowness: float, batches: int = 50) -> Model:
+def paced(*slowness: float, batches: int = 20) -> Model:
     """Return a model of one gate for each of these."""
     return Model(_Modules(slowness), partial(_batch), batches, 0.95)

@@ -8,6 +8,7 @@ round before.
     python benchmarks/speed/quiet.py                           # everything, an hour or more; writes the tables
     python benchmarks/speed/quiet.py --whole 2                 # DDP, Hogwild and pipelines in two rounds only
     python benchmarks/speed/quiet.py --only cnn-64 --rounds 3  # a model; what is known of the others stays
+    python benchmarks/speed/quiet.py --add DDP --rounds 5      # more rounds, of this arm besides plain and akkordeon
     python benchmarks/speed/quiet.py --arm "cnn-64 akkordeon"  # one arm, in this process; prints JSON
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from loops import actors, plain
+from loops import actors, batches, plain
 from processes import data_parallel, hogwild, pipeline
 
 from akkordeon.bench.apart import of_the_median, rounds, run_apart
@@ -45,10 +46,18 @@ def as_actors(name: str) -> list[float]:
     return actors(MODELS[name], lambda: data)
 
 
+def on_ray(name: str) -> list[float]:
+    """Return the same with each gate, and the sentinel, in a process of its own."""
+    from akkordeon.engines import Ray  # noqa: PLC0415 - an extra
+
+    return actors(MODELS[name], partial(batches, name), engine=Ray(spares=0))
+
+
 ARMS: dict[str, Measure] = {
     "plain, 1 thread": partial(on_threads, threads=1),
     "plain, 2 threads": partial(on_threads, threads=2),
     "akkordeon": as_actors,
+    "akkordeon on Ray": on_ray,
     "DDP": data_parallel,
     "Hogwild": hogwild,
     **{
@@ -56,7 +65,7 @@ ARMS: dict[str, Measure] = {
         for kind, pieces in itertools.product(KINDS, PIECES)
     },
 }
-PLAIN, OURS, FIXED = list(ARMS)[:2], "akkordeon", 5
+PLAIN, OURS, FIXED = list(ARMS)[:2], "akkordeon", 6
 """The plain arms, akkordeon, and how many arms are no pipelines."""
 
 
@@ -75,17 +84,20 @@ def pipelines(name: str) -> list[str]:
 def measure(name: str, wanted: int, whole: int) -> list[dict[str, float]]:
     """Return seconds per epoch of the arms of a model, by round; of all arms in so many whole rounds."""
     everything = [*list(ARMS)[:FIXED], *pipelines(name)]
-    found = []
-    for arms, number in ((everything, whole), ([*PLAIN, OURS], wanted - whole)):
-        counted = rounds(__file__, [f"{name} {arm}" for arm in arms], number)
-        found += [{arm: each[f"{name} {arm}"]["seconds"] for arm in arms} for each in counted]
-    return found
+    return [*quiet_rounds(name, everything, whole), *quiet_rounds(name, [*PLAIN, OURS], wanted - whole)]
+
+
+def quiet_rounds(name: str, arms: Sequence[str], wanted: int) -> list[dict[str, float]]:
+    """Return seconds per epoch of these arms, by round."""
+    counted = rounds(__file__, [f"{name} {arm}" for arm in arms], wanted)
+    return [{arm: each[f"{name} {arm}"]["seconds"] for arm in arms} for each in counted]
 
 
 def rows(name: str, found: Sequence[dict[str, float]]) -> list[str]:
     """Return the lines of a model: throughput as a ratio to plain PyTorch at its best, and akkordeon's to each."""
     lines = []
-    for arm in found[0]:
+    known = {arm for each in found for arm in each}
+    for arm in (arm for arm in ARMS if arm in known):
         having = [each for each in found if arm in each]
         ratios = [min(each[plain] for plain in PLAIN) / each[arm] for each in having]
         ahead = [each[arm] / each[OURS] for each in having]
@@ -105,11 +117,15 @@ HEAD = [
 ]
 
 
-def main(only: Sequence[str], wanted: int, whole: int) -> None:
+def main(only: Sequence[str], wanted: int, whole: int, added: Sequence[str]) -> None:
     kept = HERE / "figures.json"
     figures: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     for name in only or MODELS:
-        if found := measure(name, wanted, min(wanted, whole)):
+        if added:
+            found = [*figures.get(name, []), *quiet_rounds(name, [*PLAIN, OURS, *added], wanted)]
+        else:
+            found = measure(name, wanted, min(wanted, whole))
+        if found:
             figures[name] = found
             print("\n".join([*HEAD, *rows(name, found)]), flush=True)
         else:
@@ -130,9 +146,10 @@ if __name__ == "__main__":
     parser.add_argument("--only", choices=list(MODELS), nargs="*", default=[], help="measure these models")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="quiet ones that are wanted")
     parser.add_argument("--whole", type=int, default=ROUNDS, help="of these, with more than plain and akkordeon")
+    parser.add_argument("--add", choices=list(ARMS), nargs="*", default=[], help="add rounds of these to what is known")
     parser.add_argument("--arm", metavar="'MODEL ARM'", help="measure this alone, in this process")
     options = parser.parse_args()
     if options.arm:
         run(options.arm)
     else:
-        main(options.only, options.rounds, options.whole)
+        main(options.only, options.rounds, options.whole, options.add)

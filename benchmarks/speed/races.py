@@ -230,8 +230,8 @@ def plain(race: Race, ahead: Course | None, threads: int) -> Course:
     return course
 
 
-def actors(race: Race, ahead: Course | None, *, whole: bool) -> Course:
-    """Train with one sentinel and as many batches in flight as there are gates, and one more.
+def actors(race: Race, ahead: Course | None, *, whole: bool, beyond: int = 1) -> Course:
+    """Train with one sentinel and as many batches in flight as there are gates, and so many more.
 
     Against late gradients there is what the documentation advises: weights are predicted.
     """
@@ -241,7 +241,7 @@ def actors(race: Race, ahead: Course | None, *, whole: bool) -> Course:
     optimizer, prediction = partial(SGD, lr=race.lr, momentum=MOMENTUM), ak.WeightPrediction("linear")
     chain = [ak.Gate(str(n), each, optimizer, prediction, computations=COMPUTATIONS) for n, each in enumerate(modules)]
     course = Course(race, nn.Sequential(*([nn.Sequential(*make())] if whole else make())), ahead)
-    sentinel = ak.TrainingSentinel("train", lambda: course.loader, cross_entropy, in_flight=len(chain) + 1)
+    sentinel = ak.TrainingSentinel("train", lambda: course.loader, cross_entropy, in_flight=len(chain) + beyond)
     with ak.launch(chain) as network:
         course.begin()
         network.attach(sentinel)
@@ -257,6 +257,7 @@ ARMS: dict[str, Callable[[Race, Course | None], Course]] = {
     "plain, 2 threads": partial(plain, threads=2),
     "akkordeon, 3 gates": partial(actors, whole=False),
     "akkordeon, 1 gate": partial(actors, whole=True),
+    "akkordeon, 1 gate, 1 in flight": partial(actors, whole=True, beyond=0),
 }
 SIDES = {"plain": tuple(ARMS)[:2], "akkordeon": tuple(ARMS)[2:]}
 

@@ -72,8 +72,9 @@ class Judge:
         found = iter(differentiate([value], wanted, [torch.ones_like(value)]))
         gradients = tuple(next(found) if leaf.requires_grad else None for leaf in leaves)
         figures = {"loss": float(value.item())}
-        others = self._others(output, target, gauges) if math.isfinite(figures["loss"]) else {}
-        return figures | others, gradients
+        if (self._means or gauges) and math.isfinite(figures["loss"]):
+            figures |= self._others(output, target, gauges)
+        return figures, gradients
 
     @torch.no_grad()
     def measure(self, output: Tree, target: Tree, gauges: Gauges = NO_GAUGES) -> Mapping[str, float]:
@@ -94,7 +95,7 @@ class Judge:
                 f"the loss must be one number, the mean over the batch, and is {describe(value)}; "
                 "reduce it, as with .mean()"
             )
-        return value.squeeze()
+        return value.squeeze() if value.dim() else value
 
     @torch.no_grad()
     def _others(self, output: Tree, target: Tree, gauges: Gauges) -> dict[str, float]:

@@ -27,7 +27,7 @@ from akkordeon.random_state import RandomState
 from akkordeon.replica import Replica
 from akkordeon.signals import GateState
 from akkordeon.staleness import Arrival, Compensator
-from akkordeon.steps import Norms, Steps, norm_of, those
+from akkordeon.steps import Norms, Steps, norm_of, step_at_once, those
 from akkordeon.versions import Snapshot, Weights
 
 __all__ = ["Learner", "kinds", "mismatches", "schedule_changes"]
@@ -67,6 +67,7 @@ class Learner:
         if self._optimizer is not None:
             settings = (self._scheduler, self._compensators, gate.max_norm, self.norms)
             self._steps = Steps(self.weights, self._optimizer, *settings)
+            step_at_once(self._optimizer)
         if state is not None:
             self._go_on(state)
 

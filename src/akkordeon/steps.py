@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import profiler
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from torch.optim import Optimizer
+from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Optimizer, RMSprop, Rprop
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
@@ -16,7 +16,13 @@ from akkordeon.accumulation import Update
 from akkordeon.staleness import Compensator
 from akkordeon.versions import Weights
 
-__all__ = ["Norms", "Steps", "norm_of", "those"]
+__all__ = ["Norms", "Steps", "norm_of", "step_at_once", "those"]
+
+SAME_BITS = (SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, Adamax, Rprop)
+"""Optimizers that yield the same bits whether parameters are stepped in one call of torch or one by one."""
+
+SMALL = 2**20
+"""Numbers up to which a gate is stepped in one call: with more, calls count for little, and it takes more memory."""
 
 EVERY = 16
 """Gradients between two of which the norms are taken: it takes as long as a part of a small gate's step."""
@@ -75,6 +81,22 @@ class Norms:
 
     def _mean(self, mean: float, value: float) -> float:
         return mean + max(WEIGHT, 1 / (self._count // EVERY + 1)) * (value - mean)
+
+
+def step_at_once(optimizer: Optimizer) -> None:
+    """Let the optimizer of a small gate step all parameters in one call, where it was not told otherwise.
+
+    Each call lets another thread take the interpreter, which then has to be waited for. On the CPU torch's own choice
+    is one call per parameter and operation. Settings that are tensors rule it out.
+    """
+    numbers = sum(parameter.numel() for group in optimizer.param_groups for parameter in group["params"])
+    if type(optimizer) not in SAME_BITS or numbers > SMALL:
+        return
+    for group in optimizer.param_groups:
+        settings = (value for name, value in group.items() if name != "params")
+        free = group["foreach"] is None and not group["differentiable"] and not group.get("fused")
+        if free and not any(isinstance(value, Tensor) for value in settings):
+            group["foreach"] = True
 
 
 class Steps:
