@@ -33,12 +33,13 @@ soak: $(VENV)/.installed-dev  ## Simulate 100,000 networks under faults: hours
 docs: $(VENV)/.installed-dev  ## Build the documentation: build/docs/index.html
 	$(DOCS)
 
-bench: $(VENV)/.installed  ## Measure the figures of speed again, some two and a half hours
+bench: $(VENV)/.installed-dev  ## Measure the figures of speed again, some four hours
 	$(BIN)/python benchmarks/core/main.py
 	$(BIN)/python benchmarks/speed/quiet.py
 	$(BIN)/python benchmarks/speed/uneven.py
 	$(BIN)/python benchmarks/speed/accuracy.py --tune
 	$(BIN)/python benchmarks/speed/accuracy.py
+	$(BIN)/python benchmarks/speed/figure.py
 
 clean:  ## Remove the environment and all caches in this folder
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -27,7 +27,9 @@ from models import MODELS, Batch, Model
 __all__ = ["CASES", "Case"]
 
 Figures = Mapping[str, float]
-Measure = Callable[[], float | list[float]]
+Measure = Callable[[], float | list[float] | dict[str, float]]
+"""Returns a figure, one of each epoch, or several: what the others are follows the arm in the table."""
+
 Source = Callable[[str], tuple[Model, Data]]
 
 
@@ -42,6 +44,7 @@ class Case:
         ratio: of the figures of a round.
         target: what it should be.
         unit: of the figures of the arms.
+        also: another question about them, and its ratio.
     """
 
     title: str
@@ -50,11 +53,13 @@ class Case:
     ratio: Callable[[Figures], float]
     target: str
     unit: str = "s per epoch"
+    also: tuple[str, Callable[[Figures], float]] | None = None
 
-    def told(self, figures: tuple[float, float, float]) -> str:
+    def told(self, arm: str, figures: tuple[float, float, float]) -> str:
         """Write a figure with its interval."""
         middle, low, high = figures
-        return f"{middle:.4f} ({low:.4f} - {high:.4f}) {self.unit}"
+        unit = self.unit if arm in self.arms else ""
+        return f"{middle:.4f} ({low:.4f} - {high:.4f}) {unit}".strip()
 
 
 PLAIN = {"plain, 1 thread": 1, "plain, 2 threads": 2}
@@ -116,21 +121,26 @@ def foreign(name: str) -> Case:
 STALLS, LEAST, MOST = 0.3, 0.005, 0.05
 """How many of the batches are late, and by how many seconds."""
 
+STRETCH = 10
+"""Epochs after which the same batches are late again; so many epochs with validations, and without, are compared."""
+
 SLOW_LOADER = 1.0
 """Likewise, of a loader that takes longer than training does."""
 
 
 class Stalling(IterableDataset[Batch]):
-    """The batches of a model, some of them late; late in other places in each epoch."""
+    """The batches of a model, some of them late; in other places in each epoch, and as late in all of a stretch."""
 
     def __init__(self, model: Model, stalls: float) -> None:
         self._data = model.data()
         self._stalls = stalls
-        self._random = torch.Generator().manual_seed(0)
+        self._epoch = 0
 
     def __iter__(self) -> Iterator[Batch]:
+        self._epoch += 1
+        random = torch.Generator().manual_seed(self._epoch % STRETCH)
         for batch in self._data:
-            chance, share = torch.rand(2, generator=self._random).tolist()
+            chance, share = torch.rand(2, generator=random).tolist()
             if chance < self._stalls:
                 time.sleep(LEAST + share * (MOST - LEAST))  # noqa: TID251 - this is what is measured
             yield batch
@@ -160,27 +170,31 @@ def stalls(name: str) -> Case:
 EVERY, VALIDATION = 2.0, 2.0
 """Seconds between two validations, and how many batches one takes, in epochs of training data."""
 
-STRETCH = 10
-"""Epochs with validations, and epochs without."""
-
 
 def held_out(model: Model) -> list[Batch]:
     """Return the batches of a validation."""
     return replace(model, batches=round(VALIDATION * model.batches)).data()
 
 
-def validating_loop(model: Model, data: Data, threads: int) -> float:
-    """Return the time lost to validations, as a share of the time of an epoch without any."""
+MADE = ", validations made"
+"""What else is told of an arm."""
+
+
+def validating_loop(model: Model, data: Data, threads: int) -> dict[str, float]:
+    """Return the time lost to validations, as a share of the time of an epoch without any, and how many there were."""
     torch.set_num_threads(threads)
     module = nn.Sequential(*model.modules())
     optimizer = SGD(module.parameters(), lr=LR)
     validation = held_out(model)
+    made = 0
 
     def epochs(every: float) -> float:
+        nonlocal made
         began = validated = time.perf_counter()
         for _ in range(STRETCH):
             train(module, optimizer, data())
             if time.perf_counter() - validated > every:
+                made += 1
                 validated = time.perf_counter()
                 module.eval()
                 with torch.no_grad():
@@ -191,11 +205,11 @@ def validating_loop(model: Model, data: Data, threads: int) -> float:
     for _ in range(WARM_UP):
         train(module, optimizer, data())
     alone = epochs(float("inf"))
-    return epochs(EVERY) / alone - 1
+    return {"": epochs(EVERY) / alone - 1, MADE: made}
 
 
-def validating_actors(model: Model, data: Data) -> float:
-    """Return the same of a training and a validation sentinel."""
+def validating_actors(model: Model, data: Data) -> dict[str, float]:
+    """Return the same of a training and a validation sentinel; of a validation under way, what has been done of it."""
     validation = held_out(model)
     training = ak.TrainingSentinel("train", data, cross_entropy, in_flight=IN_FLIGHT, epochs=WARM_UP + 2 * STRETCH)
     with ak.launch(gates(model)) as network:
@@ -211,13 +225,21 @@ def validating_actors(model: Model, data: Data) -> float:
                 )
             if len(came) == WARM_UP + 2 * STRETCH:
                 break
+        (done,) = (each.done for each in network.status().sentinels if each.name == "validate")
     begin, middle, end = came[WARM_UP - 1], came[WARM_UP + STRETCH - 1], came[-1]
-    return (end - middle) / (middle - begin) - 1
+    return {"": (end - middle) / (middle - begin) - 1, MADE: done / len(validation)}
 
 
 def lost(figures: Figures) -> float:
     """Return what akkordeon loses for each that the plain loop does, where that is fastest."""
     return figures["akkordeon"] / min(figures[arm] for arm in PLAIN)
+
+
+def lost_by_each(figures: Figures) -> float:
+    """Return the same of one validation."""
+    least = min(PLAIN, key=figures.__getitem__)
+    ours, theirs = (figures[arm] / figures[arm + MADE] for arm in ("akkordeon", least))
+    return ours / theirs
 
 
 def validation(
@@ -229,7 +251,8 @@ def validation(
     }
     arms["akkordeon"] = lambda: validating_actors(*source(name))
     title = f"{name}, validation every {EVERY:g} s, {what}"
-    return Case(title, arms, "time lost to that of the loop", lost, "<= 0.33", "of the time without")
+    question, also = "time lost to that of the loop", ("likewise, by each validation", lost_by_each)
+    return Case(title, arms, question, lost, "<= 0.33", "of the time without", also)
 
 
 # A slow machine
@@ -239,8 +262,11 @@ PIECES = (4, 8, 16)
 """Micro-batches of a pipeline, of which there must be one for each stage at least."""
 
 
-def slow_actors() -> list[float]:
-    """Return the share of the slowest gate's own throughput that the network has."""
+def slow_actors() -> float:
+    """Return the share of the slowest gate's own throughput that the network has, over all epochs that count.
+
+    Over all, because epochs overlap: the time between the ends of two may be that of a batch more or less.
+    """
     model = paced(*SLOWNESS)
     data = model.data()
     sentinel = ak.TrainingSentinel("train", lambda: data, cross_entropy, in_flight=8, epochs=WARM_UP + EPOCHS + 1)
@@ -248,18 +274,17 @@ def slow_actors() -> list[float]:
     with ak.launch(chain, engine=Threads(COMPUTATIONS * len(chain))) as network:
         network.attach(sentinel)
         came = [time.perf_counter() for _ in network.watch()]
-    return shares([b - a for a, b in itertools.pairwise(came[WARM_UP:])])
+    return share((came[-1] - came[WARM_UP]) / EPOCHS)
 
 
-def shares(seconds: list[float]) -> list[float]:
-    """Return what share of its time the slowest machine was busy, of each epoch."""
-    least = paced(*SLOWNESS).batches * max(SLOWNESS) * (FORWARD + BACKWARD)
-    return [least / each for each in seconds]
+def share(seconds: float) -> float:
+    """Return for what share of the time of an epoch the slowest machine is busy."""
+    return paced(*SLOWNESS).batches * max(SLOWNESS) * (FORWARD + BACKWARD) / seconds
 
 
 def slow_stages(kind: str, pieces: int) -> float:
     """Return the same of a pipeline of processes."""
-    return median(shares(staged(paced(*SLOWNESS), kind, pieces)))
+    return share(median(staged(paced(*SLOWNESS), kind, pieces)))
 
 
 SLOW = Case(
@@ -282,7 +307,6 @@ CASES = {
     "foreign-mlp": foreign("mlp-1024"),
     "stalls": stalls("cnn-64"),
     "validation": validation("cnn-64", "batches in memory", ready, ready),
-    "validation-stalls": validation("cnn-64", "a loader that stalls", stalling, partial(stalling, processes=1)),
     "validation-slow-loader": validation(
         "cnn-64",
         "a slow loader",

@@ -2,7 +2,8 @@
 
     python benchmarks/speed/figure.py  # out of figures.json and uneven.json; writes speed.svg
 
-Dots are medians over the rounds, bars their interval of 95 %; more is better. Needs `pip install "akkordeon[plot]"`.
+Dots are medians over the rounds, bars their interval of 95 %, marks what is aimed at; more is better, but for lost time.
+Needs `pip install "akkordeon[plot]"`.
 """
 
 import json
@@ -35,12 +36,6 @@ def quiet(found: Sequence[Round]) -> Lines:
     return lines
 
 
-def uneven(name: str, found: Sequence[Round]) -> list[float]:
-    """Return what a case asks for; where it asks how much less is lost, how many times less."""
-    ratios = [CASES[name].ratio(each) for each in found]
-    return [1 / ratio for ratio in ratios] if CASES[name].target.startswith("<") else ratios
-
-
 def panel(axis: Any, title: str, lines: Lines, wanted: Mapping[str, float]) -> None:
     """Draw one dot with its bar for each line, and a mark where it should be."""
     names = list(lines)[::-1]
@@ -55,7 +50,7 @@ def panel(axis: Any, title: str, lines: Lines, wanted: Mapping[str, float]) -> N
         axis.plot(value, name, marker="|", markersize=14, color="tab:red")
     axis.set_title(title, fontsize=9, loc="left")
     axis.tick_params(labelsize=8)
-    axis.set_xlim(left=0)
+    axis.set_xlim(left=min(0, *lows))
     axis.grid(axis="x", alpha=0.3)
 
 
@@ -68,18 +63,22 @@ def panels() -> list[tuple[str, Lines, dict[str, float]]]:
         for name, model in MODELS.items()
         if name in of_models
     ]
-    known = {name: case for name, case in CASES.items() if name in of_cases}
-    lines = {f"{case.title}:\n{case.question}": uneven(name, of_cases[name]) for name, case in known.items()}
-    targets = [(float(case.target[3:]), case.target.startswith("<")) for case in known.values()]
-    wanted = {line: 1 / value if less else value for line, (value, less) in zip(lines, targets, strict=True)}
-    drawn.append(("where something is uneven (of time lost: how many times less)", lines, wanted))
+    lines: Lines = {}
+    wanted = {}
+    for name, case in CASES.items():
+        if name in of_cases:
+            line = f"{case.title}:\n{case.question}"
+            lines[line], wanted[line] = [case.ratio(each) for each in of_cases[name]], float(case.target[3:])
+    drawn.append(("where something is uneven", lines, wanted))
     return drawn
 
 
 def draw(file: Path) -> None:
     """Draw all panels, one below the other."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
-
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise SystemExit('matplotlib is missing; pip install "akkordeon[plot]"') from None
     drawn = panels()
     heights = [0.8 + ROW * len(lines) * (1 + any("\n" in line for line in lines)) for _, lines, _ in drawn]
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")

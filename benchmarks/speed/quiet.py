@@ -53,11 +53,13 @@ def on_ray(name: str) -> list[float]:
     return actors(MODELS[name], partial(batches, name), engine=Ray(spares=0))
 
 
+ON_RAY = "akkordeon on Ray"
+
 ARMS: dict[str, Measure] = {
     "plain, 1 thread": partial(on_threads, threads=1),
     "plain, 2 threads": partial(on_threads, threads=2),
     "akkordeon": as_actors,
-    "akkordeon on Ray": on_ray,
+    ON_RAY: on_ray,
     "DDP": data_parallel,
     "Hogwild": hogwild,
     **{
@@ -89,7 +91,7 @@ def measure(name: str, wanted: int, whole: int) -> list[dict[str, float]]:
 
 def quiet_rounds(name: str, arms: Sequence[str], wanted: int) -> list[dict[str, float]]:
     """Return seconds per epoch of these arms, by round."""
-    counted = rounds(__file__, [f"{name} {arm}" for arm in arms], wanted)
+    counted = rounds(__file__, [f"{name} {arm}" for arm in arms], wanted, strangers=[f"{name} {ON_RAY}"])
     return [{arm: each[f"{name} {arm}"]["seconds"] for arm in arms} for each in counted]
 
 

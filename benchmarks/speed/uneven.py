@@ -10,7 +10,7 @@ process that is to be in the way is not another one). Plain PyTorch is the bette
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,15 +29,24 @@ def rows(case: Case, found: Sequence[Figures]) -> list[str]:
     """Return the lines of a case: each arm's figure, and what becomes of akkordeon's beside the best plain one."""
     lines = []
     for arm in found[0]:
-        own = case.told(of_the_median([each[arm] for each in found]))
+        own = case.told(arm, of_the_median([each[arm] for each in found]))
         lines.append(f"| {case.title} | {arm} | {own} | | {len(found)} |")
     ratios = of_the_median([case.ratio(each) for each in found])
     lines.append(f"| {case.title} | **{case.question}** | **{TOLD.format(*ratios)}** | {case.target} | {len(found)} |")
+    if case.also is not None:
+        question, ratio = case.also
+        ratios = of_the_median([ratio(each) for each in found])
+        lines.append(f"| {case.title} | {question} | {TOLD.format(*ratios)} | | {len(found)} |")
     return lines
 
 
 TOLD = "{:.2f} ({:.2f} - {:.2f})"
 HEAD = ["| case | arm | figure | target | rounds |", "| --- | --- | ---: | ---: | ---: |"]
+
+
+def by_arm(name: str, found: dict[str, Any]) -> Figures:
+    """Return all that the arms of a case told in a round."""
+    return {arm + what: value for arm in CASES[name].arms for what, value in found[f"{name} {arm}"].items()}
 
 
 def main(only: Sequence[str], wanted: int) -> None:
@@ -47,7 +56,7 @@ def main(only: Sequence[str], wanted: int) -> None:
         case = CASES[name]
         counted = rounds(__file__, [f"{name} {arm}" for arm in case.arms], wanted)
         if counted:
-            figures[name] = [{arm: each[f"{name} {arm}"]["figure"] for arm in case.arms} for each in counted]
+            figures[name] = [by_arm(name, each) for each in counted]
             print("\n".join([*HEAD, *rows(case, figures[name])]), flush=True)
         else:
             print(f"{name}: no round was quiet", flush=True)
@@ -59,9 +68,9 @@ def main(only: Sequence[str], wanted: int) -> None:
 def run(arm: str) -> None:
     """Measure one arm of one case, and print it."""
     name, _, what = arm.partition(" ")
-    measure: Callable[[], float | list[float]] = CASES[name].arms[what]
-    figure = measure()
-    print(json.dumps({"figure": median(figure) if isinstance(figure, list) else figure}))
+    measure = CASES[name].arms[what]
+    found = measure()
+    print(json.dumps(found if isinstance(found, dict) else {"": median(found) if isinstance(found, list) else found}))
 
 
 if __name__ == "__main__":

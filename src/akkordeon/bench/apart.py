@@ -42,7 +42,11 @@ def run_apart(script: str | Path, arm: str) -> tuple[Figures, float]:
 
 
 def rounds(
-    script: str | Path, arms: Sequence[str], wanted: int, say: Callable[[str], None] = print
+    script: str | Path,
+    arms: Sequence[str],
+    wanted: int,
+    say: Callable[[str], None] = print,
+    strangers: Sequence[str] = (),
 ) -> list[dict[str, Figures]]:
     """Run all arms one after the other, until so many rounds count, or three times as many were run.
 
@@ -51,11 +55,12 @@ def rounds(
         arms: what it calls them.
         wanted: rounds.
         say: takes lines on how far it has come.
+        strangers: arms with processes that are nobody's children, as those of a cluster, and would count as others'.
     """
     counted: list[dict[str, Figures]] = []
     for number in range(3 * wanted):
         results = {arm: run_apart(script, arm) for arm in arms}
-        foreign = max(share for _, share in results.values())
+        foreign = max(share for arm, (_, share) in results.items() if arm not in strangers)
         say(f"round {number + 1}: others took {foreign:.1%}, so it {'is void' if foreign > FOREIGN else 'counts'}")
         if foreign <= FOREIGN:
             counted.append({arm: figures for arm, (figures, _) in results.items()})
