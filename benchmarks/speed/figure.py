@@ -2,8 +2,8 @@
 
     python benchmarks/speed/figure.py  # out of figures.json and uneven.json; writes speed.svg
 
-Dots are medians over the rounds, bars their interval of 95 %, marks what is aimed at; more is better, but for lost time.
-Needs `pip install "akkordeon[plot]"`.
+Dots are medians over the rounds, bars their interval of 95 %, marks what is aimed at; more is better, but for lost
+time. Needs `pip install "akkordeon[plot]"`.
 """
 
 import json
@@ -47,7 +47,7 @@ def panel(axis: Any, title: str, lines: Lines, wanted: Mapping[str, float]) -> N
     axis.axvline(1.0, color="0.6", linewidth=1)
     axis.errorbar(middles, names, xerr=bars, fmt="o", capsize=3)
     for name, value in wanted.items():
-        axis.plot(value, name, marker="|", markersize=14, color="tab:red")
+        axis.plot([value], [name], marker="|", markersize=14, color="tab:red")
     axis.set_title(title, fontsize=9, loc="left")
     axis.tick_params(labelsize=8)
     axis.set_xlim(left=min(0, *lows))
