@@ -67,6 +67,17 @@ def test_one_bad_number_among_many_is_found(bad: float, dtype: torch.dtype) -> N
     assert not all_finite_at_once([torch.ones(2), tensor])
 
 
+@pytest.mark.parametrize("bad", [INF, -INF, NAN])
+@pytest.mark.parametrize("place", range(4))
+def test_one_bad_number_is_found_in_any_of_several_tensors_of_all_types(bad: float, place: int) -> None:
+    tensors = [torch.ones(3, 2), torch.ones(4, dtype=torch.float64), torch.tensor(1.0), torch.ones(5).bfloat16()]
+    others = [torch.zeros(0), torch.full((3,), 6e4).half(), torch.full((4,), 1e30)]  # squares of these are infinite
+    assert all_finite([*tensors, *others])
+    assert all_finite([*tensors, *others, torch.ones(2, dtype=torch.int64)])
+    tensors[place].view(-1)[0] = bad
+    assert not all_finite([*tensors, *others])
+
+
 def test_infinities_that_cancel_are_found() -> None:
     assert not all_finite([torch.tensor([INF, -INF])])
     assert not all_finite_at_once([torch.tensor([INF]), torch.tensor([-INF])])
