@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +31,9 @@ import akkordeon as ak
 from akkordeon.actor import Actor, Context, Ref
 from akkordeon.bench.apart import of_the_median, rounds, run_apart
 from akkordeon.engines import Threads
-from akkordeon.engines.pool import Lane, Seat, Worker
+
+sys.path.append(str(Path(__file__).parents[1] / "prediction"))
+from watched import WatchedThreads
 
 HERE = Path(__file__).parent
 ROUNDS = 7
@@ -135,33 +138,6 @@ def hop(*, computes: bool = False) -> dict[str, float]:
     return {"microseconds": seconds / HOPS * 1e6}
 
 
-class _Watched(Threads):
-    """The threads engine, with the time that the workers of its pool have something to do."""
-
-    def __init__(self) -> None:
-        self.busy_seconds = 0.0
-        self._sum = threading.Lock()
-        super().__init__(WORKERS)
-
-    def was_busy(self, lane: Lane, seconds: float) -> None:
-        """Take in how long a worker had something to do."""
-        with self._sum:
-            self.busy_seconds += seconds if lane is self._pool else 0.0
-
-    def _start_worker(self, lane: Lane, name: str) -> None:
-        worker = _WatchedWorker(self, lane, name)
-        self._workers.append(worker)
-        worker.start()
-
-
-class _WatchedWorker(Worker):
-    def _take_turns(self, seat: Seat) -> None:
-        engine, began = self._engine, time.perf_counter()
-        assert isinstance(engine, _Watched)
-        super()._take_turns(seat)
-        engine.was_busy(self.lane, time.perf_counter() - began)
-
-
 def busy() -> dict[str, float]:
     """Share of their time that two workers have something to do, on a chain of six equal gates."""
     gates = [
@@ -169,16 +145,21 @@ def busy() -> dict[str, float]:
     ]
     data = [(torch.rand(BATCH, SIZE), torch.rand(BATCH, SIZE)) for _ in range(WATCHED)]
     sentinel = ak.TrainingSentinel("train", lambda: data, mse_loss, in_flight=IN_FLIGHT, epochs=LAST + 1)
-    engine = _Watched()
+    engine = WatchedThreads(WORKERS)
     with ak.launch(gates, engine=engine) as network:
         network.attach(sentinel)
         for report in network.watch():
             if report.epoch == WARM_UP:
-                began, before = time.perf_counter(), engine.busy_seconds
+                began, engine.counts = time.perf_counter(), True
             if report.epoch == LAST:
-                share = (engine.busy_seconds - before) / (time.perf_counter() - began) / WORKERS
+                seconds, engine.counts = time.perf_counter() - began, False
                 break
-    return {"share": share}
+    took = sum(
+        sum(each for _, each in seen)
+        for (what, name, _), seen in engine.samples.items()
+        if what != "wake" and not name.startswith("provider")  # which has a thread of its own
+    )
+    return {"share": took / seconds / WORKERS}
 
 
 def memory() -> dict[str, float]:

@@ -89,4 +89,7 @@ def draw(file: Path) -> None:
 
 
 if __name__ == "__main__":
-    draw(HERE / "speed.svg")
+    try:
+        draw(HERE / "speed.svg")
+    except FileNotFoundError as missing:
+        raise SystemExit(f"{missing.filename} is missing: run quiet.py and uneven.py first") from None

@@ -1,6 +1,6 @@
 """What the interpreter's lock costs two threads that call torch: calls per second of two threads, to those of one.
 
-The threads share nothing else: what is least, a batch of a plain loop, is done by each with a model of its own.
+The threads share nothing else: where they train, in the last rows, each has a model of its own.
 
     python benchmarks/speed/lock.py  # some seconds; prints a table
 """

@@ -148,7 +148,8 @@ if __name__ == "__main__":
     parser.add_argument("--only", choices=list(MODELS), nargs="*", default=[], help="measure these models")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="quiet ones that are wanted")
     parser.add_argument("--whole", type=int, default=ROUNDS, help="of these, with more than plain and akkordeon")
-    parser.add_argument("--add", choices=list(ARMS), nargs="*", default=[], help="add rounds of these to what is known")
+    others = [arm for arm in ARMS if arm not in (*PLAIN, OURS)]
+    parser.add_argument("--add", choices=others, nargs="+", default=[], help="add rounds of these to what is known")
     parser.add_argument("--arm", metavar="'MODEL ARM'", help="measure this alone, in this process")
     options = parser.parse_args()
     if options.arm:
