@@ -35,7 +35,7 @@ TYPED = {
         ["run", "mine.py", "--lr", "-0.1"],
         "'--lr': Input should be greater than or equal to 0",
     ),
-    "a learning rate of NaN": (["run", "mine.py", "--lr", "nan"], "Invalid value for '--lr'"),
+    "a learning rate of NaN": (["run", "mine.py", "--lr", "nan"], "equal to 0, and 'nan' is not. See"),
     "a seed that is none": (["run", "mine.py", "--seed", "x"], "'--seed': Input should be a valid integer"),
     "no samples": (["run", "mine.py", "--take", "0"], "'0' is neither a number of samples (1000) nor a range of them"),
     "a range without samples": (["run", "mine.py", "--take", "9:5"], "'9:5' is neither"),

@@ -48,10 +48,16 @@ class Command(TyperCommand):
 
 
 def _refused(error: Any) -> Exception:
-    message = error.format_message()
+    message = error.format_message() + _given(error)
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(message, err=True)  # it is the help
     else:
         command = error.ctx.command_path if error.ctx is not None else "akkordeon"
         typer.echo(f"error: {message}{'' if message[-1] in '.?' else '.'} See {command} --help", err=True)
     return typer.Exit(error.exit_code)
+
+
+def _given(error: Any) -> str:
+    """Say which value was refused, where typer leaves that to whoever looked into it."""
+    found: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
+    return f", and {found[0]['input']!r} is not" if found else ""
