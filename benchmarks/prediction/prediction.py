@@ -1,8 +1,9 @@
-"""The simulation against reality: throughput and staleness of the threads engine, measured and predicted.
+"""The simulation against reality: throughput and staleness on threads and on Ray, measured and predicted.
 
-In a fresh process per configuration, a network trains on the threads engine, and every turn, computation and waking of
-a worker is timed by actor and kind of message. Then the same description, with modules that do next to nothing, trains
-on the simulation, with as many workers and with delays drawn from what was measured. Nothing else is fitted.
+In a fresh process per configuration, a network trains on a real engine, and every turn, computation and waking of a
+worker is timed by actor and kind of message; on Ray, how long messages are on their way, too. Then the same, with
+modules that do next to nothing, trains on the simulation, with as many workers (for Ray, a processor for each actor)
+and with delays drawn from what was measured. Nothing else is fitted.
 
     python benchmarks/prediction/prediction.py              # everything; writes table.md and figures.json beside it
     python benchmarks/prediction/prediction.py --arm NAME   # one configuration, in this process; prints JSON
@@ -12,31 +13,32 @@ import argparse
 import bisect
 import itertools
 import json
+import math
 import random
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from streams import BATCHES, Batches, batches
+from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 from watched import Samples, WatchedThreads
 
 import akkordeon as ak
 from akkordeon.bench.apart import run_apart
-from akkordeon.engines import Delays, Stepped
+from akkordeon.engines import Delays, Ray, Stepped, crew
 from akkordeon.engines.delays import Delay
 
 HERE = Path(__file__).parent
 ROUNDS = 3
 BATCH = 1024
-BATCHES = 60
 WARM, EPOCHS = 2, 8
 """Epochs that are not counted, and all."""
 
@@ -49,12 +51,28 @@ NEAR = 2
 
 @dataclass(frozen=True)
 class Arm:
-    """A configuration: how wide the layers of each gate are, and how the network runs."""
+    """A configuration: how wide the layers of each gate are, and how the network runs.
+
+    Args:
+        layers: widths, gate by gate.
+        in_flight: of the only sentinel.
+        computations: of each gate at once.
+        workers: of the threads engine; None is the engine on Ray.
+    """
 
     layers: Sequence[Sequence[int]]
     in_flight: int
     computations: int = 1
-    workers: int = 2
+    workers: int | None = 2
+
+    @property
+    def on_ray(self) -> bool:
+        """Whether each actor has a process of its own."""
+        return self.workers is None
+
+    def data(self) -> Batches:
+        """Make its loader."""
+        return batches(BATCH, self.layers[0][0], self.layers[-1][-1])
 
     def gates(self, make: Callable[[Sequence[int]], nn.Module]) -> list[ak.Gate]:
         """Describe the gates, with modules of the given kind."""
@@ -75,6 +93,9 @@ ARMS = {
     "seed, 4 in flight, 1 worker": Arm(SEED, 4, workers=1),
     "middle gate 3 times slower": Arm(((256, 256), (256, 256, 256, 256), (256, 256)), 4),
     "chain of 6 equal gates": Arm(EQUAL * 6, 6),
+    "Ray: chain of 3 equal gates, 1 in flight": Arm(EQUAL * 3, 1, workers=None),
+    "Ray: chain of 3 equal gates, 4 in flight": Arm(EQUAL * 3, 4, workers=None),
+    "Ray: middle gate 3 times slower": Arm(((256, 256), (256, 256, 256, 256), (256, 256)), 4, workers=None),
 }
 
 
@@ -91,23 +112,18 @@ def stand_in(widths: Sequence[int]) -> nn.Module:  # noqa: ARG001
     return nn.Linear(4, 4)
 
 
-def batches(size: int, features: int, classes: int) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
-    """Make a loader of batches that are ready in memory."""
-    torch.manual_seed(0)
-    x, target = torch.rand(BATCHES * size, features), torch.randint(0, classes, (BATCHES * size,))
-    return lambda: iter(zip(torch.split(x, size), torch.split(target, size), strict=True))
-
-
 @dataclass(frozen=True)
 class Figures:
-    """What a run yields."""
+    """What a run yields, between two moments."""
 
     throughput: float
     staleness: list[float]
+    began: float
+    ended: float
 
 
 def train(
-    gates: list[ak.Gate], data: Any, in_flight: int, engine: Any, clock: Callable[[], float], epochs: int
+    gates: list[ak.Gate], data: Batches, in_flight: int, engine: Any, clock: Callable[[], float], epochs: int
 ) -> Figures:
     """Train, and count what comes after the first epochs."""
     ends, stale = [], []
@@ -121,8 +137,9 @@ def train(
                 engine.counts = False
                 break
     counted = stale[WARM:]
-    throughput = BATCHES * len(counted) / (ends[-1] - ends[WARM - 1])
-    return Figures(throughput, [statistics.fmean(gate) for gate in zip(*counted, strict=True)])
+    began, ended = ends[WARM - 1], ends[-1]
+    staleness = [statistics.fmean(gate) for gate in zip(*counted, strict=True)]
+    return Figures(BATCHES * len(counted) / (ended - began), staleness, began, ended)
 
 
 def drawn_from(samples: Samples, what: str) -> Delay:
@@ -156,21 +173,38 @@ def predict(arm: Arm, samples: Samples, *, near: bool) -> Figures:
         return simulation.time
 
     draw = partial(drawn_near, clock=clock) if near else drawn_from
-    delays = Delays(link=0.0, turn=draw(samples, "turn"), work=draw(samples, "work"), wake=draw(samples, "wake"))
-    simulation: Stepped = Stepped(0, delays=delays, workers=arm.workers)
+    parts = {part: draw(samples, part) for part in ("link", "turn", "work", "wake")}
+    simulation: Stepped = Stepped(0, delays=Delays(**parts), workers=arm.workers)
     return train(arm.gates(stand_in), batches(2, 4, 4), arm.in_flight, simulation, clock, EPOCHS)
 
 
+def on_threads(arm: Arm) -> tuple[Figures, Samples]:
+    """Run a configuration on threads."""
+    crew.MANY = math.inf  # the simulation does not try, now and then, whether one worker alone does more
+    engine = WatchedThreads(arm.workers or 1)
+    return train(arm.gates(layers), arm.data(), arm.in_flight, engine, time.perf_counter, EPOCHS), engine.samples
+
+
+def on_ray(arm: Arm) -> tuple[Figures, Samples]:
+    """Run a configuration on Ray."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = Ray(first=len(arm.layers) + 2)
+        import watched_ray  # noqa: PLC0415 - imports Ray, which must not be before the engine is made
+
+        watched_ray.watch(Path(folder))
+        real = train(arm.gates(layers), arm.data(), arm.in_flight, engine, time.perf_counter, EPOCHS)
+        engine.close()
+        return real, watched_ray.seen(Path(folder), real.began, real.ended)
+
+
 def measure(name: str) -> dict[str, Any]:
-    """Run a configuration on both engines."""
+    """Run a configuration on its engine, and on the simulation."""
     arm = ARMS[name]
-    engine = WatchedThreads(arm.workers)
-    data = batches(BATCH, arm.layers[0][0], arm.layers[-1][-1])
-    real = train(arm.gates(layers), data, arm.in_flight, engine, time.perf_counter, EPOCHS)
-    near, independent = (predict(arm, engine.samples, near=near) for near in (True, False))
+    real, samples = on_ray(arm) if arm.on_ray else on_threads(arm)
+    near, independent = (predict(arm, samples, near=near) for near in (True, False))
     means = {
         " ".join(key): [len(seen), statistics.fmean(each for _, each in seen) * 1e6]
-        for key, seen in sorted(engine.samples.items())
+        for key, seen in sorted(samples.items())
     }
     return {"real": vars(real), "near": vars(near), "independent": vars(independent), "means": means}
 

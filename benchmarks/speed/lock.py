@@ -1,14 +1,17 @@
 """What the interpreter's lock costs two threads that call torch: calls per second of two threads, to those of one.
 
-The threads share nothing else: where they train, in the last rows, each has a model of its own.
+The threads share nothing else: where they train, in the last rows, each has a model of its own. Two processes, which
+do not share the lock either, show what the cores would yield.
 
-    python benchmarks/speed/lock.py  # some seconds; prints a table
+    python benchmarks/speed/lock.py  # a minute; prints a table
 """
 
+import multiprocessing
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -52,17 +55,8 @@ CALLS: dict[str, Callable[[], Call]] = {
 
 def rate(make: Callable[[], Call], threads: int) -> float:
     """Return calls per second of all threads together."""
-    counts = [0] * threads
-    calls = [make() for _ in range(threads)]
-    end = time.perf_counter() + SECONDS
-
-    def repeat(number: int) -> None:
-        torch.set_num_threads(1)  # each thread must say so for itself
-        while time.perf_counter() < end:
-            calls[number]()
-            counts[number] += 1
-
-    running = [threading.Thread(target=repeat, args=(number,)) for number in range(threads)]
+    ready, counts = threading.Barrier(threads), deque[int]()
+    running = [threading.Thread(target=repeat, args=(make, ready.wait, counts.append)) for _ in range(threads)]
     for each in running:
         each.start()
     for each in running:
@@ -70,14 +64,44 @@ def rate(make: Callable[[], Call], threads: int) -> float:
     return sum(counts) / SECONDS
 
 
+def rate_of_processes(make: Callable[[], Call], processes: int) -> float:
+    """Return calls per second of all processes together."""
+    fork = multiprocessing.get_context("fork")
+    ready, counts = fork.Barrier(processes), fork.SimpleQueue()
+    running = [fork.Process(target=repeat, args=(make, ready.wait, counts.put)) for _ in range(processes)]
+    for each in running:
+        each.start()
+    for each in running:
+        each.join()
+    return float(sum(counts.get() for _ in running)) / SECONDS
+
+
+def repeat(make: Callable[[], Call], wait: Callable[[], object], tell: Callable[[int], object]) -> None:
+    """Call over and over, once the others are ready, too; tell how often."""
+    torch.set_num_threads(1)  # each thread must say so for itself
+    call = make()
+    call()
+    wait()
+    end, count = time.perf_counter() + SECONDS, 0
+    while time.perf_counter() < end:
+        call()
+        count += 1
+    tell(count)
+
+
+def ratio(pairs: Sequence[tuple[float, float]]) -> str:
+    """Write what two do to what one does: the median, the least and the greatest."""
+    ratios = sorted(two / one for one, two in pairs)
+    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} - {ratios[-1]:.2f})"
+
+
 def main() -> None:
-    print("| call | microseconds, one thread | calls of two threads to those of one |\n| --- | ---: | ---: |")
+    print("| call | microseconds | two threads to one | two processes to one |\n| --- | ---: | ---: | ---: |")
     for name, make in CALLS.items():
-        rate(make, 2)
-        pairs = [(rate(make, 1), rate(make, 2)) for _ in range(ROUNDS)]
-        ratios = sorted(two / one for one, two in pairs)
-        took = statistics.median(1e6 / one for one, _ in pairs)
-        print(f"| {name} | {took:.1f} | {statistics.median(ratios):.2f} ({ratios[0]:.2f} - {ratios[-1]:.2f}) |")
+        threads = [(rate(make, 1), rate(make, 2)) for _ in range(ROUNDS)]
+        processes = [(rate_of_processes(make, 1), rate_of_processes(make, 2)) for _ in range(ROUNDS)]
+        took = statistics.median(1e6 / one for one, _ in threads)
+        print(f"| {name} | {took:.1f} | {ratio(threads)} | {ratio(processes)} |", flush=True)
 
 
 if __name__ == "__main__":

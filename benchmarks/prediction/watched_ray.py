@@ -1,0 +1,160 @@
+"""A watch in each process of the engine on Ray: how long messages are on their way, turns and computations take.
+
+After `watch`, actors are made by `watched`, which brings the watch along to wherever they are made. What it sees is
+written into a folder, and `seen` reads it.
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from watched import Samples
+
+from akkordeon.actor import Actor
+from akkordeon.engines.pool import Seat, Worker
+from akkordeon.engines.ray import host, terminal
+from akkordeon.engines.ray.post import Post, RayRef
+
+__all__ = ["seen", "watch"]
+
+MANY = 200
+"""Records after which they are written."""
+
+Key = tuple[str, str, str, int]
+"""Of a message: whom it is for, of what type, of which batch, and the how manieth attempt."""
+
+
+class Watch:
+    """What is seen in this process, written into a file of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / f"{os.getpid()}.jsonl"
+        self._records: list[tuple[Any, ...]] = []
+        self._came: dict[int, float] = {}
+        self._told: dict[threading.Thread, list[Key]] = {}
+        self._ended: dict[Worker, float] = {}
+
+    def comes(self, message: object) -> None:
+        """Note that a message is here."""
+        self._came[id(message)] = time.perf_counter()
+
+    def tells(self, receiver: str, message: object) -> None:
+        """Note that this thread tells a message: it is on its way when the turn ends, as in the simulation."""
+        key = _key(receiver, message)
+        if key is not None:
+            self._told.setdefault(threading.current_thread(), []).append(key)
+
+    def take_turns(self, worker: Worker, seat: Seat) -> None:
+        """Do what the worker does, and note how long it takes."""
+        engine, began = worker._engine, time.perf_counter()
+        turn = engine.begin_turn(seat)
+        while turn is not None:
+            function, arguments = turn
+            self._takes_up(worker, seat, arguments, began)
+            function(*arguments)
+            kind = seat.kind
+            job = engine.finish_turn(seat)
+            began = self._over(worker, "turn", seat, kind, began)
+            self._records += [("told", *each, seat.name, began) for each in self._told.pop(worker, ())]
+            if job is None:
+                return
+            if worker.next is not None:
+                kept, worker.next = worker.next, None
+                engine.hand_over(kept)
+            job.run()
+            turn = engine.finish_job(seat, job)
+            began = self._over(worker, "work", seat, kind, began)
+
+    def _takes_up(self, worker: Worker, seat: Seat, arguments: Sequence[object], now: float) -> None:
+        message = arguments[0] if arguments else None
+        came, key = self._came.pop(id(message), None), _key(seat.name, message)
+        if came is not None and key is not None:
+            sleeps = self._ended.get(worker, 0.0) <= came  # until it is awake, the message is on its way
+            self._records.append(("came", *key, now if sleeps else came))
+
+    def _over(self, worker: Worker, what: str, seat: Seat, kind: str, began: float) -> float:
+        now = self._ended[worker] = time.perf_counter()
+        self._records.append((what, seat.name, kind, now, now - began))
+        if len(self._records) >= MANY:
+            records, self._records = self._records, []
+            with self._file.open("a") as file:
+                file.writelines(json.dumps(each) + "\n" for each in records)
+        return now
+
+
+def watch(folder: Path) -> None:
+    """Let all actors that this process spawns, and those that they spawn, be watched."""
+    terminal.spawn = _spawning(host.spawn, folder)  # type: ignore[attr-defined]
+
+
+def watched(folder: Path, make: Callable[[], Actor]) -> Actor:
+    """Make an actor in a process that is watched."""
+    if not isinstance(host.spawn, partial):
+        host.spawn = _spawning(host.spawn, folder)
+        _install(Watch(folder))
+    return make()
+
+
+def _spawning(spawn: Callable[..., RayRef], folder: Path) -> Any:
+    return partial(_spawn, spawn, folder)
+
+
+def _spawn(spawn: Callable[..., RayRef], folder: Path, warden: Any, name: str, make: Any, **settings: Any) -> RayRef:
+    return spawn(warden, name, partial(watched, folder, make), **settings)
+
+
+def _install(watch: Watch) -> None:
+    """Change what workers and the post office of this process do."""
+    deliver, tell = host.Local.deliver, Post.tell
+
+    def delivering(local: host.Local, seat: Seat, item: object) -> None:
+        watch.comes(item)
+        deliver(local, seat, item)
+
+    def telling(post: Post, ref: RayRef, message: object) -> None:
+        watch.tells(ref.name, message)
+        tell(post, ref, message)
+
+    def taking_turns(worker: Worker, seat: Seat) -> None:
+        watch.take_turns(worker, seat)
+
+    changes: Any = [(host.Local, "deliver", delivering), (Post, "tell", telling), (Worker, "_take_turns", taking_turns)]
+    for owner, name, function in changes:
+        setattr(owner, name, function)
+
+
+def _key(receiver: str, message: object) -> Key | None:
+    """Tell a message of a batch from all others; None if it is of none."""
+    route = getattr(message, "route", None)
+    return None if route is None else (receiver, type(message).__name__, str(route.batch), route.attempt)
+
+
+def seen(folder: Path, began: float, ended: float) -> Samples:
+    """Return what was seen between two moments; of messages, how long each was on its way."""
+    samples: Samples = {}
+    told: dict[tuple[Any, ...], tuple[str, float]] = {}
+    came: dict[tuple[Any, ...], float] = {}
+    for what, *rest in _records(folder):
+        match what, rest:
+            case "told", [*key, sender, when]:
+                told[tuple(key)] = sender, when
+            case "came", [*key, when]:
+                came[tuple(key)] = when
+            case _, [name, kind, when, seconds]:
+                samples.setdefault((what, name, kind), []).append((when, seconds))
+    for message in came.keys() & told.keys():
+        (sender, since), when = told[message], came[message]
+        samples.setdefault(("link", sender, message[0]), []).append((when, max(0.0, when - since)))
+    counted = {key: sorted(each for each in found if began <= each[0] <= ended) for key, found in samples.items()}
+    return {key: found for key, found in counted.items() if found}
+
+
+def _records(folder: Path) -> Iterator[list[Any]]:
+    for file in folder.glob("*.jsonl"):
+        with file.open() as lines:
+            yield from map(json.loads, lines)
