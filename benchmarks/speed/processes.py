@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -24,6 +25,9 @@ from models import MODELS, Model
 __all__ = ["data_parallel", "hogwild", "pipeline", "staged"]
 
 RANKS = 2
+
+PATIENCE = timedelta(minutes=1)
+"""How long a rank waits for another one before it fails, as by default after half an hour."""
 
 Epoch = Callable[[], None]
 
@@ -83,7 +87,7 @@ def _rank(rank: int, ranks: int, port: int, times: Any, begin: Callable[..., Epo
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    distributed.init_process_group("gloo", rank=rank, world_size=ranks)
+    distributed.init_process_group("gloo", rank=rank, world_size=ranks, timeout=PATIENCE)
     epoch = begin(rank, *arguments)
     took = []
     for _ in range(WARM_UP + EPOCHS):
