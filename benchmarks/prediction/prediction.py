@@ -239,7 +239,8 @@ def main() -> None:
         results = {arm: run_apart(__file__, arm) for arm in ARMS}
         rounds.append({arm: {**figures, "foreign": foreign} for arm, (figures, foreign) in results.items()})
         print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
-    foreign = [each["foreign"] for one in rounds for each in one.values()]
+    # Ray's processes are nobody's children, and would count as others.
+    foreign = [each["foreign"] for one in rounds for arm, each in one.items() if not ARMS[arm].on_ray]
     what = (
         f"Batch {BATCH}, SGD; medians of {ROUNDS} rounds of {EPOCHS - WARM} epochs of {BATCHES} batches; staleness by "
         f"gate, in the order of the chain. Others took {min(foreign):.0%} to {max(foreign):.0%} of the CPU meanwhile. "
