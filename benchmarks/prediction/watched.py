@@ -3,12 +3,41 @@
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
 from akkordeon.engines import Threads
+from akkordeon.engines.cell import Turn
 from akkordeon.engines.pool import Lane, Seat, Worker
 
 Samples = dict[tuple[str, str, str], list[tuple[float, float]]]
 """When it was over and how many seconds it took, by what it was ("turn", "work", "wake"), actor and kind."""
+
+
+Note = Callable[[str, str, str, float], float]
+"""Notes what was done by which actor, of what kind, and since when; returns the time."""
+
+
+def take_turns(
+    worker: Worker, seat: Seat, note: Note, begins: Callable[[Seat, Turn, float], None] = lambda *_: None
+) -> None:
+    """Do what a worker does with an actor, and note it; `begins` is told of each turn, and since when it is tried."""
+    engine, began = worker._engine, time.perf_counter()
+    turn = engine.begin_turn(seat)
+    while turn is not None:
+        begins(seat, turn, began)
+        function, arguments = turn
+        function(*arguments)
+        kind = seat.kind
+        job = engine.finish_turn(seat)
+        began = note("turn", seat.name, kind, began)
+        if job is None:
+            return
+        if worker.next is not None:
+            kept, worker.next = worker.next, None
+            engine.hand_over(kept)
+        job.run()
+        turn = engine.finish_job(seat, job)
+        began = note("work", seat.name, kind, began)
 
 
 class WatchedWorker(Worker):
@@ -26,22 +55,7 @@ class WatchedWorker(Worker):
     def _take_turns(self, seat: Seat) -> None:
         engine = self._engine
         assert isinstance(engine, WatchedThreads)
-        began = time.perf_counter()
-        turn = engine.begin_turn(seat)
-        while turn is not None:
-            function, arguments = turn
-            function(*arguments)
-            kind = seat.kind
-            job = engine.finish_turn(seat)
-            began = engine.note("turn", seat.name, kind, began)
-            if job is None:
-                return
-            if self.next is not None:
-                kept, self.next = self.next, None
-                engine.hand_over(kept)
-            job.run()
-            turn = engine.finish_job(seat, job)
-            began = engine.note("work", seat.name, kind, began)
+        take_turns(self, seat, engine.note)
 
 
 class WatchedThreads(Threads):

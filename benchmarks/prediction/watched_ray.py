@@ -8,14 +8,15 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from watched import Samples
+from watched import Samples, take_turns
 
 from akkordeon.actor import Actor
+from akkordeon.engines.cell import Turn
 from akkordeon.engines.pool import Seat, Worker
 from akkordeon.engines.ray import host, terminal
 from akkordeon.engines.ray.post import Post, RayRef
@@ -37,7 +38,7 @@ class Watch:
         self._records: list[tuple[Any, ...]] = []
         self._came: dict[int, float] = {}
         self._told: dict[threading.Thread, list[Key]] = {}
-        self._ended: dict[Worker, float] = {}
+        self._ended: dict[threading.Thread, float] = {}
 
     def comes(self, message: object) -> None:
         """Note that a message is here."""
@@ -49,37 +50,20 @@ class Watch:
         if key is not None:
             self._told.setdefault(threading.current_thread(), []).append(key)
 
-    def take_turns(self, worker: Worker, seat: Seat) -> None:
-        """Do what the worker does, and note how long it takes."""
-        engine, began = worker._engine, time.perf_counter()
-        turn = engine.begin_turn(seat)
-        while turn is not None:
-            function, arguments = turn
-            self._takes_up(worker, seat, arguments, began)
-            function(*arguments)
-            kind = seat.kind
-            job = engine.finish_turn(seat)
-            began = self._over(worker, "turn", seat, kind, began)
-            self._records += [("told", *each, seat.name, began) for each in self._told.pop(worker, ())]
-            if job is None:
-                return
-            if worker.next is not None:
-                kept, worker.next = worker.next, None
-                engine.hand_over(kept)
-            job.run()
-            turn = engine.finish_job(seat, job)
-            began = self._over(worker, "work", seat, kind, began)
-
-    def _takes_up(self, worker: Worker, seat: Seat, arguments: Sequence[object], now: float) -> None:
-        message = arguments[0] if arguments else None
+    def begins(self, seat: Seat, turn: Turn, began: float) -> None:
+        """Note when the message that a turn is about has come: until a worker is awake, it is on its way."""
+        message = next(iter(turn[1]), None)
         came, key = self._came.pop(id(message), None), _key(seat.name, message)
         if came is not None and key is not None:
-            sleeps = self._ended.get(worker, 0.0) <= came  # until it is awake, the message is on its way
-            self._records.append(("came", *key, now if sleeps else came))
+            slept = self._ended.get(threading.current_thread(), 0.0) <= came
+            self._records.append(("came", *key, began if slept else came))
 
-    def _over(self, worker: Worker, what: str, seat: Seat, kind: str, began: float) -> float:
-        now = self._ended[worker] = time.perf_counter()
-        self._records.append((what, seat.name, kind, now, now - began))
+    def note(self, what: str, name: str, kind: str, began: float) -> float:
+        """Note how long something took, and what was told in it; return the time."""
+        worker, now = threading.current_thread(), time.perf_counter()
+        self._ended[worker] = now
+        self._records.append((what, name, kind, now, now - began))
+        self._records += [("told", *each, name, now) for each in self._told.pop(worker, ())]
         if len(self._records) >= MANY:
             records, self._records = self._records, []
             with self._file.open("a") as file:
@@ -121,7 +105,7 @@ def _install(watch: Watch) -> None:
         tell(post, ref, message)
 
     def taking_turns(worker: Worker, seat: Seat) -> None:
-        watch.take_turns(worker, seat)
+        take_turns(worker, seat, watch.note, watch.begins)
 
     changes: Any = [(host.Local, "deliver", delivering), (Post, "tell", telling), (Worker, "_take_turns", taking_turns)]
     for owner, name, function in changes:
