@@ -19,7 +19,7 @@ test: $(VENV)/.installed-dev  ## All that CI runs; NO_NETNS=1 leaves out what ne
 	$(BIN)/pytest -m machines
 
 check: lint  ## The quick one while you work
-	$(BIN)/pytest -q -n 2 -m "not machines" tests/unit tests/engines
+	$(BIN)/pytest -q -n 2 -m "not machines" tests --ignore tests/properties --ignore tests/system
 
 lint: $(VENV)/.installed-dev  ## What can be told without running anything
 	$(BIN)/ruff check $(SOURCES)
@@ -28,7 +28,7 @@ lint: $(VENV)/.installed-dev  ## What can be told without running anything
 	$(BIN)/lint-imports
 
 soak: $(VENV)/.installed-dev  ## Simulate 100,000 networks under faults: hours
-	$(BIN)/python -m tests.simulation.soak
+	$(BIN)/python -m tests.properties.simulation.soak
 
 docs: $(VENV)/.installed-dev  ## Build the documentation: build/docs/index.html
 	$(DOCS)

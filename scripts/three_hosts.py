@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tests.hosts import Command, Hosts, HostsUnavailable, wait_until
-from tests.hosts.host import HOME
+from tests.system.hosts import Command, Hosts, HostsUnavailable, wait_until
+from tests.system.hosts.host import HOME
 
 PORT = 25520
 AT = f"10.99.0.1:{PORT}"

@@ -7,14 +7,20 @@ import pytest
 import torch
 
 from akkordeon.actor import Engine
-from akkordeon.cluster import Node
 from akkordeon.engines import Delays, Ray, Stepped, Threads
-from tests.cluster.nodes import free_address
+from akkordeon.engines.ray.cluster import Node
+from tests.engines.ray.cluster.nodes import free_address
 
 os.environ.update(RAY_AUTH_MODE="token", RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_USE_TLS="0")
 """Ray reads them when it is imported, which tests of parts of the engine do before any makes the engine."""
 
-TOGETHER = ("tests/hosts/", "tests/cluster/", "tests/distributed/", "tests/cli/test_terminals", "[ray")
+TOGETHER = (
+    "tests/system/hosts/",
+    "tests/engines/ray/cluster/",
+    "tests/system/distributed/",
+    "tests/system/command_line/test_terminals",
+    "[ray",
+)
 """In the ids of tests that keep the whole machine busy: marked `machines`, they run one after the other."""
 
 NO_HOSTS = bool(os.environ.get("NO_NETNS"))

@@ -12,7 +12,7 @@ import pytest
 
 from akkordeon.datasets import Images
 from akkordeon.recipes import mnist
-from tests.unit import made_up_mnist
+from tests.datasets import made_up_mnist
 
 ROOT = Path(__file__).parents[1]
 

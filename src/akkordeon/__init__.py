@@ -1,125 +1,73 @@
 """Train one PyTorch network as a set of independent actors.
 
 A *gate* is a piece of the model with its own optimizer. A *sentinel* is data, loss and metrics: it sends batches
-through the gates, and their gradients back. Nobody waits for anybody.
+through the gates, and their gradients back. No gate waits for another.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from akkordeon import engines
-    from akkordeon.cutting import split, untie
-    from akkordeon.errors import (
-        ActorFailed,
-        ActorNotFound,
-        AkkordeonError,
-        BatchLost,
-        BatchRefused,
-        CheckpointDamaged,
-        CheckpointMismatch,
-        DataUnavailable,
-        NameTaken,
-        NoAnswer,
-        NodeFailed,
-        RecipeError,
-        SaveFailed,
-        SentinelFailed,
-        SharedTensorWritten,
-        TokenUnusable,
-        Unreachable,
-        UpdateFailed,
-        WiringError,
-    )
-    from akkordeon.events import Report, SentinelStatus, Status
-    from akkordeon.gate import Gate
-    from akkordeon.histogram import Histogram
-    from akkordeon.launching import connect, launch
-    from akkordeon.metrics import Gauge, Mean, Perplexity, TopK, accuracy
-    from akkordeon.modules import DropConnect
-    from akkordeon.network import Network
-    from akkordeon.placement import Placement
-    from akkordeon.restore import load
-    from akkordeon.sentinel import TestSentinel, TrainingSentinel, ValidationSentinel
-    from akkordeon.signals import GateStatus
-    from akkordeon.staleness import (
-        Arrival,
-        Compensation,
-        Compensator,
-        DelayCompensation,
-        DiscrepancyCorrection,
-        GapAware,
-        GradientEnergyMatching,
-        RateRescheduling,
-        SpikeCompensation,
-        StalenessLimit,
-        StalenessScaledRate,
-        WeightPrediction,
-        nadamw,
-    )
-    from akkordeon.supervision import Supervision
+    from akkordeon import engines as engines
+    from akkordeon.conductor.placement import Placement as Placement
+    from akkordeon.conductor.supervision import Supervision as Supervision
+    from akkordeon.errors import ActorFailed as ActorFailed
+    from akkordeon.errors import ActorNotFound as ActorNotFound
+    from akkordeon.errors import AkkordeonError as AkkordeonError
+    from akkordeon.errors import BatchLost as BatchLost
+    from akkordeon.errors import BatchRefused as BatchRefused
+    from akkordeon.errors import CheckpointDamaged as CheckpointDamaged
+    from akkordeon.errors import CheckpointMismatch as CheckpointMismatch
+    from akkordeon.errors import DataUnavailable as DataUnavailable
+    from akkordeon.errors import NameTaken as NameTaken
+    from akkordeon.errors import NoAnswer as NoAnswer
+    from akkordeon.errors import NodeFailed as NodeFailed
+    from akkordeon.errors import RecipeError as RecipeError
+    from akkordeon.errors import SaveFailed as SaveFailed
+    from akkordeon.errors import SentinelFailed as SentinelFailed
+    from akkordeon.errors import SharedTensorWritten as SharedTensorWritten
+    from akkordeon.errors import TokenUnusable as TokenUnusable
+    from akkordeon.errors import Unreachable as Unreachable
+    from akkordeon.errors import UpdateFailed as UpdateFailed
+    from akkordeon.errors import WiringError as WiringError
+    from akkordeon.gate.description import Gate as Gate
+    from akkordeon.gate.modules import DropConnect as DropConnect
+    from akkordeon.messages.histogram import Histogram as Histogram
+    from akkordeon.messages.reports import Report as Report
+    from akkordeon.messages.reports import SentinelStatus as SentinelStatus
+    from akkordeon.messages.reports import Status as Status
+    from akkordeon.messages.states import GateStatus as GateStatus
+    from akkordeon.network.launching import connect as connect
+    from akkordeon.network.launching import launch as launch
+    from akkordeon.network.network import Network as Network
+    from akkordeon.saving.restore import load as load
+    from akkordeon.sentinel.description import TestSentinel as TestSentinel
+    from akkordeon.sentinel.description import TrainingSentinel as TrainingSentinel
+    from akkordeon.sentinel.description import ValidationSentinel as ValidationSentinel
+    from akkordeon.sentinel.metrics import Gauge as Gauge
+    from akkordeon.sentinel.metrics import Mean as Mean
+    from akkordeon.sentinel.metrics import Perplexity as Perplexity
+    from akkordeon.sentinel.metrics import TopK as TopK
+    from akkordeon.sentinel.metrics import accuracy as accuracy
+    from akkordeon.splitting import split as split
+    from akkordeon.splitting import untie as untie
+    from akkordeon.staleness import Arrival as Arrival
+    from akkordeon.staleness import Compensation as Compensation
+    from akkordeon.staleness import Compensator as Compensator
+    from akkordeon.staleness import DelayCompensation as DelayCompensation
+    from akkordeon.staleness import DiscrepancyCorrection as DiscrepancyCorrection
+    from akkordeon.staleness import GapAware as GapAware
+    from akkordeon.staleness import GradientEnergyMatching as GradientEnergyMatching
+    from akkordeon.staleness import RateRescheduling as RateRescheduling
+    from akkordeon.staleness import SpikeCompensation as SpikeCompensation
+    from akkordeon.staleness import StalenessLimit as StalenessLimit
+    from akkordeon.staleness import StalenessScaledRate as StalenessScaledRate
+    from akkordeon.staleness import WeightPrediction as WeightPrediction
+    from akkordeon.staleness import nadamw as nadamw
 
-__all__ = [
-    "ActorFailed",
-    "ActorNotFound",
-    "AkkordeonError",
-    "Arrival",
-    "BatchLost",
-    "BatchRefused",
-    "CheckpointDamaged",
-    "CheckpointMismatch",
-    "Compensation",
-    "Compensator",
-    "DataUnavailable",
-    "DelayCompensation",
-    "DiscrepancyCorrection",
-    "DropConnect",
-    "GapAware",
-    "Gate",
-    "GateStatus",
-    "Gauge",
-    "GradientEnergyMatching",
-    "Histogram",
-    "Mean",
-    "NameTaken",
-    "Network",
-    "NoAnswer",
-    "NodeFailed",
-    "Perplexity",
-    "Placement",
-    "RateRescheduling",
-    "RecipeError",
-    "Report",
-    "SaveFailed",
-    "SentinelFailed",
-    "SentinelStatus",
-    "SharedTensorWritten",
-    "SpikeCompensation",
-    "StalenessLimit",
-    "StalenessScaledRate",
-    "Status",
-    "Supervision",
-    "TestSentinel",
-    "TokenUnusable",
-    "TopK",
-    "TrainingSentinel",
-    "Unreachable",
-    "UpdateFailed",
-    "ValidationSentinel",
-    "WeightPrediction",
-    "WiringError",
-    "accuracy",
-    "connect",
-    "engines",
-    "launch",
-    "load",
-    "nadamw",
-    "split",
-    "untie",
-]
-
-_HOMES = {
-    "cutting": ("split", "untie"),
+_NAMES = {
+    "conductor.placement": ("Placement",),
+    "conductor.supervision": ("Supervision",),
     "errors": (
         "ActorFailed",
         "ActorNotFound",
@@ -141,18 +89,37 @@ _HOMES = {
         "UpdateFailed",
         "WiringError",
     ),
-    "events": ("Report", "SentinelStatus", "Status"),
-    "gate": ("Gate",),
-    "histogram": ("Histogram",),
-    "signals": ("GateStatus",),
-    "metrics": ("Gauge", "Mean", "Perplexity", "TopK", "accuracy"),
-    "modules": ("DropConnect",),
-    "launching": ("connect", "launch"),
-    "network": ("Network",),
-    "placement": ("Placement",),
-    "restore": ("load",),
-    "sentinel": ("TestSentinel", "TrainingSentinel", "ValidationSentinel"),
-    "supervision": ("Supervision",),
+    "gate.description": ("Gate",),
+    "gate.modules": ("DropConnect",),
+    "messages.histogram": ("Histogram",),
+    "messages.reports": (
+        "Report",
+        "SentinelStatus",
+        "Status",
+    ),
+    "messages.states": ("GateStatus",),
+    "network.launching": (
+        "connect",
+        "launch",
+    ),
+    "network.network": ("Network",),
+    "saving.restore": ("load",),
+    "sentinel.description": (
+        "TestSentinel",
+        "TrainingSentinel",
+        "ValidationSentinel",
+    ),
+    "sentinel.metrics": (
+        "Gauge",
+        "Mean",
+        "Perplexity",
+        "TopK",
+        "accuracy",
+    ),
+    "splitting": (
+        "split",
+        "untie",
+    ),
     "staleness": (
         "Arrival",
         "Compensation",
@@ -169,16 +136,19 @@ _HOMES = {
         "nadamw",
     ),
 }
-"""Which module each public name comes from. They are imported when first used: torch takes seconds, and help none."""
+"""The public names of each module. They are imported when first used: torch takes seconds, and help needs none."""
+
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = ["engines", *_MODULES]  # noqa: PLE0604 - all of them are strings
 
 
 def __getattr__(name: str) -> object:
     if name == "engines":
         return import_module("akkordeon.engines")
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"akkordeon.{home}"), name)
-    raise AttributeError(f"module 'akkordeon' has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'akkordeon' has no attribute {name!r}")
+    return getattr(import_module(f"akkordeon.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

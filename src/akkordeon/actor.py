@@ -23,8 +23,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
-__all__ = ["Actor", "Context", "Ended", "Engine", "Inbox", "Parcel", "Ref", "Urgent"]
-
 T = TypeVar("T")
 
 

@@ -23,28 +23,6 @@ AkkordeonError
 A message says what happened, with which value, where (gate, sentinel, batch), and what to do.
 """
 
-__all__ = [
-    "ActorFailed",
-    "ActorNotFound",
-    "AkkordeonError",
-    "BatchLost",
-    "BatchRefused",
-    "CheckpointDamaged",
-    "CheckpointMismatch",
-    "DataUnavailable",
-    "NameTaken",
-    "NoAnswer",
-    "NodeFailed",
-    "RecipeError",
-    "SaveFailed",
-    "SentinelFailed",
-    "SharedTensorWritten",
-    "TokenUnusable",
-    "Unreachable",
-    "UpdateFailed",
-    "WiringError",
-]
-
 
 class AkkordeonError(Exception):
     """Base of all errors that akkordeon raises on its own account."""
@@ -91,7 +69,7 @@ class Unreachable(AkkordeonError, ConnectionError):
 
     Args:
         text: what is there instead, and what to do.
-        cause: the same in a word, of `akkordeon.cluster.Cause`.
+        cause: the same in a word, of `akkordeon.engines.ray.cluster.Cause`.
     """
 
     def __init__(self, text: str, cause: str = "") -> None:

@@ -5,11 +5,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from akkordeon.actor import Ref
-from akkordeon.control import Roster, Who
+from akkordeon.conductor.requests import Roster, Who
 from akkordeon.errors import ActorNotFound, NoAnswer
-from akkordeon.network import Network
-
-__all__ = ["crash", "wait_until"]
+from akkordeon.network.network import Network
 
 LOOK = 0.002
 """Seconds between two looks at a condition."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.numerics.loops import one_thread
+from tests.properties.numerics.loops import one_thread
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "speed" / "gpu.py"
 

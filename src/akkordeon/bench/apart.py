@@ -14,9 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from akkordeon.posix import busy_seconds
-
-__all__ = ["FOREIGN", "of_the_median", "rounds", "run_apart"]
+from akkordeon.engines.posix import busy_seconds
 
 FOREIGN = 0.05
 """Share of the CPU that others may take before a round is void."""

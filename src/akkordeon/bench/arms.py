@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import SGD, Adagrad, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
-from akkordeon.gate import Gate
+from akkordeon.gate.description import Gate
 from akkordeon.staleness import (
     Compensation,
     DelayCompensation,
@@ -23,8 +23,6 @@ from akkordeon.staleness import (
     WeightPrediction,
     nadamw,
 )
-
-__all__ = ["SYNCHRONOUS", "UNCOMPENSATED", "Arm", "arms"]
 
 SYNCHRONOUS, UNCOMPENSATED = "synchronous", "uncompensated"
 

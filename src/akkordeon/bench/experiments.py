@@ -8,8 +8,6 @@ from akkordeon.bench.arms import SYNCHRONOUS, UNCOMPENSATED, arms
 from akkordeon.bench.search import FACTORS
 from akkordeon.bench.trial import Trial
 
-__all__ = ["EXPERIMENTS", "Condition", "Experiment", "Size"]
-
 
 @dataclass(frozen=True)
 class Size:

@@ -6,8 +6,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-__all__ = ["draw"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -16,8 +16,6 @@ from torch.optim import SGD
 
 from akkordeon.bench.tasks import TASKS, evaluate
 
-__all__ = ["hogwild"]
-
 UPDATES, MOMENTUM = 530, 0.9
 RATES = (0.0316, 0.1, 0.316)
 

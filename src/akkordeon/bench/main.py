@@ -15,8 +15,6 @@ from akkordeon.bench.hogwild import hogwild
 from akkordeon.bench.search import Best, Pool, Say, tuned
 from akkordeon.bench.tables import as_json, table
 
-__all__ = ["KEYS", "bench"]
-
 STABILITY, HOGWILD = "r1", "hogwild"
 KEYS = (STABILITY, *EXPERIMENTS, HOGWILD)
 """Names of all experiments."""

@@ -11,10 +11,8 @@ from torch import nn
 
 from akkordeon.actor import Engine
 from akkordeon.engines import Stepped, Threads
-from akkordeon.engines.delays import Delay, Delays
-from akkordeon.gate import Gate
-
-__all__ = ["QUEUE", "Profile", "profile"]
+from akkordeon.engines.simulation.delays import Delay, Delays
+from akkordeon.gate.description import Gate
 
 UNIT = 1e-3
 QUEUE = "queue"

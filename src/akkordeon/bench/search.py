@@ -17,9 +17,7 @@ import torch
 from akkordeon.bench import tasks
 from akkordeon.bench.arms import arms
 from akkordeon.bench.trial import Outcome, Trial, run
-from akkordeon.posix import available_cores
-
-__all__ = ["Best", "Pool", "tuned"]
+from akkordeon.engines.posix import available_cores
 
 Say = Callable[[str], None]
 T = TypeVar("T")

@@ -16,10 +16,8 @@ from torch import Tensor, nn
 from akkordeon.bench.arms import arms
 from akkordeon.bench.profiles import profile
 from akkordeon.errors import AkkordeonError
-from akkordeon.launching import launch
-from akkordeon.sentinel import TrainingSentinel
-
-__all__ = ["KINDS", "Limit", "law", "limit", "measured"]
+from akkordeon.network.launching import launch
+from akkordeon.sentinel.description import TrainingSentinel
 
 MOMENTUM = 0.9
 KINDS = {"SGD": ("sgd 0.9", "momentum 0"), "heavy ball": ("sgd 0.9", "uncompensated"), "spike": ("sgd 0.9", "spike")}

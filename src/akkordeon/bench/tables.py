@@ -10,8 +10,6 @@ from akkordeon.bench.arms import SYNCHRONOUS, UNCOMPENSATED
 from akkordeon.bench.search import Best
 from akkordeon.bench.trial import Outcome
 
-__all__ = ["Interval", "as_json", "closed", "paired", "table"]
-
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 """Student's t for 95 % on both sides, for 1 to 15 degrees of freedom; beyond, the approximation is good to 0.1 %."""
 

@@ -13,8 +13,6 @@ from torch.nn.functional import cross_entropy
 from akkordeon.datasets import fashion_mnist, mnist
 from akkordeon.recipes import char_gpt
 
-__all__ = ["TASKS", "Batch", "Stream", "Task", "evaluate"]
-
 Batch = tuple[Tensor, Tensor]
 Modules = list[nn.Module]
 

@@ -15,12 +15,10 @@ from akkordeon.bench.arms import SYNCHRONOUS, arms
 from akkordeon.bench.profiles import QUEUE, profile
 from akkordeon.bench.tasks import TASKS, Stream, Task, evaluate
 from akkordeon.errors import AkkordeonError
-from akkordeon.events import Report
-from akkordeon.launching import launch
-from akkordeon.network import Network
-from akkordeon.sentinel import TrainingSentinel
-
-__all__ = ["Outcome", "Trial", "run"]
+from akkordeon.messages.reports import Report
+from akkordeon.network.launching import launch
+from akkordeon.network.network import Network
+from akkordeon.sentinel.description import TrainingSentinel
 
 HOPELESS = 3.0
 """Times the loss of guessing, above which a run counts as diverged."""

@@ -15,8 +15,6 @@ from akkordeon.cli.options import DataOptions, ExportOptions, Options, RunOption
 from akkordeon.cli.recipe import find
 from akkordeon.cli.terminals import add_terminals
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
@@ -126,7 +124,7 @@ def export(options: ExportOptions) -> None:
       akkordeon export runs/mine /tmp/mine.safetensors
     """  # noqa: D301
     with told(options) as output:
-        from akkordeon import checkpoint  # noqa: PLC0415 - imports torch
+        from akkordeon import saving as checkpoint  # noqa: PLC0415 - imports torch
 
         checkpoint.export(options.folder, options.file)
         output.event("exported", path=options.file)

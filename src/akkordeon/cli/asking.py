@@ -8,10 +8,8 @@ from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.joined import joined
 from akkordeon.cli.reaching import ReachOptions
 from akkordeon.cli.terminal_options import DetachOptions, SaveOptions, SetOptions
-from akkordeon.events import Status
+from akkordeon.messages.reports import Status
 from akkordeon.views.terminal import progress
-
-__all__ = ["change", "close", "detach", "save", "status", "watch"]
 
 
 def watch(options: ReachOptions, output: Output, interrupts: Interrupts) -> int:

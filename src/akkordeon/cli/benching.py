@@ -13,8 +13,6 @@ from akkordeon.cli.manners import Command, Commands
 from akkordeon.cli.options import HOW, KEPT, WHAT, Options, on, takes
 from akkordeon.errors import RecipeError
 
-__all__ = ["add_benches"]
-
 ABOUT = """Measure what asynchrony costs, and what can be won back.
 
 \b

@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from akkordeon.errors import RecipeError
 
-__all__ = ["Binding", "parameters"]
-
 FLAGS = {"lr": "--lr", "batch_size": "--batch-size", "folder": "--data"}
 """Keywords that have an option of their own."""
 

@@ -27,13 +27,11 @@ from akkordeon.errors import (
     Unreachable,
     WiringError,
 )
-from akkordeon.histogram import Histogram
+from akkordeon.messages.histogram import Histogram
 
 if TYPE_CHECKING:
-    from akkordeon.events import Adjustment, Report, Status
+    from akkordeon.messages.reports import Adjustment, Report, Status
     from akkordeon.views.terminal import View
-
-__all__ = ["Output", "is_terminal", "told"]
 
 YOURS = (RecipeError, WiringError, CheckpointMismatch, NameTaken, TokenUnusable, Unreachable)
 """Errors that show a wrong input: exit code 2 instead of 1."""

@@ -7,8 +7,6 @@ from akkordeon.cli.options import DataOptions
 from akkordeon.datasets import DATASETS, fetch
 from akkordeon.errors import RecipeError
 
-__all__ = ["provide"]
-
 
 def provide(options: DataOptions, output: Output) -> None:
     """List the data sets, or fetch one and say where it is.

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from akkordeon.cli.console import Output
-from akkordeon.cluster import check_ray, read_token, token_path
+from akkordeon.engines.posix import available_cores, memory_bytes
+from akkordeon.engines.ray.cluster import check_ray, read_token, token_path
 from akkordeon.errors import NodeFailed, TokenUnusable
-from akkordeon.posix import available_cores, memory_bytes
-
-__all__ = ["Finding", "examine"]
 
 PACKAGES = ("torch", "numpy", "typer", "rich", "safetensors", "pooch")
 

@@ -11,11 +11,9 @@ from akkordeon.cli.options import TestOptions
 from akkordeon.cli.recipe import load
 from akkordeon.engines import Threads
 from akkordeon.errors import ActorNotFound
-from akkordeon.launching import launch
-from akkordeon.network import Network
-from akkordeon.sentinel import TestSentinel
-
-__all__ = ["evaluate"]
+from akkordeon.network.launching import launch
+from akkordeon.network.network import Network
+from akkordeon.sentinel.description import TestSentinel
 
 
 def _detach(network: Network) -> None:

@@ -7,11 +7,9 @@ from akkordeon.cli.console import Output
 from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.joined import is_open, joined
 from akkordeon.cli.terminal_options import HostOptions
-from akkordeon.cluster.home import wait_until
+from akkordeon.conductor.placement import HOST
 from akkordeon.engines import Ray
-from akkordeon.placement import HOST
-
-__all__ = ["lend"]
+from akkordeon.engines.ray.cluster.home import wait_until
 
 
 def lend(options: HostOptions, output: Output, interrupts: Interrupts) -> int:

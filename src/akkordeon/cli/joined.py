@@ -10,17 +10,15 @@ from akkordeon.cli.console import Output
 from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.lookout import Lookout
 from akkordeon.cli.reaching import ReachOptions
-from akkordeon.cluster.home import wait_until
 from akkordeon.engines import Ray
+from akkordeon.engines.ray.cluster.home import wait_until
 from akkordeon.errors import ActorFailed, ActorNotFound, AkkordeonError, NoAnswer, WiringError
-from akkordeon.gate import Gate
-from akkordeon.launching import connect
-from akkordeon.network import Network
+from akkordeon.gate.description import Gate
+from akkordeon.network.launching import connect
+from akkordeon.network.network import Network
 
 if TYPE_CHECKING:
-    from akkordeon.events import Report
-
-__all__ = ["Joined", "is_open", "joined", "lacking"]
+    from akkordeon.messages.reports import Report
 
 CLOSED = 90.0
 """Seconds that a network has to let its sentinels leave, and to save."""

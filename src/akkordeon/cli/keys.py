@@ -2,10 +2,8 @@
 
 from akkordeon.cli.console import Output
 from akkordeon.cli.terminal_options import TlsOptions, TokenOptions
-from akkordeon.cluster import new_token
+from akkordeon.engines.ray.cluster import new_token
 from akkordeon.errors import TokenUnusable, WiringError
-
-__all__ = ["certify", "make_token"]
 
 
 def make_token(options: TokenOptions, output: Output) -> None:
@@ -30,7 +28,7 @@ def certify(options: TlsOptions, output: Output) -> None:
         WiringError: what it takes is not installed, or the authority that is there cannot be used.
     """
     try:
-        from akkordeon.cluster.certificates import init  # noqa: PLC0415 - of an extra
+        from akkordeon.engines.ray.cluster.certificates import init  # noqa: PLC0415 - of an extra
     except ImportError as error:
         raise WiringError(
             f'certificates need {error.name}, not installed here: run pip install "akkordeon[ray]"'

@@ -9,11 +9,9 @@ from typing import Self
 
 from akkordeon.cli.reach import look
 from akkordeon.cli.reaching import ReachOptions
-from akkordeon.cluster import Cause
+from akkordeon.engines.ray.cluster import Cause
 from akkordeon.errors import TokenUnusable, Unreachable
 from akkordeon.views.every import Every
-
-__all__ = ["Lookout"]
 
 AGAIN = 2.0
 """Seconds between two looks."""

@@ -7,8 +7,6 @@ from typer.core import TyperCommand, TyperGroup
 
 from akkordeon.cli.options import GROUPS
 
-__all__ = ["Command", "Commands"]
-
 UsageError: Any = typer.BadParameter.__mro__[1]
 """What typer raises on a wrong option; newer versions bring their own, older ones use that of click."""
 

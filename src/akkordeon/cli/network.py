@@ -14,16 +14,14 @@ from akkordeon.cli.plan import check_rates, compensated
 from akkordeon.cli.reaching import Where
 from akkordeon.cli.recipe import Recipe, load
 from akkordeon.cli.terminal_options import NetworkOptions
+from akkordeon.conductor.placement import Placement
 from akkordeon.engines import Ray
 from akkordeon.errors import AkkordeonError
-from akkordeon.gate import Gate
-from akkordeon.launching import launch
-from akkordeon.network import Network
-from akkordeon.placement import Placement
+from akkordeon.gate.chain import check_chain
+from akkordeon.gate.description import Gate
+from akkordeon.network.launching import launch
+from akkordeon.network.network import Network
 from akkordeon.views.every import Every
-from akkordeon.wiring import check_chain
-
-__all__ = ["open_network"]
 
 logger = logging.getLogger(__name__)
 

@@ -10,27 +10,6 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-__all__ = [
-    "GROUPS",
-    "IN_FLIGHT",
-    "DataOfRecipe",
-    "DataOptions",
-    "ExportOptions",
-    "Goal",
-    "LocalOptions",
-    "Options",
-    "RecipeOptions",
-    "RunOptions",
-    "SavedOptions",
-    "TestOptions",
-    "check_folder",
-    "in_flight_of",
-    "on",
-    "part_of",
-    "refusal",
-    "takes",
-]
-
 T = TypeVar("T")
 
 

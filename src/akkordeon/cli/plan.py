@@ -9,11 +9,9 @@ from akkordeon.cli.options import RunOptions, part_of
 from akkordeon.cli.recipe import Loader, Recipe
 from akkordeon.cli.terminal_options import NetworkOptions
 from akkordeon.errors import RecipeError
-from akkordeon.gate import Gate
-from akkordeon.sentinel import TestSentinel, TrainingSentinel, ValidationSentinel
+from akkordeon.gate.description import Gate
+from akkordeon.sentinel.description import TestSentinel, TrainingSentinel, ValidationSentinel
 from akkordeon.staleness.registry import named
-
-__all__ = ["IN_FLIGHT", "Plan", "check_rates", "compensated", "plan"]
 
 EPOCHS, IN_FLIGHT, VALIDATE_EVERY = 10, 5, 2.0
 """Where neither the command line nor the recipe, by constants of these names, says otherwise."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from akkordeon.cli.reaching import AccessOptions, ReachOptions
 from akkordeon.cli.terminal_options import NetworkOptions
-from akkordeon.cluster import (
+from akkordeon.engines.ray.cluster import (
     Address,
     Cause,
     Tls,
@@ -18,11 +18,8 @@ from akkordeon.cluster import (
     read_token,
     token_path,
 )
-from akkordeon.cluster.home import claimed, wait_until
+from akkordeon.engines.ray.cluster.home import claimed, wait_until
 from akkordeon.errors import NodeFailed, Unreachable, WiringError
-
-__all__ = ["check_installed", "check_reach", "check_secrets", "look", "reserved"]
-
 
 CLOSING = 2.0
 """Seconds that a network of the same name has to end, if it is about to."""

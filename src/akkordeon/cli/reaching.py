@@ -8,9 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from akkordeon.cli.options import WHERE, Options, on, refusal
-from akkordeon.cluster.address import Address
-
-__all__ = ["NETWORK", "AccessOptions", "ReachOptions", "Where", "address_of", "name_of"]
+from akkordeon.engines.ray.cluster.address import Address
 
 NETWORK = "network"
 """What a network is called that was given no name."""

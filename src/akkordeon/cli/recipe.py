@@ -19,11 +19,9 @@ from akkordeon.cli.options import Goal, RecipeOptions
 from akkordeon.errors import AkkordeonError, RecipeError
 
 if TYPE_CHECKING:
-    from akkordeon.gate import Gate
-    from akkordeon.judge import Loss
-    from akkordeon.metrics import Metrics
-
-__all__ = ["BUILT_IN", "Batches", "Loader", "Recipe", "find", "load", "user_line"]
+    from akkordeon.gate.description import Gate
+    from akkordeon.sentinel.loss import Loss
+    from akkordeon.sentinel.metrics import Metrics
 
 BUILT_IN = [
     name
@@ -130,7 +128,7 @@ class Recipe:
 
     def gates(self, **offered: object) -> "list[Gate]":
         """Describe the gates; of what is offered they get what they have a parameter for."""
-        from akkordeon.gate import Gate  # noqa: PLC0415 - imports torch
+        from akkordeon.gate.description import Gate  # noqa: PLC0415 - imports torch
 
         with self._naming("gates()"):
             gates = self._module.gates(**self._binding.arguments("gates", offered))

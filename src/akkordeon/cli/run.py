@@ -15,13 +15,11 @@ from akkordeon.cli.plan import Plan, plan
 from akkordeon.cli.recipe import load
 from akkordeon.engines import Threads
 from akkordeon.errors import ActorNotFound, AkkordeonError, SaveFailed
-from akkordeon.events import Report
-from akkordeon.launching import launch
-from akkordeon.network import Network
-from akkordeon.sentinel import Sentinel
+from akkordeon.messages.reports import Report
+from akkordeon.network.launching import launch
+from akkordeon.network.network import Network
+from akkordeon.sentinel.description import Sentinel
 from akkordeon.views.every import Every
-
-__all__ = ["Run", "run"]
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,11 @@ from akkordeon.cli.joined import Joined, joined, lacking
 from akkordeon.cli.plan import IN_FLIGHT
 from akkordeon.cli.recipe import Recipe, load
 from akkordeon.cli.terminal_options import SentinelOptions, TrainOptions, ValidateOptions
-from akkordeon.data import as_pair
+from akkordeon.conductor.handshake import Papers, papers, shapes
 from akkordeon.engines import Ray
 from akkordeon.errors import AkkordeonError, WiringError
-from akkordeon.joining import Papers, papers, shapes
-from akkordeon.sentinel import Sentinel, TestSentinel, TrainingSentinel, ValidationSentinel
-
-__all__ = ["take_part"]
+from akkordeon.sentinel.batch import as_pair
+from akkordeon.sentinel.description import Sentinel, TestSentinel, TrainingSentinel, ValidationSentinel
 
 Describe = Callable[[str], Sentinel]
 

@@ -24,20 +24,6 @@ from akkordeon.cli.options import (
 )
 from akkordeon.cli.reaching import NETWORK, AccessOptions, ReachOptions, address_of, name_of
 
-__all__ = [
-    "DetachOptions",
-    "HostOptions",
-    "NetworkOptions",
-    "SaveOptions",
-    "SentinelOptions",
-    "SetOptions",
-    "TestSentinelOptions",
-    "TlsOptions",
-    "TokenOptions",
-    "TrainOptions",
-    "ValidateOptions",
-]
-
 LOCAL = "127.0.0.1:25520"
 """Where a network is that was given no address: nobody but this machine can reach it."""
 

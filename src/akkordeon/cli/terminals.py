@@ -26,8 +26,6 @@ from akkordeon.cli.terminal_options import (
     ValidateOptions,
 )
 
-__all__ = ["add_terminals"]
-
 Ask = Callable[[Any, Any, Interrupts], int]
 
 

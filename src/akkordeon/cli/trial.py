@@ -8,11 +8,9 @@ from torch import nn
 from torch.nn.functional import mse_loss
 from torch.optim import SGD
 
-from akkordeon.gate import Gate
-from akkordeon.launching import launch
-from akkordeon.sentinel import TrainingSentinel
-
-__all__ = ["build", "threads", "train"]
+from akkordeon.gate.description import Gate
+from akkordeon.network.launching import launch
+from akkordeon.sentinel.description import TrainingSentinel
 
 BATCHES = 8
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from akkordeon.datasets import images, text
 from akkordeon.datasets.sources import FileSet, locate
 
-__all__ = ["DATASETS", "Fetched", "fetch"]
-
 
 @dataclass(frozen=True)
 class Fetched:

@@ -13,8 +13,6 @@ from akkordeon.datasets.sources import FileSet, Mirror, NpmPackage, SystemPackag
 from akkordeon.datasets.splits import check_split, taken
 from akkordeon.errors import DataUnavailable
 
-__all__ = ["Images", "digits", "fashion_mnist", "mnist"]
-
 MNIST = FileSet(
     name="mnist",
     title="MNIST",

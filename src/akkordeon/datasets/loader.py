@@ -7,8 +7,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Loader", "Samples"]
-
 
 class Samples(Protocol):
     """What a loader makes batches of."""

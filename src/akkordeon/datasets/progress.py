@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-__all__ = ["Bar", "download_bar", "waiting"]
-
 
 class Bar:
     """What pooch calls for each piece of a file that arrives."""

@@ -19,8 +19,6 @@ import pooch
 from akkordeon.datasets.progress import download_bar, waiting
 from akkordeon.errors import DataUnavailable
 
-__all__ = ["FileSet", "Located", "Mirror", "NpmPackage", "Source", "SystemPackage", "locate", "read"]
-
 logger = logging.getLogger(__name__)
 
 TIME_LIMIT = 5.0

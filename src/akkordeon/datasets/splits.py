@@ -4,8 +4,6 @@ from collections.abc import Collection
 
 from torch import Tensor
 
-__all__ = ["check_split", "taken"]
-
 
 def check_split(title: str, split: str, splits: Collection[str]) -> None:
     """Check that a data set has this split.

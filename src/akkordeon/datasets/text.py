@@ -14,8 +14,6 @@ from akkordeon.datasets.sources import FileSet, Mirror, locate, read
 from akkordeon.datasets.splits import check_split, taken
 from akkordeon.errors import DataUnavailable
 
-__all__ = ["ASCII", "Text", "Windows", "python", "shakespeare"]
-
 ASCII = "".join(map(chr, range(128)))
 """The vocabulary of all texts here, so that a network fits whichever is found."""
 

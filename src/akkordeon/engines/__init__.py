@@ -1,22 +1,41 @@
-"""Where actors run. An engine knows no gate, no sentinel and no meaning of a message."""
+"""Where actors run. An engine knows no gate, no sentinel and no meaning of a message.
 
-from akkordeon.engines.delays import Delays, by_actor, constant, exponential, lognormal, normal, uniform
-from akkordeon.engines.faults import Crashed, Faults
-from akkordeon.engines.ray import Ray
-from akkordeon.engines.stepped import Stepped
-from akkordeon.engines.threads import Threads
+`Threads` runs them in this process, `Stepped` in a simulation with a virtual clock, `Ray` in processes on any machine
+of a cluster. Open `akkordeon.actor.Engine` first, the port that all three keep, then `threads.engine.Threads`.
+"""
 
-__all__ = [
-    "Crashed",
-    "Delays",
-    "Faults",
-    "Ray",
-    "Stepped",
-    "Threads",
-    "by_actor",
-    "constant",
-    "exponential",
-    "lognormal",
-    "normal",
-    "uniform",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from akkordeon.engines.ray.engine import Ray as Ray
+    from akkordeon.engines.simulation.delays import Delays as Delays
+    from akkordeon.engines.simulation.delays import by_actor as by_actor
+    from akkordeon.engines.simulation.delays import constant as constant
+    from akkordeon.engines.simulation.delays import exponential as exponential
+    from akkordeon.engines.simulation.delays import lognormal as lognormal
+    from akkordeon.engines.simulation.delays import normal as normal
+    from akkordeon.engines.simulation.delays import uniform as uniform
+    from akkordeon.engines.simulation.engine import Stepped as Stepped
+    from akkordeon.engines.simulation.faults import Crashed as Crashed
+    from akkordeon.engines.simulation.faults import Faults as Faults
+    from akkordeon.engines.threads.engine import Threads as Threads
+
+_MODULES = {
+    "Threads": "threads.engine",
+    "Stepped": "simulation.engine",
+    "Ray": "ray.engine",
+    "Crashed": "simulation.faults",
+    "Faults": "simulation.faults",
+    "Delays": "simulation.delays",
+    **dict.fromkeys(("by_actor", "constant", "exponential", "lognormal", "normal", "uniform"), "simulation.delays"),
+}
+"""The module of each public name, imported when first used: an engine that is not used costs nothing."""
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'akkordeon.engines' has no attribute {name!r}")
+    return getattr(import_module(f"akkordeon.engines.{_MODULES[name]}"), name)

@@ -5,8 +5,6 @@ from typing import ClassVar
 
 import torch
 
-__all__ = ["OneThread", "use_one_thread"]
-
 
 class OneThread:
     """Sets torch to one intra-op thread, for this thread and those it has not met yet, until closed.

@@ -20,11 +20,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from akkordeon.datasets import ASCII, Loader, python, shakespeare
 from akkordeon.errors import DataUnavailable
-from akkordeon.gate import Gate
-from akkordeon.metrics import Metrics, Perplexity, accuracy
+from akkordeon.gate.description import Gate
+from akkordeon.sentinel.metrics import Metrics, Perplexity, accuracy
 from akkordeon.staleness import StalenessScaledRate, nadamw
-
-__all__ = ["TEXTS", "batches", "gates", "loss", "metrics", "model", "which"]
 
 logger = logging.getLogger(__name__)
 

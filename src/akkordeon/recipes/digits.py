@@ -12,11 +12,9 @@ from torch.optim.lr_scheduler import LinearLR
 
 from akkordeon.datasets import Loader
 from akkordeon.datasets import digits as fetch
-from akkordeon.gate import Gate
-from akkordeon.metrics import accuracy
+from akkordeon.gate.description import Gate
+from akkordeon.sentinel.metrics import accuracy
 from akkordeon.staleness import DelayCompensation
-
-__all__ = ["EPOCHS", "batches", "gates", "loss", "metrics"]
 
 EPOCHS = 30
 

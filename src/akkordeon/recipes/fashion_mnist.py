@@ -15,11 +15,9 @@ from torch.optim.lr_scheduler import LinearLR
 
 from akkordeon.datasets import Loader
 from akkordeon.datasets import fashion_mnist as fetch
-from akkordeon.gate import Gate
-from akkordeon.metrics import accuracy
-from akkordeon.modules import Standardize
-
-__all__ = ["EPOCHS", "batches", "gates", "loss", "metrics"]
+from akkordeon.gate.description import Gate
+from akkordeon.gate.modules import Standardize
+from akkordeon.sentinel.metrics import accuracy
 
 EPOCHS = 10
 

@@ -13,12 +13,10 @@ from torch.optim.lr_scheduler import LinearLR
 
 from akkordeon.datasets import Loader
 from akkordeon.datasets import mnist as fetch
-from akkordeon.gate import Gate
-from akkordeon.metrics import accuracy
-from akkordeon.modules import Standardize
+from akkordeon.gate.description import Gate
+from akkordeon.gate.modules import Standardize
+from akkordeon.sentinel.metrics import accuracy
 from akkordeon.staleness import DelayCompensation
-
-__all__ = ["EPOCHS", "batches", "gates", "loss", "metrics"]
 
 EPOCHS = 10
 

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Every"]
-
 
 class Every:
     """While entered, calls `action` every so many seconds in a daemon thread; never after it was left.

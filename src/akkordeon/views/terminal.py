@@ -13,11 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from akkordeon.errors import AkkordeonError
-from akkordeon.events import SentinelStatus, Status
-from akkordeon.signals import GateStatus
+from akkordeon.messages.reports import SentinelStatus, Status
+from akkordeon.messages.states import GateStatus
 from akkordeon.views.every import Every
-
-__all__ = ["Lines", "Picture", "View", "clock", "draw", "progress", "time_left"]
 
 logger = logging.getLogger(__name__)
 

@@ -1,5 +1,1 @@
-"""The engine on Ray. The only package that imports it, when it is used; needs the extra `akkordeon[ray]`."""
-
-from akkordeon.engines.ray.engine import Ray
-
-__all__ = ["Ray"]
+"""The engine on Ray, the only package that imports it; needs the extra `akkordeon[ray]`. Open `engine.Ray` first."""

@@ -15,8 +15,6 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RaySy
 
 from akkordeon.errors import ActorFailed
 
-__all__ = ["after", "answer", "answers", "insist", "kill", "told"]
-
 T = TypeVar("T")
 
 Call = Callable[[], Any]

@@ -11,8 +11,6 @@ from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from akkordeon.engines.ray.post import post
 from akkordeon.errors import NodeFailed, WiringError
 
-__all__ = ["enter", "leave", "spaces"]
-
 _lock = threading.Lock()
 _users = 0
 _where = ""

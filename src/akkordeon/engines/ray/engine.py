@@ -11,13 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from akkordeon.cluster import Address, Node, Tls, check_cluster, own_address, token_path
+from akkordeon.engines.ray.cluster import Address, Node, Tls, check_cluster, own_address, token_path
 from akkordeon.errors import NodeFailed
 
 if TYPE_CHECKING:
     from akkordeon.engines.ray.terminal import Terminal
-
-__all__ = ["Ray"]
 
 READ_ONCE = ("RAY_AUTH_MODE", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USE_TLS")
 """What Ray does not look at again once it was imported."""

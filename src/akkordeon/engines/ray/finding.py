@@ -9,8 +9,6 @@ from akkordeon.engines.ray.post import Process, RayRef, post
 from akkordeon.engines.ray.wire import unpack
 from akkordeon.errors import ActorNotFound
 
-__all__ = ["WARDEN", "actors", "find", "wardens"]
-
 WARDEN = "warden "
 """What the names of wardens begin with."""
 

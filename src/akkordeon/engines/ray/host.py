@@ -17,16 +17,14 @@ import torch
 from ray.exceptions import RayError
 
 from akkordeon.actor import Actor, Ref
-from akkordeon.engines.cell import Ask
-from akkordeon.engines.pool import Seat
+from akkordeon.engines.mailbox import Ask
 from akkordeon.engines.ray.calls import answer
 from akkordeon.engines.ray.finding import actors, find, wardens
 from akkordeon.engines.ray.post import Process, Raised, RayRef, answered, post
 from akkordeon.engines.ray.wire import pack, unpack
-from akkordeon.engines.threads import Threads
+from akkordeon.engines.threads.engine import Threads
+from akkordeon.engines.threads.pool import Seat
 from akkordeon.errors import ActorFailed, ActorNotFound
-
-__all__ = ["LANES", "START", "Host", "look", "made_with", "spawn"]
 
 START = 60.0
 """Seconds that a process may take from when it is there to when its first actor is."""

@@ -14,12 +14,10 @@ import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 
 from akkordeon.actor import Ended, Ref, Urgent
-from akkordeon.engines.pool import Worker
 from akkordeon.engines.ray.calls import after, kill, told
 from akkordeon.engines.ray.wire import pack, unpack
+from akkordeon.engines.threads.pool import Worker
 from akkordeon.errors import ActorFailed, NoAnswer
-
-__all__ = ["Process", "Raised", "RayRef", "answered", "post"]
 
 HOLD = 60.0
 """Seconds after which a process that still watches says so again: then nothing is left of one that is gone."""

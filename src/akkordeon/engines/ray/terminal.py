@@ -19,8 +19,6 @@ from akkordeon.engines.ray.warden import WARDEN_LANES, Made, Warden, new_host, t
 from akkordeon.engines.ray.wire import unpack
 from akkordeon.errors import ActorFailed, NameTaken, NoAnswer
 
-__all__ = ["Terminal"]
-
 logger = logging.getLogger(__name__)
 
 SLACK = 10.0

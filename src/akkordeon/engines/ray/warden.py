@@ -21,8 +21,6 @@ from akkordeon.engines.ray.post import Process, RayRef, answered, post
 from akkordeon.engines.ray.wire import pack
 from akkordeon.errors import NameTaken, NoAnswer
 
-__all__ = ["WARDEN_LANES", "Made", "Warden", "new_host", "this_node"]
-
 WARDEN_LANES = {**LANES, "spawn": 1, "take": 4}
 
 MOURNING = 1.0

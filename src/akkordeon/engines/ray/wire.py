@@ -21,8 +21,6 @@ from torch.nn import Parameter
 from akkordeon import errors
 from akkordeon.errors import ActorFailed, WiringError
 
-__all__ = ["pack", "unpack"]
-
 Packed = tuple[bytes, list[Any]]
 Ints = tuple[int, ...]
 

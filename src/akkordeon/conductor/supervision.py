@@ -1,0 +1,64 @@
+"""How a network is watched over: for how long silence is taken for life, and how often a gate is restarted."""
+
+from dataclasses import dataclass
+
+from akkordeon.errors import WiringError
+
+BEATS = 6
+"""Signs of life that are asked for within a lease; all must have been missed before silence counts as death."""
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """When gates and sentinels count as dead, and what follows.
+
+    On an engine in one process the end of an actor is always told, at once; silence matters where hosts and networks
+    may fail, and in a simulation of that.
+
+    Args:
+        lease: seconds after which a gate or sentinel that gives no sign of life is taken for dead, and for which a
+            gate that is cut off goes on applying gradients.
+        begin: seconds that a gate or sentinel has until its first sign of life; None is a lease. A process of its own
+            has to import torch first.
+        restarts: how often a gate is restarted within `within` seconds; once more, and the network has failed.
+        within: seconds.
+        backoff: seconds to wait before the first of these restarts, the second, …; the last holds for all others.
+        copy_every: updates of a gate after which it hands over a copy to be restarted from.
+        copy_share: of its time that a gate may take for that; a large one is copied less often. At 1 it is copied as
+            often as `copy_every` says, and with that at 1 no update is ever lost.
+        stall: seconds after which a network in which nothing has moved is reported on.
+
+    Raises:
+        WiringError: a value cannot work.
+    """
+
+    lease: float = 30.0
+    begin: float | None = None
+    restarts: int = 5
+    within: float = 60.0
+    backoff: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0)
+    copy_every: int = 20
+    copy_share: float = 0.001
+    stall: float = 15.0
+
+    def __post_init__(self) -> None:
+        for name in ("lease", "within", "copy_every", "stall"):
+            if not getattr(self, name) > 0:
+                raise WiringError(f"Supervision: {name} must be more than 0, not {getattr(self, name)}")
+        if not 0 < self.copy_share <= 1:
+            raise WiringError(f"Supervision: copy_share must be more than 0 and at most 1, not {self.copy_share}")
+        if self.restarts < 0 or not self.backoff or min(self.backoff) < 0:
+            raise WiringError(
+                "Supervision: restarts must be at least 0, and backoff some seconds that are at least 0; "
+                f"they are {self.restarts} and {self.backoff}"
+            )
+
+    @property
+    def copying(self) -> tuple[int, float]:
+        """When gates hand over copies: after how many updates, and for what share of their time."""
+        return self.copy_every, self.copy_share
+
+    @property
+    def beat(self) -> float:
+        """Seconds between two signs of life that are asked for."""
+        return self.lease / BEATS

@@ -1,0 +1,190 @@
+"""One actor's mailbox and the rule *take, work, then*, without threads or clocks: the same on every engine.
+
+A cell is not thread-safe. The engine that owns it calls `take` and `finish` under its own lock and runs what they
+return outside of it.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from akkordeon.actor import Actor, Context, Ref, Urgent
+from akkordeon.errors import ActorFailed, ActorNotFound
+
+Turn = tuple[Callable[..., object], tuple[object, ...]]
+"""What an actor does in one go, alone with its state: a function and its arguments."""
+
+START = "start"
+"""The kind of the turn in which an actor is made."""
+
+
+class Job:
+    """A place in the order of an actor's results: a computation, or a mark that must not overtake one."""
+
+    __slots__ = ("_work", "cell", "done", "kind", "result", "then")
+
+    def __init__(self, cell: "Cell", work: Callable[[], Any] | None, then: Callable[..., None]) -> None:
+        self.cell = cell
+        self.kind = cell.handles
+        self.then = then
+        self.result: tuple[Any, ...] = ()
+        self.done = work is None
+        self._work = work
+
+    @property
+    def computes(self) -> bool:
+        """Whether there is work in it."""
+        return self._work is not None
+
+    def run(self) -> None:
+        """Do the work, beside the actor."""
+        assert self._work is not None
+        self.result = (self._work(),)
+
+
+class Ask:
+    """A question from outside, and the place where its answer goes."""
+
+    __slots__ = ("answer", "message")
+
+    def __init__(self, message: object) -> None:
+        self.message = message
+        self.answer: Future[Any] = Future()
+
+
+def refuse_place(name: str, place: str | None) -> None:
+    """Say that all actors are in one process.
+
+    Raises:
+        ActorNotFound: another place was asked for.
+    """
+    if place is not None:
+        raise ActorNotFound(f"{name} cannot be put on {place!r}: all actors of this engine are in one process")
+
+
+FIRST = (Ask, Urgent)
+"""What does not wait behind messages. A tuple: making a union for each message takes longer than looking."""
+
+
+class Cell:
+    """An actor with its mailbox, its outstanding computations and those who watch it."""
+
+    def __init__(self, name: str, make: Callable[[], Actor], computations: int) -> None:
+        self.name = name
+        self.computations = computations
+        self.context: Context  # set by the engine, which alone can make one
+        self.mailbox: deque[object] = deque()
+        self.urgent: deque[Ask | Urgent] = deque()
+        self.watchers: list[Ref] = []
+        self.ended = False
+        self.reason: BaseException | None = None
+        self.handles: type | None = None  # of the message that led to this turn
+        self.goes_on = False  # from a computation, or a mark
+        self._make: Callable[[], Actor] | None = make
+        self._actor: Actor | None = None
+        self._jobs: deque[Job] = deque()
+        self._computing = 0
+        self._asked: Job | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a turn to take, if the actor is in none."""
+        if self.mailbox and self._computing < self.computations:
+            return True
+        return bool((self._jobs and self._jobs[0].done) or self.urgent or self._make is not None)
+
+    @property
+    def kind(self) -> str:
+        """What its turn is about: the type of the message, with "then" for what follows from it, or "start"."""
+        name = START if self.handles is None else self.handles.__name__
+        return f"{name} then" if self.goes_on else name
+
+    def take(self) -> Turn:
+        """Begin the next turn: what is urgent first, then results in the order of asking, then other messages."""
+        if self.urgent and self._actor is not None:
+            first = self.urgent.popleft()
+            self.handles, self.goes_on = type(first.message if isinstance(first, Ask) else first), False
+            return (self._answer, (first,)) if isinstance(first, Ask) else (self._actor.receive, (first, self.context))
+        if self._jobs and self._jobs[0].done:
+            job = self._jobs.popleft()
+            self._computing -= job.computes
+            self.handles, self.goes_on = job.kind, True
+            return job.then, job.result
+        if self._actor is None:
+            return self._start, ()
+        message = self.mailbox.popleft()
+        self.handles, self.goes_on = type(message), False
+        return self._actor.receive, (message, self.context)
+
+    def put(self, item: object) -> None:
+        """Put a message or a question where it waits for its turn."""
+        if isinstance(item, FIRST):
+            self.urgent.append(item)
+        else:
+            self.mailbox.append(item)
+
+    def finish(self) -> Job | None:
+        """End the turn; return the computation that it asked for, to be run by whoever has time."""
+        job, self._asked = self._asked, None
+        return job
+
+    def end(self, reason: BaseException | None) -> None:
+        """Drop everything that waits; whoever asked gets an error."""
+        self.ended, self.reason = True, reason
+        for ask in self.urgent:
+            if isinstance(ask, Ask):
+                ask.answer.set_exception(self.failure())
+        self.urgent.clear()
+        self.mailbox.clear()
+        self._jobs.clear()
+        self._actor = self._make = None
+
+    @property
+    def actor(self) -> Actor | None:
+        """The actor itself, from when it is made until it ends."""
+        return self._actor
+
+    def look(self, now: float) -> str:
+        """Say what waits here, and what the actor has in hand."""
+        waiting = len(self.mailbox) + len(self.urgent)
+        has = self._actor.look(now) if self._actor is not None else ""
+        return f"{self.name}: {waiting} messages waiting, {self._computing} computations; {has}".rstrip("; ")
+
+    def failure(self) -> ActorFailed:
+        """Say that the actor has ended, and why."""
+        error = ActorFailed(f"{self.name} has ended" + (f": {self.reason!r}" if self.reason else ""))
+        error.__cause__ = self.reason
+        return error
+
+    # What a context does for the actor, in its turn.
+
+    def compute(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Note the one computation that a message may ask for."""
+        if self._asked is not None:
+            raise RuntimeError(f"{self.name} asked for two computations in one turn; a message may ask for one")
+        self._asked = Job(self, work, then)
+        self._jobs.append(self._asked)
+        self._computing += 1
+
+    def in_order(self, then: Callable[[], None]) -> None:
+        """Note something to do after all computations asked for so far."""
+        self._jobs.append(Job(self, None, then))
+
+    def _start(self) -> None:
+        assert self._make is not None
+        make, self._make = self._make, None
+        self._actor = make()
+
+    def _answer(self, ask: Ask) -> None:
+        if (actor := self._actor) is None:
+            ask.answer.set_exception(self.failure())
+            return
+        try:
+            value = actor.receive(ask.message, self.context)
+        except BaseException as error:
+            failure = ActorFailed(f"{self.name} failed while answering {type(ask.message).__name__}: {error!r}")
+            failure.__cause__ = error
+            ask.answer.set_exception(failure)
+            raise
+        ask.answer.set_result(value)

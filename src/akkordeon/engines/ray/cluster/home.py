@@ -1,0 +1,169 @@
+"""The folder of a node: who holds it open uses the node, and the keeper ends the node when nobody does any more.
+
+The lock of its file `lock` is shared by all users, for as long as they live; the keeper waits for it to be free. That
+of `keeper` is the keeper's, and that of `start` goes to one user after the other, to look whether the node runs and to
+start it if not. A folder whose node has ended is moved away before it is removed, so whoever opened it too late finds
+another one, or none, in its place, and comes again.
+"""
+
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Self
+
+from akkordeon.engines import posix
+from akkordeon.errors import NodeFailed
+
+LOST = 3
+"""Exit code of a keeper who finds that there is one already."""
+
+LONGEST = 32
+"""Bytes of the path that holds all of them: Ray adds 75, and sockets have 107 in all."""
+
+SYSTEM = Path("/tmp")  # noqa: S108 - with a folder that belongs to this user alone
+
+PAUSE = 0.03
+"""Seconds between two looks at something that does not say when it happens."""
+
+
+class Home:
+    """A user's hold on a folder; it ends with `leave`, or with this process.
+
+    Attributes:
+        folder: its path.
+    """
+
+    def __init__(self, folder: Path, handle: int) -> None:
+        self.folder = folder
+        self._handle = handle
+
+    @classmethod
+    def enter(cls, name: str, deadline: float) -> Self:
+        """Hold the folder of that name; waits while a keeper takes an earlier one down.
+
+        Raises:
+            NodeFailed: that took too long, or the folder is in wrong hands.
+        """
+        folder = _of_user() / name
+        while True:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            with suppress(FileNotFoundError):  # moved away between the two
+                home = cls(folder, os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600))
+                if wait_until(home._take, deadline) and home.is_current:
+                    return home
+                os.close(home._handle)
+            if time.monotonic() > deadline:
+                raise NodeFailed(f"an earlier node does not end, whose folder is {folder}: end its processes")
+
+    def _take(self) -> bool:
+        return posix.lock(self._handle, shared=True)
+
+    @property
+    def temp_dir(self) -> Path:
+        """Where Ray puts its own files."""
+        return self.folder / "r"
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the folder is still in its place; if not, its node has ended."""
+        return _is_same(self._handle, self.folder / "lock")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the node has started: Ray writes its address down once the node is part of the cluster."""
+        return (self.temp_dir / "ray_current_cluster").exists()
+
+    @contextmanager
+    def starting(self, deadline: float) -> Iterator[None]:
+        """Be the only one who starts the node.
+
+        Raises:
+            NodeFailed: another one took too long.
+            FileNotFoundError: the folder is no longer in its place.
+        """
+        handle = os.open(self.folder / "start", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if not wait_until(lambda: posix.lock(handle), deadline):
+                raise NodeFailed(f"another process has long been about to start the node of {self.folder}: end it")
+            yield
+        finally:
+            os.close(handle)
+
+    def leave(self) -> None:
+        """Let go of the folder; removes it if nobody uses it, and no keeper will do that."""
+        if posix.lock(self._handle) and self.is_current:
+            keeper = os.open(self.folder / "keeper", os.O_RDWR | os.O_CREAT, 0o600)
+            if posix.lock(keeper):
+                remove(self.folder, self._handle)
+            os.close(keeper)
+        os.close(self._handle)
+
+
+@contextmanager
+def claimed(name: str, seconds: float) -> Iterator[bool]:
+    """Hold a name, so that other processes of this user on this machine know; yields whether it was free in time."""
+    deadline = time.monotonic() + seconds
+    path = _of_user() / f"{name}.claim"
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        free = wait_until(partial(posix.lock, handle), deadline)
+        if not free or _is_same(handle, path):
+            break
+        os.close(handle)  # removed between the two
+    try:
+        yield free
+    finally:
+        if free:
+            path.unlink()
+        os.close(handle)
+
+
+def remove(folder: Path, handle: int) -> None:
+    """Remove a folder, if the file `lock` in it is still the one that is open by this handle."""
+    if _is_same(handle, folder / "lock"):
+        gone = folder.with_name(f"{folder.name}.{os.getpid()}")
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what was left in the folder of all homes by nodes whose keepers and users were killed together."""
+    for lock in folder.glob("*/lock"):
+        with suppress(OSError):
+            Home(lock.parent, os.open(lock, os.O_RDWR)).leave()
+
+
+def wait_until(condition: Callable[[], bool], deadline: float) -> bool:
+    """Wait for a condition; return whether it came true before a time of the monotonic clock."""
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        Event().wait(PAUSE)
+    return True
+
+
+def _of_user() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"ak-{posix.user()}"
+    if len(os.fsencode(folder)) > LONGEST:
+        folder = SYSTEM / folder.name
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    state = folder.lstat()
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != posix.user() or stat.S_IMODE(state.st_mode) & 0o077:
+        text = f"{folder} is to be a folder that only this user can enter, and is not: remove it, or set TMPDIR"
+        raise NodeFailed(text)
+    return folder
+
+
+def _is_same(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,247 @@
+"""This machine's share of a network, as a Ray node: started if need be, shared by all who need it, ended with them."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from akkordeon.engines.ray.cluster.address import LOCAL, Address, own_address
+from akkordeon.engines.ray.cluster.home import Home, wait_until
+from akkordeon.engines.ray.cluster.installed import check_ray
+from akkordeon.engines.ray.cluster.probe import Cause, probe
+from akkordeon.engines.ray.cluster.settings import Share, command, for_node, for_users
+from akkordeon.engines.ray.cluster.tls import Tls
+from akkordeon.engines.ray.cluster.tokens import new_token, read_token
+from akkordeon.errors import NodeFailed, TokenUnusable, Unreachable
+
+TIME_LIMIT = 60.0
+"""Seconds for a start; 3 on an idle machine."""
+
+NUM_LINES = 15
+"""Of a node's output, shown when it did not start."""
+
+TAKEN = {Cause.FOREIGN, Cause.TLS, Cause.NO_TOKEN, Cause.WRONG_TOKEN, Cause.OPEN}
+"""Why a network cannot be started where something else listens."""
+
+
+class Node:
+    """A hold on this machine's share of a network; it runs until the last process that holds it closes it or ends.
+
+    Attributes:
+        address: of the network.
+        ip: by which others reach this machine.
+        environment: variables that have to be set before Ray is imported.
+        temp_dir: where Ray keeps its files.
+    """
+
+    def __init__(self, share: Share, home: Home) -> None:
+        self.address = share.network
+        self.ip = share.ip
+        self.environment: Mapping[str, str] = for_users(share)
+        self.temp_dir = home.temp_dir
+        self._home: Home | None = home
+
+    @classmethod
+    def head(
+        cls,
+        address: Address,
+        *,
+        token: Path | None = None,
+        tls: Tls | None = None,
+        insecure: bool = False,
+        timeout: float = TIME_LIMIT,
+    ) -> Self:
+        """Start a network at an address of this machine; if one runs there that the token opens, join it.
+
+        Args:
+            address: where others find it. On loopback, only this user of this machine does, by a token of its own.
+            token: file of the token that others need.
+            tls: certificates; without, whoever can read the traffic between machines can read the token.
+            insecure: let everybody in who can reach the address, and run code here: a network without a token.
+            timeout: seconds.
+
+        Raises:
+            NodeFailed: Ray is missing, the address is taken or not of this machine, or the node does not start.
+            TokenUnusable: there is no token, or it cannot be used.
+            Unreachable: who listens there does not answer.
+        """
+        check_ray()
+        network = _of_ray(address)
+        share = _secured(Share(network, network.host, token, tls), insecure=insecure)
+        try:
+            return cls(*_settle(share, timeout, head=True))
+        except Unreachable as error:
+            if error.cause not in TAKEN:
+                raise
+            raise _taken(address, error) from error
+
+    @classmethod
+    def join(
+        cls,
+        network: Address,
+        mine: str | None = None,
+        *,
+        token: Path | None = None,
+        tls: Tls | None = None,
+        insecure: bool = False,
+        timeout: float = TIME_LIMIT,
+    ) -> Self:
+        """Make this machine part of a network that runs.
+
+        Args:
+            network: where its head listens.
+            mine: address of this machine, by which the others reach it; that on the way to the head, if None.
+            token: as in `head`, and so are all others.
+            tls: certificates.
+            insecure: join a network that everybody can join.
+            timeout: seconds.
+
+        Raises:
+            NodeFailed: Ray is missing, or the node does not start.
+            TokenUnusable: there is no token, or it cannot be used.
+            Unreachable: there is no network that can be used; found out within seconds.
+        """
+        check_ray()
+        network = _of_ray(network)
+        ip = mine or own_address(network)
+        if not Address(ip, network.port).is_own:
+            raise NodeFailed(f"{ip} is no address of this machine: {own_address(network)} is, towards {network}")
+        share = _secured(Share(network, ip, token, tls), insecure=insecure)
+        return cls(*_settle(share, timeout, head=False))
+
+    def close(self) -> None:
+        """Let go of the node. The last one to do so ends it, which takes seconds, in the background."""
+        if self._home:
+            self._home.leave()
+        self._home = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def check_port(address: Address) -> None:
+    """Make sure that nothing but a network listens at an address, which is found out in no time.
+
+    Raises:
+        NodeFailed: something else does; says who.
+    """
+    try:
+        probe(address, None)
+    except Unreachable as error:
+        if error.cause == Cause.FOREIGN:
+            raise _taken(address, error) from error
+
+
+def _taken(address: Address, error: Unreachable) -> NodeFailed:
+    text = f"no network can be started at {address}, since the port is taken{address.by_whom()}: {error}"
+    return NodeFailed(f"{text}. Or choose another port")
+
+
+def _of_ray(address: Address) -> Address:
+    address = address.resolved()
+    if address.is_loopback and address.host != LOCAL:
+        raise NodeFailed(f"{address} cannot be used: of all addresses of loopback, Ray knows only {LOCAL}")
+    return address
+
+
+def _secured(share: Share, *, insecure: bool) -> Share:
+    """Return the share with the token that it has to use; checks that the token can be read."""
+    if share.is_local:
+        return replace(share, token=None)  # gets its own, once there is a folder for it
+    if share.token is None and not insecure:
+        text = f"a network at {share.network} can be reached by others, and whoever does can run code on its machines"
+        raise TokenUnusable(f"{text}: give it a token, or say that it is to be insecure")
+    if share.token is not None:
+        read_token(share.token)
+    return share
+
+
+def _settle(share: Share, timeout: float, *, head: bool) -> tuple[Share, Home]:
+    """Return the share with its token, and a hold on the node, which is started unless it runs."""
+    deadline = time.monotonic() + timeout
+    while True:
+        home = Home.enter(share.name, deadline)
+        try:
+            with suppress(FileNotFoundError), home.starting(deadline):
+                share = _local(share, home)
+                if _runs(share, home, deadline, head=head):
+                    return share, home
+        except BaseException:
+            home.leave()
+            raise
+        home.leave()  # a node that has just ended: so begin again
+
+
+def _local(share: Share, home: Home) -> Share:
+    if not share.is_local:
+        return share
+    token = home.folder / "token"
+    return replace(share, token=token if token.exists() else new_token(token))
+
+
+def _runs(share: Share, home: Home, deadline: float, *, head: bool) -> bool:
+    """Make sure that the node runs; False if it ended meanwhile, so that its folder is no longer in its place."""
+    is_there = _answers(share, must=not head)
+    if is_there and home.is_ready:
+        return True
+    if not is_there:
+        share.network.check_free()
+    with (home.folder / "output").open("a+b") as output:
+        keeper = [sys.executable, "-P", "-m", "akkordeon.engines.ray.cluster.keeper", str(home.folder)]
+        start = command(share, home.temp_dir, head=not is_there)
+        done = subprocess.run(  # noqa: S603 - nothing in it comes from elsewhere
+            [*keeper, *start],
+            env=for_node(share),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            check=False,
+        )
+        wait_until(lambda: home.is_ready or not home.is_current, deadline)
+        if home.is_current and home.is_ready:
+            return _answers(share, must=True)
+        if done.returncode and not home.is_current:  # another keeper had it, or has just taken it down
+            return False
+        raise NodeFailed(_why(share, output.fileno(), ended=not home.is_current))
+
+
+def _answers(share: Share, *, must: bool) -> bool:
+    """Whether a network is there that may be used.
+
+    Args:
+        share: of which network.
+        must: raise if nothing listens there.
+    """
+    try:
+        answer = probe(share.network, read_token(share.token) if share.token else None, share.tls)
+    except Unreachable as error:
+        if error.cause == Cause.REFUSED and not must:
+            return False
+        if error.cause == Cause.WRONG_TOKEN and share.is_local:
+            text = f"the network at {share.network} belongs to another user of this machine: check the port"
+            raise Unreachable(text, Cause.WRONG_TOKEN) from error
+        raise
+    if share.token and not answer.wants_token:
+        text = f"the network at {share.network} lets everybody in, so it is not the one that this token is for"
+        raise Unreachable(f"{text}: check the address, or say that it is to be insecure", Cause.OPEN)
+    return True
+
+
+def _why(share: Share, output: int, *, ended: bool) -> str:
+    size = os.fstat(output).st_size
+    lines = os.pread(output, 16384, max(size - 16384, 0)).decode("utf-8", "replace").splitlines()
+    what = "did not start" if ended else "has not started in time"
+    last = "\n  ".join(lines[-NUM_LINES:]) or "(nothing)"
+    return f"the node of this machine in the network at {share.network} {what}. The last lines of its output:\n  {last}"

@@ -1,0 +1,185 @@
+"""Who is at an address, found out within seconds: Ray itself takes 20 to 60 seconds to fail, and does not say why."""
+
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from enum import StrEnum
+from threading import Thread
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from akkordeon.engines.ray.cluster.address import Address
+from akkordeon.engines.ray.cluster.tls import Tls
+from akkordeon.engines.ray.cluster.tokens import Token
+from akkordeon.errors import Unreachable
+
+if TYPE_CHECKING:
+    from akkordeon.engines.ray.cluster.rpc import Reply, Rpc
+
+ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+
+VERSION = 2
+"""Field of its answer."""
+
+OK = 0
+UNAUTHENTICATED = 16
+
+
+class Cause(StrEnum):
+    """Why a network cannot be reached."""
+
+    NAME = "name"
+    REFUSED = "refused"
+    SILENT = "silent"
+    FOREIGN = "foreign"
+    TLS = "tls"
+    NO_TOKEN = "no token"  # noqa: S105 - what is missing, and no token
+    WRONG_TOKEN = "wrong token"  # noqa: S105 - what is wrong, and no token
+    OPEN = "open"
+
+
+class Answer(NamedTuple):
+    """What Ray said: its version, and whether it wants a token of everybody."""
+
+    version: str
+    wants_token: bool
+
+
+def probe(address: Address, token: Token | None, tls: Tls | None = None, timeout: float = 3.0) -> Answer:
+    """Ask who is at an address. The token is shown only to one who wants one.
+
+    Args:
+        address: where.
+        token: that is tried.
+        tls: with which certificates to talk, if at all.
+        timeout: seconds for everything.
+
+    Raises:
+        Unreachable: nobody is there, or somebody else; `cause` says which.
+    """
+    from akkordeon.engines.ray.cluster import rpc  # noqa: PLC0415 - of an extra
+
+    deadline = time.monotonic() + timeout
+    try:
+        with _connect(address, tls, deadline) as stream:
+            return _ask(address, token, rpc.Rpc(stream, str(address), deadline), timeout)
+    except rpc.Foreign as error:
+        _say_foreign(address, f"{error}" + (", but TLS was not asked for" if "TLS" in str(error) else ""))
+    except Unreachable:
+        raise
+    except OSError as error:
+        _say_why(address, error, timeout)
+
+
+def check_cluster(text: str) -> None:
+    """Make sure that something listens at the address of a user's own cluster: Ray would wait for it for minutes.
+
+    Args:
+        text: "HOST:PORT"; what is none, such as "auto", is left to Ray.
+
+    Raises:
+        Unreachable: nothing does.
+    """
+    try:
+        address = Address.parse(text)
+    except ValueError:
+        return
+    try:
+        probe(address, None)
+    except Unreachable as error:
+        if error.cause == Cause.REFUSED:
+            said = f"no Ray cluster listens at {text}: check the address, and that `ray status` shows it"
+            raise Unreachable(said, Cause.REFUSED) from error
+        if error.cause in (Cause.NAME, Cause.SILENT):
+            raise
+
+
+def _ask(address: Address, token: Token | None, connection: "Rpc", timeout: float) -> Answer:
+    try:
+        reply = connection.call(ALIVE, {})
+        wants_token = reply.status == UNAUTHENTICATED
+        if wants_token:
+            reply = connection.call(ALIVE, _headers(address, token))
+        return Answer(_version(address, reply), wants_token)
+    except TimeoutError as error:  # of a socket that is connected
+        text = f"what listens at {address} says nothing within {timeout:g} s: it is no network, or one that hangs"
+        raise Unreachable(f"{text}. Check host and port", Cause.FOREIGN) from error
+
+
+def _connect(address: Address, tls: Tls | None, deadline: float) -> socket.socket:
+    host = _resolve(address, deadline)
+    stream = socket.create_connection((host, address.port), max(deadline - time.monotonic(), 0.001))
+    if tls is None:
+        return stream
+    try:
+        return tls.context().wrap_socket(stream, server_hostname=address.host)
+    except BaseException:
+        stream.close()
+        raise
+
+
+def _resolve(address: Address, deadline: float) -> str:
+    """Return the IPv4 address; a name is asked for beside, since that cannot be given a time limit."""
+    found: list[Address | Unreachable] = []
+
+    def resolve() -> None:
+        try:
+            found.append(address.resolved())
+        except Unreachable as error:
+            found.append(error)
+
+    thread = Thread(target=resolve, name="akkordeon resolve", daemon=True)
+    thread.start()
+    thread.join(max(deadline - time.monotonic(), 0.001))
+    if not found:
+        raise Unreachable(
+            f"nobody says which host {address.host!r} is: check the name, or give its address", Cause.NAME
+        )
+    if isinstance(found[0], Unreachable):
+        raise found[0]
+    return found[0].host
+
+
+def _headers(address: Address, token: Token | None) -> Mapping[str, str]:
+    if token is None:
+        text = f"the network at {address} wants a token: copy the file from a machine that has it"
+        raise Unreachable(text, Cause.NO_TOKEN)
+    return {"authorization": token.bearer}
+
+
+def _version(address: Address, reply: "Reply") -> str:
+    from akkordeon.engines.ray.cluster import rpc  # noqa: PLC0415 - of an extra
+
+    if reply.status == UNAUTHENTICATED:
+        text = f"the token is wrong: the network at {address} has another one. Copy the file from a machine that has it"
+        raise Unreachable(text, Cause.WRONG_TOKEN)
+    if reply.status != OK:
+        _say_foreign(address, f"it answers {reply.text or 'no'!r}, status {reply.status}")
+    version = rpc.field(reply.message, VERSION)
+    if version is None:
+        _say_foreign(address, "it says no version")
+    return version.decode("ascii", "replace")
+
+
+def _say_foreign(address: Address, what: str) -> NoReturn:
+    text = f"what listens at {address} is no network of akkordeon ({what}): check host and port"
+    raise Unreachable(text, Cause.TLS if "TLS" in what else Cause.FOREIGN)
+
+
+def _say_why(address: Address, error: OSError, timeout: float) -> NoReturn:
+    match error:
+        case ConnectionRefusedError():
+            text = f"nothing listens at {address}: is the network running there? Check host and port"
+            cause = Cause.REFUSED
+        case ssl.SSLError():
+            text = f"no TLS with {address} ({error.reason or error}): does it use TLS, and the same authority?"
+            cause = Cause.TLS
+        case TimeoutError():
+            text = f"no answer from {address} within {timeout:g} s: is the machine on, and no firewall in between?"
+            cause = Cause.SILENT
+        case ConnectionResetError() | BrokenPipeError():
+            _say_foreign(address, "it closed the connection; an encrypted network does, too: see --tls")
+        case _:
+            text = f"there is no way to {address} ({error.strerror or error}): check address and network"
+            cause = Cause.SILENT
+    raise Unreachable(text, cause) from error

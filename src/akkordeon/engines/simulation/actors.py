@@ -1,0 +1,114 @@
+"""What the simulation engine knows of an actor, and what it asks of the course that things take on it."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol
+
+from akkordeon.actor import Actor
+from akkordeon.engines.mailbox import Ask, Cell, Job
+
+
+class Host:
+    """A machine, as it were: its clock, its speed, and whether it stands still. One actor's, mostly.
+
+    An actor that may block lives with the one that spawned it.
+    """
+
+    __slots__ = ("bodies", "lost", "offset", "paused_until", "slowness")
+
+    def __init__(self) -> None:
+        self.bodies: list[Body] = []
+        self.offset = 0.0
+        self.slowness = 1.0
+        self.lost = 0.0  # seconds in all that it stood still, or will
+        self.paused_until = 0.0
+
+
+class Body(Cell):
+    """A cell with its place in the simulation."""
+
+    def __init__(self, name: str, make: Callable[[], Actor], computations: int, parent: "Body | None") -> None:
+        super().__init__(name, make, computations)
+        self.parent = parent
+        self.host: Host
+        self.place: Place
+        self.inbox = False
+        self.scheduled = False
+        self.crashed = False
+        self.silent = False
+        self.answering: Ask | None = None
+        self.outbox: list[tuple[Body, object]] = []  # what it told in the turn that it is in
+        self.links: dict[Body, float] = {}  # when the last message to each arrives
+
+    def lives_with(self, other: "Body | None") -> bool:
+        """Whether the two are on one host."""
+        return other is not None and self.host is other.host
+
+    def forget_answer(self) -> None:
+        """Let whoever asked see that the actor has ended in the turn of the answer."""
+        if self.answering is not None:
+            self.answering.answer = Future()
+            self.answering.answer.set_exception(self.failure())
+            self.answering = None
+
+    def handled(self, arguments: tuple[object, ...]) -> object:
+        """Return the message of a turn, given its arguments; None if it is not about one."""
+        if self.goes_on or not arguments:
+            return None
+        return arguments[0].message if isinstance(arguments[0], Ask) else arguments[0]
+
+    def settle(self, *, blocking: bool) -> None:
+        """Find a host: that of the parent, or a new one."""
+        self.host = self.parent.host if blocking and self.parent is not None else Host()
+        self.host.bodies.append(self)
+
+
+class Place(Protocol):
+    """Where an actor's turns are taken: on a processor of its own, or by workers that it shares."""
+
+    def schedule(self, body: Body) -> None:
+        """See that its turn is taken as soon as there is time."""
+
+
+class Executor(Protocol):
+    """Who takes a turn, or computes."""
+
+    def turn_over(self, body: Body, job: Job | None) -> None:
+        """Go on after a turn, which may have asked for a computation."""
+
+    def work_over(self, body: Body) -> None:
+        """Go on after a computation."""
+
+
+class Course(Protocol):
+    """What happens next on the simulation engine, and when."""
+
+    def settle(self, body: Body, *, blocking: bool) -> None:
+        """Give a new actor its place."""
+
+    def send(self, body: Body, message: object) -> None:
+        """Put a message on its way, from whoever is in a turn."""
+
+    def notify(self, ended: Body, watcher: Body, message: object, *, late: bool) -> None:
+        """Tell a watcher of an end; `late` if it watches only now."""
+
+    def question(self, body: Body, ask: Ask) -> None:
+        """Put a question to an actor."""
+
+    def later(self, seconds: float, body: Body, message: object) -> None:
+        """Send after a while."""
+
+    def step(self, deadline: float) -> bool:
+        """Let one thing happen, until a deadline at most; say whether anything did."""
+
+    def reaches(self, sender: Body | None, receiver: Body) -> bool:
+        """Whether the two are not cut off from each other."""
+
+    def cut_short(self, body: Body) -> None:
+        """Let out the first part of what was told in the turn that an actor is in, and drop the rest."""
+
+    def pause(self, body: Body, seconds: float) -> None:
+        """Let an actor stand still."""
+
+    def cut_off(self, bodies: list[Body], seconds: float) -> None:
+        """Cut actors off from all others."""

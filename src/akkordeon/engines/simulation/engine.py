@@ -1,0 +1,301 @@
+"""The simulation engine: actors on a virtual clock, where one seed decides what happens.
+
+It has two modes. *Exploring*: a step is one of: a message arrives, an actor takes a turn, a computation runs. What may
+happen next is drawn from all that could, so messages of different senders overtake each other and computations end out
+of order, while messages of one sender to one receiver stay in order. When nothing can happen, the clock jumps to the
+next timer. *Timed*: messages, turns and computations take the time that `Delays` gives them, and what is due first
+comes first; `Faults` say what goes wrong.
+
+The same seed gives the same events, in any process: `digest` says so. Nothing runs unless somebody outside waits:
+`ask`, `Inbox.take` and `run` make the steps.
+"""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from akkordeon.actor import Actor, Ended, Inbox, Ref
+from akkordeon.engines.debug import Witness
+from akkordeon.engines.intraop import OneThread
+from akkordeon.engines.mailbox import Ask, refuse_place
+from akkordeon.engines.simulation.actors import Body, Course
+from akkordeon.engines.simulation.addresses import Letterbox, Scope, body_of
+from akkordeon.engines.simulation.delays import Delays
+from akkordeon.engines.simulation.exploring import Exploring
+from akkordeon.engines.simulation.faults import Crashed, Faults
+from akkordeon.engines.simulation.timed import Timed
+from akkordeon.errors import ActorNotFound, NameTaken
+
+logger = logging.getLogger(__name__)
+
+Observer = Callable[[str, str, object], None]
+"""Is told of an event: its kind, the name of the actor, and the message if it is about one."""
+
+CHUNK = 4096
+"""Events whose fingerprint is taken together."""
+
+
+class Stepped:
+    """A deterministic engine on virtual time.
+
+    With `delays`, `faults` or `workers` it is timed, without them exploring.
+
+    Messages from and to the outside take no time, and neither do those of an actor to itself, or between one that may
+    block and the one that spawned it: these two live on one host. Nothing of this kind is ever lost.
+
+    Args:
+        seed: decides the order of events, and all that is drawn.
+        delays: how long messages, turns and computations take.
+        faults: what goes wrong.
+        workers: so many take the turns of all actors but those that may block, as on `Threads`; without, each actor
+            has a processor for its turns and one for each of its computations.
+        tick: how many virtual seconds each step takes when exploring.
+        debug: as for `Threads`.
+
+    Attributes:
+        time: the virtual second.
+        steps: turns, computations and arrivals so far.
+        dead_letters: messages so far to actors that had ended.
+        injected: how often what went wrong. "cut off" counts what a partition kept from getting across.
+        observers: called after each event: "arrives", "turn" (after what the actor does in it), "computes", "ends",
+            "heals", and the kinds of faults.
+    """
+
+    here: str | None = None
+    computations = 1
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        delays: Delays | None = None,
+        faults: Faults | None = None,
+        workers: int | None = None,
+        tick: float = 0.001,
+        debug: bool = False,
+    ) -> None:
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers must be at least 1, not {workers}")
+        self.time = 0.0
+        self.steps = 0
+        self.dead_letters = 0
+        self.injected: Counter[str] = Counter()
+        self.observers: list[Observer] = []
+        self.bodies: dict[str, Body] = {}
+        self.current: Body | None = None
+        self._hash = hashlib.sha256()
+        self._events: list[str] = []
+        self._one_thread = OneThread()
+        self._witness = Witness() if debug else None
+        self._closed = False
+        self._course: Course = Exploring(self, seed, tick)
+        if (delays, faults, workers) != (None, None, None):
+            self._course = Timed(self, seed, delays or Delays(), faults or Faults(), workers, tick)
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of all events so far: their order, times, actors and kinds of message."""
+        self._hash.update("".join(self._events).encode())
+        self._events.clear()
+        return self._hash.hexdigest()
+
+    def spawn(
+        self,
+        name: str,
+        make: Callable[[], Actor],
+        *,
+        computations: int = 1,
+        blocking: bool = False,
+        place: str | None = None,
+    ) -> Ref:
+        """See `akkordeon.actor.Engine.spawn`. Nothing blocks here; with `blocking` it lives with its spawner."""
+        refuse_place(name, place)
+        return self._add(Body(name, make, computations, self.current), blocking=blocking)
+
+    def find(self, name: str) -> Ref:
+        """See `akkordeon.actor.Engine.find`."""
+        if name not in self.bodies:
+            raise ActorNotFound(f"no actor named {name!r}; there are: {', '.join(self.bodies) or 'none'}")
+        return self.bodies[name].context.me
+
+    def watch(self, ref: Ref, watcher: Ref) -> None:
+        """See `akkordeon.actor.Engine.watch`."""
+        body = body_of(ref)
+        if not body.ended:
+            body.watchers.append(watcher)
+        elif not body.silent or body.lives_with(body_of(watcher)):
+            self._course.notify(body, body_of(watcher), Ended(ref, body.reason), late=True)
+
+    def stop(self, ref: Ref) -> None:
+        """See `akkordeon.actor.Engine.stop`."""
+        body = body_of(ref)
+        if self._course.reaches(self.current, body):
+            self.end(body, None)
+
+    def inbox(self, name: str) -> Inbox:
+        """See `akkordeon.actor.Engine.inbox`."""
+        inbox = Letterbox(self)
+        body = Body(name, lambda: inbox, 1, None)
+        body.inbox = True
+        inbox.ref = self._add(body, blocking=False)
+        return inbox
+
+    def look(self) -> str:
+        """See `akkordeon.actor.Engine.look`."""
+        return "\n".join(body.look(self.time) for body in self.bodies.values())
+
+    def places(self) -> tuple[str, ...]:
+        """See `akkordeon.actor.Engine.places`."""
+        return ()
+
+    def close(self) -> None:
+        """End all actors and put torch's thread setting back.
+
+        Raises:
+            SharedTensorWritten: in debug mode, when a tensor was written after it was sent.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        for body in list(self.bodies.values()):
+            self.end(body, None)
+        self._one_thread.close()
+        if self._witness:
+            self._witness.check()
+
+    def run(self, *, until: Callable[[], object] = lambda: False, seconds: float = float("inf")) -> bool:
+        """Step until `until` holds, `seconds` have passed on the virtual clock, or nothing can happen any more.
+
+        Returns:
+            Whether `until` holds.
+        """
+        deadline = self.time + seconds
+        step = self._course.step
+        while not until() and self.time < deadline and step(deadline):
+            pass
+        return bool(until())
+
+    # For checks and experiments
+
+    def actor(self, name: str) -> Actor | None:
+        """Return the living actor of that name, if there is one and it has been made."""
+        return None if (body := self.bodies.get(name)) is None or body.inbox else body.actor
+
+    def actors(self) -> Iterator[tuple[str, Actor]]:
+        """Yield names and actors that live, those included that are cut off from all others."""
+        for body in list(self.bodies.values()):
+            if body.actor is not None and not body.inbox:
+                yield body.name, body.actor
+
+    def crash(self, ref: Ref, *, silent: bool = False, reason: BaseException | None = None) -> None:
+        """End an actor at once, in the middle of its turn if it is in one; a part of what it told there gets out.
+
+        Args:
+            ref: which.
+            silent: tell no watcher on another host.
+            reason: what watchers that are told see; a `Crashed` by default.
+        """
+        body = body_of(ref)
+        if body.ended:
+            return
+        self._course.cut_short(body)
+        body.crashed, body.silent = True, silent
+        self.inject("silent crash" if silent else "crash", body.name)
+        self.end(body, reason or Crashed(f"{body.name} crashed at {self.time:.6f} s"))
+        body.forget_answer()
+
+    def pause(self, ref: Ref, seconds: float) -> None:
+        """Let an actor stand still for so many seconds, with all that live on its host; messages wait. Timed only."""
+        self._course.pause(body_of(ref), seconds)
+
+    def cut_off(self, names: Iterable[str], seconds: float) -> None:
+        """Cut actors off from all others, not from each other, for so many seconds. Timed only."""
+        self._course.cut_off([body_of(self.find(name)) for name in names], seconds)
+
+    def jump(self, ref: Ref, seconds: float) -> None:
+        """Let the clock that an actor sees jump, forward or backward; timers are true all the same."""
+        body = body_of(ref)
+        body.host.offset += seconds
+        self.inject("jump", body.name)
+
+    # What refs, contexts and courses call
+
+    def send(self, body: Body, message: object) -> None:
+        """Put a message on its way."""
+        if self._witness:
+            self._witness.saw(message, "outside" if self.current is None else self.current.name, body.name)
+        self._course.send(body, message)
+
+    def question(self, body: Body, ask: Ask) -> None:
+        """Put a question to an actor."""
+        if self.current is not None:
+            raise RuntimeError(f"{self.current.name} asked {body.name}; actors tell, they never ask")
+        if body.ended:
+            ask.answer.set_exception(body.failure())
+        else:
+            self._course.question(body, ask)
+
+    def later(self, seconds: float, body: Body, message: object) -> None:
+        """Send after a while."""
+        self._course.later(seconds, body, message)
+
+    def act(self, body: Body, function: Callable[..., object], arguments: tuple[object, ...]) -> BaseException | None:
+        """Do what an actor does; return what it raised. A `KeyboardInterrupt` is the user's, who waits outside."""
+        before, self.current = self.current, body
+        try:
+            function(*arguments)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the watchers must learn of it
+            return error
+        finally:
+            self.current = before
+        return None
+
+    def end(self, body: Body, reason: BaseException | None) -> None:
+        """End an actor and tell its watchers."""
+        if body.ended:
+            return
+        body.end(reason)
+        del self.bodies[body.name]
+        watchers, body.watchers = body.watchers, []
+        if reason is not None and not watchers and not body.crashed:
+            logger.error("%s has failed, and nobody watched it", body.name, exc_info=reason)
+        for watcher in map(body_of, watchers):
+            if not body.silent or body.lives_with(watcher):
+                self._course.notify(body, watcher, Ended(body.context.me, reason), late=False)
+        self.show("ends", body.name, reason)
+
+    def inject(self, kind: str, name: str, message: object = None) -> None:
+        """Count and note a fault."""
+        self.injected[kind] += 1
+        self.note(kind, name, message)
+
+    def note(self, event: str, name: str, message: object) -> None:
+        """Take an event into the fingerprint, and show it."""
+        self.record(event, name, message)
+        if self.observers:
+            self.show(event, name, message)
+
+    def record(self, event: str, name: str, message: object) -> None:
+        """Take an event into the fingerprint."""
+        self._events.append(f"{self.time:.9f} {event} {name} {type(message).__name__}\n")
+        if len(self._events) >= CHUNK:
+            self._hash.update("".join(self._events).encode())
+            self._events.clear()
+
+    def show(self, event: str, name: str, message: object) -> None:
+        """Tell the observers of an event."""
+        for observer in self.observers:
+            observer(event, name, message)
+
+    def _add(self, body: Body, *, blocking: bool) -> Ref:
+        if self._closed:
+            raise RuntimeError(f"cannot spawn {body.name}: the engine is closed")
+        if body.name in self.bodies:
+            raise NameTaken(f"an actor named {body.name!r} is alive; stop it first, or choose another name")
+        self.bodies[body.name] = body
+        body.context = Scope(self, body)
+        self._course.settle(body, blocking=blocking)
+        return body.context.me

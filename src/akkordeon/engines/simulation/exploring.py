@@ -1,0 +1,143 @@
+"""The simulation without delays: what happens next is drawn from all that could."""
+
+import heapq
+import itertools
+import random
+from collections import deque
+from typing import TYPE_CHECKING
+
+from akkordeon.engines.mailbox import Ask, Job
+from akkordeon.engines.simulation.actors import Body
+
+if TYPE_CHECKING:
+    from akkordeon.engines.simulation.engine import Stepped
+
+OUTSIDE = "outside"
+ENGINE = "engine"
+
+NEEDS_DELAYS = "without delays there is no time in which this could happen: give the engine `delays`"
+
+
+class Exploring:
+    """One thing happens per step; a step takes a tick.
+
+    Args:
+        engine: whose actors.
+        seed: decides the order.
+        tick: virtual seconds per step.
+    """
+
+    def __init__(self, engine: "Stepped", seed: int, tick: float) -> None:
+        self._engine = engine
+        self._tick = tick
+        self._order = random.Random(seed)  # noqa: S311 - an order of events, not a secret
+        self._transit: dict[tuple[str, str], deque[tuple[Body, object]]] = {}
+        self._jobs: list[Job] = []
+        self._timers: list[tuple[float, int, Body, object]] = []
+        self._number = itertools.count()
+
+    def settle(self, body: Body, *, blocking: bool) -> None:
+        """Give it a host. Nothing blocks here, so `blocking` makes no difference but to the clock that it sees."""
+        body.settle(blocking=blocking)
+
+    def send(self, body: Body, message: object) -> None:
+        """Put a message on the route of its sender and receiver."""
+        self._route(self._sender(), body, message)
+
+    def notify(self, ended: Body, watcher: Body, message: object, *, late: bool) -> None:  # noqa: ARG002
+        """Send it on a route of its own: the news may overtake the actor's messages."""
+        self._route(self._sender() if late else ENGINE, watcher, message)
+
+    def question(self, body: Body, ask: Ask) -> None:
+        """Put it where it waits; it will be among what can happen."""
+        body.put(ask)
+
+    def later(self, seconds: float, body: Body, message: object) -> None:
+        """Set a timer."""
+        heapq.heappush(self._timers, (self._engine.time + seconds, next(self._number), body, message))
+
+    def step(self, deadline: float) -> bool:
+        """Draw what happens; when nothing can, jump to the next timer."""
+        engine = self._engine
+        ready = [body for body in engine.bodies.values() if body.ready]
+        if choices := len(self._transit) + len(self._jobs) + len(ready):
+            engine.time += self._tick
+            engine.steps += 1
+            self._happen(self._order.choice(range(choices)), ready)
+        elif self._timers and self._timers[0][0] <= deadline:
+            engine.time = max(engine.time, self._timers[0][0])
+        else:
+            if self._timers:
+                engine.time = deadline
+            return False
+        while self._timers and self._timers[0][0] <= engine.time:
+            _, _, body, message = heapq.heappop(self._timers)
+            engine.record("timer", body.name, message)
+            self._transit.setdefault((body.name, body.name), deque()).append((body, message))
+        return True
+
+    def reaches(self, sender: Body | None, receiver: Body) -> bool:  # noqa: ARG002
+        """Nobody is cut off here."""
+        return True
+
+    def cut_short(self, body: Body) -> None:
+        """Do nothing: a turn takes no time here."""
+
+    def pause(self, body: Body, seconds: float) -> None:  # noqa: ARG002
+        """Refuse."""
+        raise RuntimeError(NEEDS_DELAYS)
+
+    def cut_off(self, bodies: list[Body], seconds: float) -> None:  # noqa: ARG002
+        """Refuse."""
+        raise RuntimeError(NEEDS_DELAYS)
+
+    def _sender(self) -> str:
+        return OUTSIDE if self._engine.current is None else self._engine.current.name
+
+    def _route(self, sender: str, body: Body, message: object) -> None:
+        if body.ended:
+            self._engine.dead_letters += 1
+        else:
+            self._transit.setdefault((sender, body.name), deque()).append((body, message))
+
+    def _happen(self, index: int, ready: list[Body]) -> None:
+        if index < len(self._transit):
+            self._arrive(next(itertools.islice(self._transit, index, None)))
+        elif (index := index - len(self._transit)) < len(self._jobs):
+            self._compute(self._jobs.pop(index))
+        else:
+            self._turn(ready[index - len(self._jobs)])
+
+    def _arrive(self, route: tuple[str, str]) -> None:
+        body, message = self._transit[route].popleft()
+        if not self._transit[route]:
+            del self._transit[route]
+        self._engine.record("arrives", body.name, message)
+        if body.ended:
+            self._engine.dead_letters += 1
+        else:
+            body.put(message)
+            self._engine.show("arrives", body.name, message)
+
+    def _turn(self, body: Body) -> None:
+        self._engine.record("turn", body.name, None)
+        function, arguments = body.take()
+        error = self._engine.act(body, function, arguments)
+        if error is not None:
+            self._engine.end(body, error)
+        elif (job := body.finish()) is not None:
+            self._jobs.append(job)
+        self._engine.show("turn", body.name, body.handled(arguments))
+
+    def _compute(self, job: Job) -> None:
+        body = job.cell
+        assert isinstance(body, Body)
+        self._engine.record("computes", body.name, None)
+        if body.ended:
+            return
+        error = self._engine.act(body, job.run, ())
+        if error is None:
+            job.done = True
+        else:
+            self._engine.end(body, error)
+        self._engine.show("computes", body.name, None)

@@ -1,0 +1,118 @@
+"""What goes wrong with actors on the simulation engine: crashes, pauses, partitions, clocks that jump, slow hosts."""
+
+import math
+import random
+from typing import TYPE_CHECKING
+
+from akkordeon.engines.simulation.actors import Body, Host
+from akkordeon.engines.simulation.faults import RATES, Faults
+
+if TYPE_CHECKING:
+    from akkordeon.engines.simulation.engine import Stepped
+    from akkordeon.engines.simulation.timed import Timed
+
+SLOWNESS = 10.0
+
+
+class Mishaps:
+    """Draws when something goes wrong, with whom, and for how long.
+
+    Args:
+        engine: whose actors.
+        course: how things take their course.
+        seed: decides it.
+        faults: how often.
+    """
+
+    def __init__(self, engine: "Stepped", course: "Timed", seed: int, faults: Faults) -> None:
+        self._engine = engine
+        self._course = course
+        self._faults = faults
+        self._drawn = random.Random(f"{seed} mishaps")  # noqa: S311 - a simulation, not a secret
+        self._speeds = random.Random(f"{seed} speeds")  # noqa: S311
+        self._rates = [getattr(faults, name) for name in RATES]
+        self._cuts: list[frozenset[Host]] = []
+        self._news: list[tuple[Body, Body, object]] = []  # that could not get across
+        self.next = self._draw_next(0.0)
+
+    def born(self, body: Body) -> None:
+        """Draw whether the host of a new actor is slow."""
+        if not self._faults.slow or self._engine.time >= self._faults.until:
+            return
+        is_first = body.host.bodies == [body]
+        if is_first and self._may_strike(body) and self._speeds.random() < self._faults.slow:
+            body.host.slowness = SLOWNESS
+            self._engine.inject("slow", body.name)
+
+    def strike(self) -> None:
+        """Let the mishap happen that is due, and draw when the next one is."""
+        self.next = self._draw_next(self._engine.time)
+        victims = [body for body in self._engine.bodies.values() if self._may_strike(body)]
+        (kind,) = self._drawn.choices(RATES, self._rates)
+        if not victims:
+            return
+        if kind == "partitions":
+            self.cut_off(self._drawn.sample(victims, self._drawn.randint(1, len(victims))), self._draw_seconds())
+            return
+        victim = self._drawn.choice(victims)
+        if kind == "crashes":
+            self._engine.crash(victim.context.me, silent=self._drawn.random() < self._faults.silent)
+        elif kind == "pauses":
+            self.pause(victim, self._draw_seconds())
+        else:
+            self._engine.jump(victim.context.me, self._drawn.uniform(-self._faults.jump, self._faults.jump))
+
+    def pause(self, body: Body, seconds: float) -> None:
+        """Let a host stand still; a pause that it is in already may become longer."""
+        host, now = body.host, self._engine.time
+        until = max(host.paused_until, now + seconds)
+        host.lost += until - max(host.paused_until, now)
+        host.paused_until = until
+        self._engine.inject("pause", body.name)
+        self._course.after(until - now, self._go_on, host)
+
+    def cut_off(self, bodies: list[Body], seconds: float) -> None:
+        """Let nothing across between these hosts and all others."""
+        cut = frozenset(body.host for body in bodies)
+        self._cuts.append(cut)
+        self._engine.inject("partition", ", ".join(body.name for body in bodies))
+        self._course.after(seconds, self._heal, cut)
+
+    def separate(self, one: Body, other: Body) -> bool:
+        """Whether two actors are cut off from each other."""
+        return bool(self._cuts) and any((one.host in cut) != (other.host in cut) for cut in self._cuts)
+
+    def keep_news(self, ended: Body, watcher: Body, message: object) -> None:
+        """Keep the news of an end until it can get across."""
+        self._news.append((ended, watcher, message))
+
+    def draw_up_to(self, amount: int) -> int:
+        """Draw how much of something is done when a crash comes."""
+        return self._drawn.randint(0, amount)
+
+    def _go_on(self, host: Host) -> None:
+        if host.paused_until <= self._engine.time:
+            for body in host.bodies:
+                self._course.wake(body)
+
+    def _heal(self, cut: frozenset[Host]) -> None:
+        self._cuts.remove(cut)
+        self._engine.note("heals", "", None)
+        news, self._news = self._news, []
+        for ended, watcher, message in news:
+            self._course.notify(ended, watcher, message, late=True)
+
+    def _may_strike(self, body: Body) -> bool:
+        if body.inbox:
+            return False
+        return body.parent is not None if self._faults.victims is None else self._faults.victims(body.name)
+
+    def _draw_next(self, now: float) -> float:
+        total = sum(self._rates)
+        due = now + self._drawn.expovariate(total) if total else math.inf
+        return due if due < self._faults.until else math.inf
+
+    def _draw_seconds(self) -> float:
+        shortest, longest = self._faults.seconds
+        seconds = shortest * math.exp(self._drawn.uniform(0.0, math.log(longest / shortest)))
+        return min(seconds, self._faults.until - self._engine.time)

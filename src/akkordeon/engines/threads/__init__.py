@@ -1,0 +1,1 @@
+"""The embedded engine: actors on a pool of worker threads of this process. Open `engine.Threads` first."""

@@ -1,0 +1,80 @@
+"""Computes the gradients of one batch: of a gate's weights, and of its inputs."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from akkordeon.gate.versions import Snapshot
+from akkordeon.tensors import all_finite, differentiate, moved
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What a backward needs of a forward.
+
+    Args:
+        inputs: the tensors of the input, detached; those that a gradient is wanted of require one.
+        outputs: the tensors of the output, with their graph.
+        snapshot: the weights the forward used.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    snapshot: Snapshot
+
+    def gradients(self, of_outputs: Sequence[Tensor | None]) -> "Gradients":
+        """Return the gradients of the trainable weights and of the inputs.
+
+        Nothing is accumulated in a `.grad`, so backwards of several batches cannot mix.
+
+        Args:
+            of_outputs: one per output, None where there is none.
+        """
+        pairs = [
+            (y, g if g.device == y.device else moved(g, y.device))  # the next gate may be on another device
+            for y, g in zip(self.outputs, of_outputs, strict=True)
+            if g is not None and y.requires_grad
+        ]
+        wanted = [x for x in self.inputs if x.requires_grad]
+        weights = self.snapshot.trainable
+        if not pairs or not (wanted or weights):
+            return Gradients([None] * len(weights), (), finite=True)
+        found = differentiate([y for y, _ in pairs], [*weights, *wanted], [g for _, g in pairs])
+        of_weights: list[Tensor | None] = list(found[: len(weights)])
+        rest = iter(found[len(weights) :])
+        of_inputs = tuple(next(rest) if x.requires_grad else None for x in self.inputs)
+        of_weights = _unshared(of_weights, (*of_outputs, *of_inputs))
+        nothing = all(gradient is None for gradient in of_inputs)
+        return Gradients(of_weights, () if nothing else of_inputs, finite=all_finite(of_weights))
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """What a backward yields.
+
+    Args:
+        of_weights: one per trainable weight, None where there is none.
+        of_inputs: one per tensor of the input, None where there is none; empty if there is none at all.
+        finite: whether all those of the weights are.
+    """
+
+    of_weights: list[Tensor | None]
+    of_inputs: tuple[Tensor | None, ...]
+    finite: bool
+
+
+def _unshared(gradients: list[Tensor | None], others: Iterable[Tensor | None]) -> list[Tensor | None]:
+    """Return gradients that an optimizer may write into: none shares memory with another tensor, or within itself."""
+    taken = {other.untyped_storage().data_ptr() for other in others if other is not None and not other.is_sparse}
+    result: list[Tensor | None] = []
+    for gradient in gradients:
+        own = gradient
+        if own is not None and not own.is_sparse:
+            address = own.untyped_storage().data_ptr()
+            if address in taken or (not own.is_contiguous() and 0 in own.stride()):  # a stride of 0: expanded
+                own = own.clone(memory_format=torch.contiguous_format)
+            taken.add(address)
+        result.append(own)
+    return result

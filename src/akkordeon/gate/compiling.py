@@ -1,0 +1,117 @@
+"""The forward of a gate's module, compiled by `torch.compile`.
+
+The tensors in a module's slots are inputs of what is compiled, so that a new version of the weights needs no new code.
+
+Invariant: while one thread compiles, no other runs what is compiled, nor draws random numbers under the random lock.
+The compiler is one for the whole process: it puts the random generators back where it found them, and sets a mark that
+it traces, at which compiled code that another thread calls may raise (torch 2.13 has a second mark against that).
+"""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from akkordeon.messages.tree import Tree, flatten
+
+
+class _Compiler:
+    """What compiled code may do at once: run on any number of threads, or be made on one."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Condition()
+        self._running = 0
+        self._compiles = False
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Wait until nobody compiles; nobody will begin to."""
+        with self._turn:
+            self._turn.wait_for(lambda: not self._compiles)
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._running -= 1
+                self._turn.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until nobody compiles or runs what is compiled; nobody will begin to."""
+        with self._turn:
+            self._turn.wait_for(lambda: not self._compiles)
+            self._compiles = True
+            self._turn.wait_for(lambda: not self._running)
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._compiles = False
+                self._turn.notify_all()
+
+
+_COMPILER = _Compiler()
+_NUMBERS = itertools.count()
+
+
+class Compiled:
+    """Runs modules that are alike, such as the replicas of a gate; compiled at the first input of each mode and shape.
+
+    Args:
+        random_lock: held while it compiles. Where both are needed it is taken first, here as by who calls.
+        compiler: a backend of `torch.compile`.
+    """
+
+    def __init__(self, random_lock: AbstractContextManager[object], compiler: str) -> None:
+        self._random_lock = random_lock
+        self._run: Callable[[nn.Module, Tree], Tree] = torch.compile(_runner(), backend=compiler)
+        self._known: set[object] = set()
+
+    def __call__(self, module: nn.Module, x: Tree) -> Tree:
+        """Run a module, with whatever tensors are in its slots.
+
+        Raises:
+            RuntimeError: it cannot be compiled here; says why, and what to do.
+            Exception: whatever the module raises.
+        """
+        leaves, structure = flatten(x)
+        shapes = tuple((leaf.shape, leaf.dtype, leaf.requires_grad) for leaf in leaves)
+        kind = (module.training, torch.is_grad_enabled(), structure, shapes)
+        if kind in self._known:
+            with _COMPILER.running():
+                return self._run(module, x)
+        with self._random_lock, _COMPILER.alone():
+            output = self._compile(module, x)
+        self._known.add(kind)
+        return output
+
+    def _compile(self, module: nn.Module, x: Tree) -> Tree:
+        """Run the module, which compiles it, unless what there is fits other shapes, too."""
+        inner: Any = torch  # these modules of torch declare no types
+        # Otherwise it would be compiled for the backward when that comes, on some other thread.
+        with inner._functorch.config.patch(force_non_lazy_backward_lowering=True):
+            try:
+                return self._run(module, x)
+            except inner._dynamo.exc.BackendCompilerFailed as error:
+                why = (str(error).splitlines() or [type(error).__name__])[0]
+                remedy = "Install a C++ compiler such as g++, which torch.compile needs, or leave out compile=True"
+                raise RuntimeError(f"its module could not be compiled: {why}. {remedy}") from error
+
+
+def _runner() -> Callable[[nn.Module, Tree], Tree]:
+    """Return a function whose code is its own.
+
+    What is compiled is kept, and its amount limited, for each code object. Which sizes vary is remembered by the name
+    of the code, and those of one module's input say nothing about another's.
+    """
+
+    def run(module: nn.Module, x: Tree) -> Tree:
+        return module(x)
+
+    run.__code__ = run.__code__.replace(co_name=f"run_{next(_NUMBERS)}")
+    return run

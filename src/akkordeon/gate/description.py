@@ -1,0 +1,243 @@
+"""A gate: a named piece of the model with its own optimizer. `Gate` describes; `GateActor` (gate_actor.py) lives."""
+
+import copy
+import inspect
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import Parameter, is_lazy
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from akkordeon.errors import WiringError
+from akkordeon.staleness import Compensation
+
+MakeOptimizer = Callable[[list[Parameter]], Optimizer]
+MakeScheduler = Callable[[Optimizer], LRScheduler]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Describes a gate. Describing starts nothing, and the module given is never changed: a network trains a copy.
+
+    Args:
+        name: unique in its network.
+        module: any module, however large. Takes one input (a tensor, or a tuple, list or dict of them) and returns
+            one, as in an `nn.Sequential`.
+        optimizer: makes the optimizer of the gate's parameters, such as `partial(SGD, lr=0.1)`; any whose `step` needs
+            no closure. None for a gate without trainable parameters.
+        compensation: makes up for stale gradients; one or several, applied in order.
+        scheduler: makes a scheduler of the optimizer; it steps once per update of this gate.
+        computations: how many batches the gate may compute at once, each on a worker. None is what pays where it runs:
+            two on threads, if there are as many workers; elsewhere one.
+        activations: "stashed" keeps a batch's activations until its gradient comes, which is then exact, merely late.
+            "recomputed" keeps its input only, and runs the forward again at the live weights.
+        device: where the gate computes; None is where the module is.
+        max_norm: clip the gradient of each update to this norm, after it was compensated, as
+            `torch.nn.utils.clip_grad_norm_` does.
+        norm: of what: "gate" is all parameters of this gate; "network" those of all gates, as far as this one knows: of
+            those behind it the norm of the same batch, of those before it the last one known, which came along with the
+            batch. All gates that learn must have the same.
+        accumulate: update once per so many batches, by the mean of their gradients.
+        autocast: compute in this type where torch deems it safe (`torch.bfloat16`); weights, and what leaves the gate,
+            stay as they are.
+        compile: whether its forward and backward are compiled by `torch.compile`, at the first batch of each mode and
+            shape. That takes seconds to minutes, and on a CPU needs a C++ compiler where the gate lives. What it
+            computes differs in the last bits, and it draws other random numbers.
+        prefix: what stands before the names of its parameters in the whole network's; None is the gate's name and a
+            dot, as in an `nn.Sequential` of the gates. `split` leaves the names as they were in the model it cut.
+
+    Raises:
+        WiringError: something about it cannot work; says what, and what to do.
+    """
+
+    name: str
+    module: nn.Module
+    optimizer: MakeOptimizer | None = None
+    compensation: Compensation | Sequence[Compensation] = ()
+    scheduler: MakeScheduler | None = None
+    computations: int | None = None
+    activations: Literal["stashed", "recomputed"] = "stashed"
+    device: torch.device | str | None = None
+    max_norm: float | None = None
+    norm: Literal["gate", "network"] = "gate"
+    accumulate: int = 1
+    autocast: torch.dtype | None = None
+    prefix: str | None = None
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "a gate")
+        if not isinstance(self.module, nn.Module):
+            given = type(self.module).__name__
+            raise WiringError(f"gate {self.name!r}: its module is a {given}; give it an nn.Module")
+        self._check_settings()
+        self._check_module()
+        optimizer = self.make_optimizer(list(self.module.parameters()))
+        self._check_compensations(optimizer)
+        if optimizer is not None:
+            self.make_scheduler(optimizer)
+
+    @property
+    def at_once(self) -> int:
+        """How many batches it may compute at once."""
+        return self.computations or 1
+
+    @property
+    def whole_prefix(self) -> str:
+        """What stands before the names of its parameters in the whole network's."""
+        return f"{self.name}." if self.prefix is None else self.prefix
+
+    @property
+    def compensations(self) -> tuple[Compensation, ...]:
+        """The compensations, in the order they are applied."""
+        return (self.compensation,) if isinstance(self.compensation, Compensation) else tuple(self.compensation)
+
+    def make_optimizer(self, parameters: list[Parameter]) -> Optimizer | None:
+        """Make the optimizer of these parameters; None if none of them is trainable.
+
+        Raises:
+            WiringError: it cannot be used; says why.
+        """
+        trainable = [parameter for parameter in parameters if parameter.requires_grad]
+        if not trainable:
+            return None
+        if self.optimizer is None:
+            raise WiringError(
+                f"gate {self.name!r} has {sum(p.numel() for p in trainable)} trainable parameters and no optimizer: "
+                "give it one, such as partial(SGD, lr=0.1), or freeze them with requires_grad_(False)"
+            )
+        try:
+            optimizer = self.optimizer(parameters)
+        except Exception as error:
+            raise WiringError(f"gate {self.name!r}: its optimizer could not be made: {error}") from error
+        self._check_optimizer(optimizer, trainable)
+        return optimizer
+
+    def make_scheduler(self, optimizer: Optimizer) -> LRScheduler | None:
+        """Make the scheduler of this optimizer; None if the gate has none.
+
+        Raises:
+            WiringError: it cannot be used; says why.
+        """
+        if self.scheduler is None:
+            return None
+        try:
+            scheduler = self.scheduler(optimizer)
+        except Exception as error:
+            raise WiringError(f"gate {self.name!r}: its scheduler could not be made: {error}") from error
+        needed = [
+            parameter.name
+            for parameter in inspect.signature(scheduler.step).parameters.values()
+            if parameter.default is inspect.Parameter.empty
+        ]
+        if needed:
+            raise WiringError(
+                f"gate {self.name!r}: {type(scheduler).__name__}.step() needs {needed[0]!r}, which a gate does not "
+                "know; use a scheduler that counts steps, such as LinearLR or CosineAnnealingLR"
+            )
+        return scheduler
+
+    def _check_settings(self) -> None:
+        for setting in ("computations", "accumulate"):
+            value = getattr(self, setting)
+            if value is None and setting == "computations":
+                continue
+            if not isinstance(value, int) or value < 1:
+                raise WiringError(f"gate {self.name!r}: {setting} must be a whole number, at least 1, not {value!r}")
+        if not isinstance(self.compile, bool):
+            raise WiringError(f"gate {self.name!r}: compile must be True or False, not {self.compile!r}")
+        if self.max_norm is not None and not self.max_norm > 0:
+            raise WiringError(f"gate {self.name!r}: max_norm must be more than 0, not {self.max_norm}")
+        if self.norm not in ("gate", "network"):
+            raise WiringError(f"gate {self.name!r}: norm must be 'gate' or 'network', not {self.norm!r}")
+        if self.norm == "network" and self.accumulate > 1:
+            raise WiringError(
+                f"gate {self.name!r}: norm='network' is that of single batches; leave out accumulate={self.accumulate}"
+            )
+        if self.autocast not in (None, torch.bfloat16):
+            raise WiringError(
+                f"gate {self.name!r}: autocast must be torch.bfloat16, not {self.autocast}; float16 would need its "
+                "gradients scaled, which gates that update by themselves cannot agree on"
+            )
+        if self.activations not in ("stashed", "recomputed"):
+            raise WiringError(
+                f"gate {self.name!r}: activations must be 'stashed' or 'recomputed', not {self.activations!r}"
+            )
+
+    def _check_module(self) -> None:
+        tensors = itertools.chain(self.module.named_parameters(), self.module.named_buffers())
+        if lazy := [name for name, tensor in tensors if is_lazy(tensor)]:
+            raise WiringError(
+                f"gate {self.name!r}: {lazy[0]!r} has no shape yet; run one batch through the module before, "
+                "so that its lazy parameters and buffers take shape"
+            )
+        for name, parameter in self.module.named_parameters():
+            if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+                raise WiringError(
+                    f"gate {self.name!r}: parameter {name!r} has a gradient hook, which would never be called; "
+                    "change gradients in a compensation instead"
+                )
+
+    def _check_optimizer(self, optimizer: Any, trainable: list[Parameter]) -> None:
+        kind = type(optimizer).__name__
+        if not isinstance(optimizer, Optimizer):
+            raise WiringError(f"gate {self.name!r}: its optimizer is a {kind}, not a torch.optim.Optimizer")
+        closure = inspect.signature(optimizer.step).parameters.get("closure")
+        if closure is not None and closure.default is inspect.Parameter.empty:
+            raise WiringError(
+                f"gate {self.name!r}: {kind}.step() needs a closure that computes the loss again, which a gate cannot "
+                "do: its loss is elsewhere. Use an optimizer without one, such as SGD, AdamW or RMSprop"
+            )
+        covered = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if not covered & {id(p) for p in trainable}:
+            raise WiringError(
+                f"gate {self.name!r}: its {kind} holds none of the gate's parameters; "
+                "make it of those it is called with, as partial(SGD, lr=0.1) does"
+            )
+
+    def _check_compensations(self, optimizer: Optimizer | None) -> None:
+        kinds = []
+        for compensation in self.compensations:
+            if not isinstance(compensation, Compensation):
+                raise WiringError(
+                    f"gate {self.name!r}: {compensation!r} is no compensation; give one such as DelayCompensation()"
+                )
+            if compensation.needs_forward_weights and self.activations == "recomputed":
+                raise WiringError(
+                    f"gate {self.name!r}: {type(compensation).__name__} needs the weights of each batch's forward, "
+                    'which "recomputed" does not keep; use activations="stashed"'
+                )
+            if compensation.needs_recomputed and self.activations == "stashed":
+                raise WiringError(
+                    f"gate {self.name!r}: {type(compensation).__name__} stands in for the weights of each batch's "
+                    'forward, which "stashed" has; leave it out, or use activations="recomputed"'
+                )
+            if compensation.once and type(compensation) in kinds:
+                raise WiringError(f"gate {self.name!r}: {type(compensation).__name__} is given twice; leave one out")
+            kinds.append(type(compensation))
+            if optimizer is not None and (refusal := compensation.refusal(optimizer)) is not None:
+                raise WiringError(f"gate {self.name!r}: {type(compensation).__name__} cannot be used: {refusal}")
+
+
+def own_copy(module: nn.Module) -> nn.Module:
+    """Return a copy of a module that shares nothing with it.
+
+    Hooks such as the old `weight_norm` leave computed tensors on a module, which torch refuses to copy; they are
+    computed again at each forward, so the copy gets them without their history.
+    """
+    memo: dict[int, Any] = {}
+    for part in module.modules():
+        for value in vars(part).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(module, memo)
+
+
+def _check_name(name: str, whose: str) -> None:
+    if not isinstance(name, str) or not name or name != name.strip():
+        raise WiringError(f"the name of {whose} must be a word, not {name!r}")

@@ -1,0 +1,247 @@
+"""What a gate learns with: its live weights, and all that changes them.
+
+Invariant: the weights change only in `learn`, in the gate's own turn, after all that can go wrong with a batch has gone
+right.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from itertools import chain
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from akkordeon.errors import WiringError
+from akkordeon.gate.accumulation import Accumulation, Update
+from akkordeon.gate.backward import Gradients
+from akkordeon.gate.compiling import Compiled
+from akkordeon.gate.description import Gate, own_copy
+from akkordeon.gate.forward import Replica
+from akkordeon.gate.parameters import fill, kept
+from akkordeon.gate.random_state import RandomState
+from akkordeon.gate.tuning import tune
+from akkordeon.gate.updates import Norms, Steps, norm_of, step_at_once, those
+from akkordeon.gate.versions import Snapshot, Weights
+from akkordeon.messages.batches import NON_FINITE, NOTHING_TO_LEARN, TOO_STALE
+from akkordeon.messages.leases import Setting
+from akkordeon.messages.states import GateState
+from akkordeon.staleness import Arrival, Compensator
+from akkordeon.tensors import all_finite, copied, to_device
+
+COMPILER = "inductor"
+"""The backend of `torch.compile` that gates are compiled by: torch's own."""
+
+
+class Learner:
+    """The weights of a gate with optimizer, scheduler and compensations.
+
+    Args:
+        gate: describes them.
+        state: to go on from, which must fit the gate (`mismatches`); None to begin.
+    """
+
+    def __init__(self, gate: Gate, state: GateState | None = None) -> None:
+        self._gate = gate
+        self.device = _device(gate)
+        self.module = own_copy(gate.module).to(self.device)
+        if state is not None:
+            fill(self.module, {**state.weights, **state.rest["buffers"]})
+        self.weights = Weights(self.module)
+        self._optimizer = gate.make_optimizer(list(self.module.parameters()))
+        self._scheduler = gate.make_scheduler(self._optimizer) if self._optimizer else None
+        self.norms = Norms()
+        self._compensators = self._start_compensators()
+        self._predictors = those(self._compensators, "predict")
+        self._weighers = those(self._compensators, "weigh")
+        self._correctors = those(self._compensators, "correct")
+        self._predicted: dict[int, Snapshot] = {}
+        self._accumulation = Accumulation(gate.accumulate) if gate.accumulate > 1 else None
+        self._kinds = kinds(gate)
+        if self._optimizer is not None:
+            settings = (self._scheduler, self._compensators, gate.max_norm, self.norms)
+            self._steps = Steps(self.weights, self._optimizer, *settings)
+            step_at_once(self._optimizer)
+        self._tuned: int = 0 if state is None else state.rest.get(TUNED, 0)
+        if state is not None:
+            self._go_on(state)
+
+    def _start_compensators(self) -> list[Compensator]:
+        if self._optimizer is None:
+            return []
+        started = [each.start(self.weights.trainable, self._optimizer) for each in self._gate.compensations]
+        if len(those(started, "predict")) > 1:
+            raise WiringError(f"gate {self._gate.name!r} has two compensations that predict weights; leave one out")
+        return started
+
+    def _go_on(self, state: GateState) -> None:
+        self.weights.version = state.version
+        for name, part in self._parts():
+            # An optimizer knows itself which of its tensors belong on the device.
+            part.load_state_dict(to_device(state.rest[name], None if name == "optimizer" else self.device))
+        if "random" in state.rest:
+            RandomState(self.device, state.rest["random"]).restore()
+
+    def replicas(self, random_lock: AbstractContextManager[object]) -> list[Replica]:
+        """Return what the gate computes with, one for each computation at once."""
+        modules = [self.module, *(own_copy(self.module) for _ in range(self._gate.at_once - 1))]
+        make = partial(
+            Replica,
+            random_lock=random_lock,
+            device=self.device,
+            records=self._gate.activations == "recomputed",
+            autocast=self._gate.autocast,
+            forward=Compiled(random_lock, COMPILER) if self._gate.compile else None,
+        )
+        return [make(module) for module in modules]
+
+    def snapshot(self, in_flight: int) -> Snapshot:
+        """Return the weights to run a forward with.
+
+        Args:
+            in_flight: batches that are between forward and gradient here.
+        """
+        if not self._predictors:
+            return self.weights.snapshot()
+        staleness = in_flight if self._accumulation is None else self._accumulation.expected(in_flight)
+        if staleness not in self._predicted:
+            self._predicted[staleness] = self._predict(staleness)
+        return self._predicted[staleness]
+
+    def _predict(self, staleness: int) -> Snapshot:
+        (predictor,) = self._predictors
+        weights = predictor.predict(staleness)
+        if self.norms.due and self._steps.rate:
+            ahead = 0.0 if weights is None else _distance(weights, self.weights.trainable)
+            self.norms.look_ahead(ahead / self._steps.rate)
+        return self.weights.snapshot() if weights is None else self.weights.snapshot_of(weights)
+
+    def recall(self, staleness: int) -> Snapshot:
+        """Return the weights to run a forward again with, so many updates after the first time."""
+        for compensator in self._compensators:
+            if (weights := compensator.recall(staleness)) is not None:
+                return self.weights.snapshot_of(weights)
+        return self.weights.snapshot()
+
+    def learn(
+        self, result: Gradients, staleness: int, arrival: Callable[[], Arrival], others: float = 0.0
+    ) -> int | str:
+        """Apply the gradient of a batch; return its staleness, or why it was not applied.
+
+        Args:
+            result: the gradient.
+            staleness: updates since the batch's forward.
+            arrival: tells more of it, where a compensation wants to know.
+            others: square of the norm of all other gates' gradients, where that counts for clipping.
+        """
+        gradients, finite = result.of_weights, result.finite
+        empty = all(gradient is None for gradient in gradients)
+        if self._optimizer is None or (empty and self._accumulation is None):
+            return NOTHING_TO_LEARN
+        rate = 1.0
+        if finite and not empty:
+            self.norms.begin(gradients)
+            if any(each.dense for each in self._gate.compensations):
+                gradients = [each.to_dense() if each is not None and each.is_sparse else each for each in gradients]
+            if self._weighers or self._correctors:
+                record = arrival()
+                if not (rate := prod(each.weigh(record) for each in self._weighers)):
+                    return TOO_STALE
+            if self._correctors:
+                gradients = self._corrected(gradients, record)
+                finite = all_finite(gradients)
+        if not finite:
+            return NON_FINITE
+        self._take_in(Update(gradients, staleness, rate), others)
+        return NOTHING_TO_LEARN if empty else staleness
+
+    def _take_in(self, update: Update, others: float) -> None:
+        whole = update if self._accumulation is None else self._accumulation.add(update)
+        if whole is not None and any(gradient is not None for gradient in whole.gradients):
+            self._steps.take(whole, others)
+            self._predicted.clear()
+        self.norms.end()
+
+    @torch.no_grad()
+    def _corrected(self, gradients: list[Tensor | None], arrival: Arrival) -> list[Tensor | None]:
+        corrected = gradients
+        for compensator in self._correctors:
+            corrected = compensator.correct(corrected, arrival)
+        if self.norms.wanted:
+            self.norms.add(_distance(corrected, gradients))
+        return corrected
+
+    def state(self, *, whole: bool = True, random: bool = True) -> GateState:
+        """Return all that a gate of this description needs to go on from here, as copies.
+
+        Args:
+            whole: with all that it keeps besides weights and buffers.
+            random: with torch's random generators, which it shares with others in its process.
+
+        Raises:
+            TypeError: the module keeps more than tensors.
+            Exception: whatever a `state_dict` raises.
+        """
+        gate, weights, names = self._gate, self.weights.state(), kept(self.module)
+        if whole and (extra := [name for name in self.module.state_dict() if name.endswith("_extra_state")]):
+            raise TypeError(f"its module has {extra[0]!r}, and only parameters and buffers of modules can be saved")
+        rest: dict[str, Any] = {"buffers": {name: weights.pop(name) for name in list(weights) if name not in names}}
+        if whole:
+            if random:
+                rest["random"] = RandomState(self.device).tensors
+            else:  # a copy to restart the gate from: settings are numbered within one network, so a save has none
+                rest[TUNED] = self._tuned
+            rest |= {name: copied(part.state_dict()) for name, part in self._parts()}
+        known = self._kinds if whole else {}
+        return GateState(gate.name, gate.whole_prefix, self.weights.version, weights, rest, known)
+
+    def tune(self, settings: Sequence[Setting]) -> None:
+        """Apply the settings that are newer than the latest one applied."""
+        for name, value, number in settings:
+            if number > self._tuned and self._optimizer is not None:
+                tune(self._optimizer, self._scheduler, name, value)
+                self._predicted.clear()  # predictions depend on the settings
+        self._tuned = max((self._tuned, *(number for _, _, number in settings)))
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        """Yield what has a state besides the weights, and the name it is saved by."""
+        parts: dict[str, Any] = {
+            "optimizer": self._optimizer,
+            "scheduler": self._scheduler,
+            "accumulation": self._accumulation,
+        }
+        parts |= {f"compensation {number}": each for number, each in enumerate(self._compensators, 1)}
+        yield from ((name, part) for name, part in parts.items() if part is not None)
+
+
+def _device(gate: Gate) -> torch.device | None:
+    """Return where a gate computes; None where its module is on the CPU, and nobody wants it elsewhere."""
+    if gate.device is not None:
+        return torch.device(gate.device)
+    places = (tensor.device for tensor in chain(gate.module.parameters(), gate.module.buffers()))
+    return next((place for place in places if place.type != "cpu"), None)
+
+
+def _distance(these: Sequence[Tensor | None], those: Sequence[Tensor | None]) -> float:
+    """Return the norm of the difference."""
+    return norm_of([a - b for a, b in zip(these, those, strict=True) if a is not None and b is not None and a is not b])
+
+
+def kinds(gate: Gate) -> dict[str, str]:
+    """Say what a gate learns with besides its weights, in words that tell states of different gates apart."""
+    found = {f"compensation {number}": each.kind for number, each in enumerate(gate.compensations, 1)}
+    found["accumulation"] = f"{gate.accumulate} batches per update"
+    optimizer = gate.make_optimizer(list(gate.module.parameters()))
+    if optimizer is not None:
+        groups = "+".join(str(len(group["params"])) for group in optimizer.param_groups)
+        found["optimizer"] = f"{type(optimizer).__name__} of {groups} parameters"
+        scheduler = gate.make_scheduler(optimizer)
+        if scheduler is not None:
+            found["scheduler"] = type(scheduler).__name__
+    return found
+
+
+TUNED = "tuned"
+"""In the copy of a gate: number of the latest change that it holds. A save has none: numbers are of one network."""

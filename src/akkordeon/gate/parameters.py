@@ -1,0 +1,24 @@
+"""Reads and fills the parameters and buffers that a module's state dict holds."""
+
+from collections.abc import Mapping
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+Weights = Mapping[str, Tensor]
+
+
+def kept(module: nn.Module) -> dict[str, Tensor]:
+    """Return parameters and buffers that a state dict of the module would hold, each once."""
+    names = module.state_dict(keep_vars=True).keys()
+    tensors = chain(module.named_parameters(), module.named_buffers())
+    return {name: tensor for name, tensor in tensors if name in names}
+
+
+def fill(module: nn.Module, weights: Weights) -> None:
+    """Copy tensors into a module's parameters and buffers of those names."""
+    with torch.no_grad():
+        for name, tensor in chain(module.named_parameters(), module.named_buffers()):
+            if name in weights:
+                tensor.copy_(weights[name])

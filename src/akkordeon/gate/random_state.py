@@ -1,0 +1,41 @@
+"""States of torch's process-wide random generators, to draw the same numbers again."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class RandomState:
+    """A state of torch's process-wide generators: the CPU's, and the device's where there is one.
+
+    Args:
+        device: whose, besides the CPU's.
+        tensors: a state known already; None takes the present one.
+    """
+
+    def __init__(self, device: torch.device | None, tensors: Sequence[Tensor] | None = None) -> None:
+        self._device = device if device is not None and device.type != "cpu" else None
+        self.tensors = list(tensors or [])
+        if tensors is None:
+            self.tensors.append(torch.get_rng_state())
+            if self._device is not None:
+                self.tensors.append(torch.get_device_module(self._device).get_rng_state(self._device))
+
+    def restore(self) -> None:
+        """Let the generators go on from here."""
+        torch.set_rng_state(self.tensors[0])
+        if self._device is not None and len(self.tensors) > 1:
+            torch.get_device_module(self._device).set_rng_state(self.tensors[1], self._device)
+
+    def same_as(self, other: "RandomState") -> bool:
+        """Whether nothing was drawn between the two."""
+        return all(map(torch.equal, self.tensors, other.tensors))
+
+
+class Drawn(NamedTuple):
+    """The random numbers that a forward drew: the state of the generators before, and after."""
+
+    before: RandomState
+    after: RandomState

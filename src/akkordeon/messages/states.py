@@ -1,0 +1,122 @@
+"""Snapshots of a gate or a sentinel: its state to save or restart from, its status, its place in the data."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from torch import Tensor
+
+from akkordeon.messages.histogram import Histogram
+from akkordeon.messages.tree import flatten, rebuild
+
+
+@dataclass(frozen=True, slots=True)
+class StateOf:
+    """From outside, an ask to a gate: what it is now. Answered with a `GateState`, or with why it cannot be told.
+
+    Args:
+        whole: all that it takes to go on from here; otherwise weights and buffers alone.
+    """
+
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GateState:
+    """What a gate is at one version, as copies.
+
+    Args:
+        name: of the gate.
+        prefix: of its weights' names in the whole network.
+        version: updates applied so far.
+        weights: parameters and buffers, as `nn.Module.state_dict` has them, by their names in the gate.
+        rest: what optimizer, scheduler, compensations and accumulation keep, further buffers, and random generators.
+        kinds: what these are, in words.
+    """
+
+    name: str
+    prefix: str
+    version: int
+    weights: dict[str, Tensor]
+    rest: dict[str, Any]
+    kinds: dict[str, str]
+
+    def pack(self) -> tuple[tuple[object, ...], list[Tensor]]:
+        """See `Parcel.pack`."""
+        leaves, structure = flatten((self.weights, self.rest, self.kinds))
+        return (self.name, self.prefix, self.version, structure), leaves
+
+    @classmethod
+    def unpack(cls, header: tuple[object, ...], tensors: list[Tensor]) -> Self:
+        """See `Parcel.unpack`."""
+        name, prefix, version, structure = header
+        assert isinstance(name, str)
+        assert isinstance(prefix, str)
+        assert isinstance(version, int)
+        return cls(name, prefix, version, *rebuild(structure, tensors))
+
+
+@dataclass(frozen=True, slots=True)
+class StatusOf:
+    """From outside, an ask to a gate or a sentinel: how it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateStatus:
+    """How a gate stands.
+
+    Args:
+        name: of the gate.
+        version: updates applied so far.
+        open: batches that were forwarded and whose gradient has not come back.
+        staleness: of all updates since the gate was made; one that is made anew begins anew.
+        skipped: gradients that were not applied, by reason.
+        gradient_norm: over all weights of the gate, as gradients arrive; a moving mean over some of them.
+        correction_norm: likewise of what compensations add, to the gradient or, in learning rates, to the weights.
+        seconds: that a forward or backward takes if nothing is in its way: the mean of both, each the lower quartile of
+            50; 0 until there were so many.
+    """
+
+    name: str
+    version: int
+    open: int
+    staleness: Histogram
+    skipped: dict[str, int]
+    gradient_norm: float = 0.0
+    correction_norm: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a loader stood once: before batch `index` of `epoch`.
+
+    Args:
+        epoch: from 1.
+        index: from 0.
+        state: what the loader needs to go on from there: plain values and tensors.
+        exact: whether it will go on with the same batches; otherwise its epoch must begin again.
+        length: batches in an epoch; None where the loader does not tell.
+    """
+
+    epoch: int
+    index: int
+    state: list[Any]
+    exact: bool
+    length: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a training sentinel stands in its data, with nothing in flight; plain values and tensors.
+
+    Args:
+        epoch: of the batch that is next.
+        index: of the batch that is next.
+        mark: where its loader stood, at that batch or before.
+        figures: what it knows of that epoch so far.
+    """
+
+    epoch: int
+    index: int
+    mark: Mark
+    figures: dict[str, Any] | None

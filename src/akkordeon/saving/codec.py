@@ -1,0 +1,80 @@
+"""Trees of plain values and tensors as JSON, the tensors apart; and back. Nothing else can be written, or come back."""
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from akkordeon.messages.tree import Tree
+from akkordeon.tensors import PLAIN_TUPLES
+
+Json = Any
+"""None | bool | int | float | str | list[Json] | dict[str, Json]."""
+
+
+MARKERS = {"tensor", "float", "tuple", "dict"}
+"""The only key of an object in JSON that stands for what JSON has not."""
+
+
+def encode(tree: Tree, tensors: dict[str, Tensor], place: str) -> Json:  # noqa: PLR0911 - one per kind of value
+    """Return a tree as JSON, and put its tensors into `tensors`, each under its place.
+
+    Unlike JSON, a tree may hold tuples, keys that are no strings, and floats that are not finite.
+
+    Raises:
+        TypeError: something in it is no plain value; names its place.
+    """
+    match tree:
+        case None | bool() | int() | str():
+            return tree
+        case float():
+            return tree if math.isfinite(tree) else {"float": str(tree)}
+        case Tensor():
+            while place in tensors:  # keys may spell alike, such as 1 and "1"
+                place += "'"
+            tensors[place] = tree.detach().contiguous()
+            return {"tensor": place}
+        case list():
+            return [encode(branch, tensors, f"{place}.{index}") for index, branch in enumerate(tree)]
+        case tuple() if type(tree) in PLAIN_TUPLES:
+            return {"tuple": [encode(branch, tensors, f"{place}.{index}") for index, branch in enumerate(tree)]}
+        case dict():
+            pairs = [(key, encode(branch, tensors, f"{place}.{key}")) for key, branch in tree.items()]
+            if all(isinstance(key, str) for key in tree) and not (len(tree) == 1 and tree.keys() & MARKERS):
+                return dict(pairs)
+            return {"dict": [[encode(_plain(key, place), {}, place), branch] for key, branch in pairs]}
+        case _:
+            raise TypeError(
+                f"{place} is a {type(tree).__name__}, which cannot be saved: only plain values, tensors, and lists, "
+                "tuples and dicts of them can"
+            )
+
+
+def decode(value: Json, tensors: dict[str, Tensor]) -> Tree:  # noqa: PLR0911 - one per kind of value
+    """Return the tree that was encoded.
+
+    Raises:
+        KeyError, TypeError, ValueError: this was not made by `encode`.
+    """
+    if isinstance(value, list):
+        return [decode(branch, tensors) for branch in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) != 1 or not value.keys() & MARKERS:
+        return {key: decode(branch, tensors) for key, branch in value.items()}
+    ((kind, inside),) = value.items()
+    match kind:
+        case "tensor":
+            return tensors[inside]
+        case "float":
+            return float(inside)
+        case "tuple":
+            return tuple(decode(branch, tensors) for branch in inside)
+        case _:
+            return {decode(key, {}): decode(branch, tensors) for key, branch in inside}
+
+
+def _plain(key: object, place: str) -> object:
+    if not isinstance(key, None | bool | int | float | str | tuple):
+        raise TypeError(f"{place} has a {type(key).__name__} for a key, which cannot be saved: only plain values can")
+    return key

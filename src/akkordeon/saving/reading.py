@@ -1,0 +1,129 @@
+"""Reading what was saved: all of it is verified before a single number is taken from it."""
+
+import json
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from akkordeon.errors import CheckpointDamaged
+from akkordeon.messages.states import GateState, Mark, Position
+from akkordeon.saving.codec import decode
+from akkordeon.saving.layout import FORMAT, MANIFEST, Saved, digest, reason, seal, versions
+
+logger = logging.getLogger(__name__)
+
+
+def read(folder: Path) -> Saved:
+    """Return the newest version in a folder that is whole; or that of the folder, if it is a version itself.
+
+    Raises:
+        CheckpointDamaged: there is none; says what is wrong with the newest.
+    """
+    candidates = [folder] if (folder / MANIFEST).exists() else list(versions(folder))
+    damage: list[str] = []
+    for path in candidates:
+        try:
+            saved = _read(path)
+        except Exception as error:  # noqa: BLE001 - whoever wrote it may have written anything
+            damage.append(f"{path}: {reason(error)}")
+            continue
+        for each in damage:
+            logger.warning("damaged, so %s is used instead: %s", path, each)
+        return saved
+    if damage:
+        raise CheckpointDamaged(f"what was saved is damaged: {damage[0]}. Name another folder, or begin anew")
+    if not folder.exists():
+        raise CheckpointDamaged(f"there is no folder {folder}; name one that a network was saved in")
+    raise CheckpointDamaged(f"nothing has been saved in {folder}: it holds no version such as v000001/{MANIFEST}")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return weights by their names in the whole network, from a safetensors file or the folder of a saved network.
+
+    Raises:
+        CheckpointDamaged: there are none; says why.
+    """
+    if path.is_dir():
+        return read(path).weights
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise CheckpointDamaged(f"there is no file {path}; name a safetensors file, or a saved folder") from None
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointDamaged(
+            f"{path} is no safetensors file that can be read: {reason(error)}{_hint(path)}"
+        ) from error
+
+
+def _read(folder: Path) -> Saved:
+    manifest = _manifest(folder)
+    if manifest["format"] != FORMAT:
+        raise ValueError(
+            f"it is of format {manifest['format']}, and this akkordeon reads {FORMAT}; install a newer one"
+        )
+    files = manifest["files"]
+    for name, wanted in files.items():
+        _verify(folder, name, wanted)
+    gates = tuple(_gate(folder, each, files) for each in manifest["gates"])
+    if not gates:
+        raise ValueError(f"{MANIFEST} tells of no gate")
+    sentinels = manifest["sentinels"]
+    tensors = _verified(folder, sentinels["state"], files)
+    positions = {name: _position(decode(value, tensors)) for name, value in sentinels["positions"].items()}
+    return Saved(gates, positions, manifest["packages"])
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        whole = isinstance(manifest, dict) and manifest.pop("sha256", None) == seal(manifest)
+    except ValueError:  # no text, or no JSON
+        whole = False
+    if not whole:
+        raise ValueError(f"{MANIFEST} is not what was written")
+    return manifest
+
+
+def _gate(folder: Path, plain: dict[str, Any], files: dict[str, Any]) -> GateState:
+    rest = decode(plain["rest"], _verified(folder, plain["state"], files))
+    weights = _verified(folder, plain["weights"], files)
+    return GateState(plain["name"], plain["prefix"], plain["version"], weights, rest, plain["kinds"])
+
+
+def _verified(folder: Path, name: str, files: dict[str, Any]) -> dict[str, Tensor]:
+    if name not in files:
+        raise ValueError(f"{name} is used, and its SHA-256 is not in {MANIFEST}")
+    return load_file(folder / name)
+
+
+def _position(plain: dict[str, Any]) -> Position:
+    return Position(plain["epoch"], plain["index"], Mark(**plain["mark"]), plain["figures"])
+
+
+def _verify(folder: Path, name: str, wanted: dict[str, Any]) -> None:
+    path = folder / name
+    if name != Path(name).name or path.is_symlink():
+        raise ValueError(f"{name!r} is not a file of its own in this folder")
+    if not path.exists():
+        raise ValueError(f"{name} is missing")
+    if path.stat().st_size != wanted["bytes"]:
+        raise ValueError(f"{name} has {path.stat().st_size} bytes, and had {wanted['bytes']} when it was written")
+    if digest(path) != wanted["sha256"]:
+        raise ValueError(f"{name} is not what was written: its SHA-256 differs")
+
+
+def _hint(path: Path) -> str:
+    beginning = b""
+    with suppress(OSError), path.open("rb") as file:
+        beginning = file.read(2)
+    if beginning[:2] == b"PK" or beginning[:1] == b"\x80":
+        return (
+            ". It looks like a pickle, which is never opened here, since opening one can run any code: where you trust "
+            "it, write its state dict with safetensors.torch.save_file"
+        )
+    return ""

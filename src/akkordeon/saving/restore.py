@@ -1,0 +1,102 @@
+"""Gates that begin where something was saved, and modules with saved weights."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from akkordeon.errors import CheckpointMismatch, WiringError
+from akkordeon.gate.chain import check_chain
+from akkordeon.gate.description import Gate
+from akkordeon.messages.states import GateState, Position
+from akkordeon.saving import Saved, read, read_weights
+from akkordeon.saving.comparing import mismatches, schedule_changes
+from akkordeon.saving.names import differences, fitted, listed
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a network begins with.
+
+    Args:
+        gates: descriptions.
+        states: of the gates, to go on from; empty to begin anew.
+        positions: of training sentinels in their data, by name.
+    """
+
+    gates: tuple[Gate, ...]
+    states: tuple[GateState, ...] = ()
+    positions: Mapping[str, Position] = field(default_factory=dict)
+
+
+def beginning(
+    gates: Sequence[Gate], weights: Path | str | Mapping[str, Tensor] | None, resume: Path | str | None
+) -> Beginning:
+    """Return what a network begins with; see `launch` for the arguments.
+
+    Raises:
+        WiringError: both are given.
+        CheckpointDamaged: there is nothing to read, or it is damaged.
+        CheckpointMismatch: it does not fit the gates; lists every difference.
+    """
+    if weights is not None and resume is not None:
+        raise WiringError("give weights to begin with, or a saved network to resume, not both")
+    if resume is not None:
+        saved = read(Path(resume))
+        _check(gates, saved, resume)
+        return Beginning(tuple(gates), saved.gates, saved.positions)
+    if weights is not None:
+        modules = _modules(gates, weights)
+        return Beginning(tuple(replace(gate, module=module) for gate, module in zip(gates, modules, strict=True)))
+    return Beginning(tuple(gates))
+
+
+def load(path: Path | str, gates: Sequence[Gate]) -> nn.Sequential:
+    """Return the gates as an ordinary `nn.Sequential` of copies of their modules, with saved weights.
+
+    The gates may be others than those saved, as long as the names of the weights in the whole network are the same.
+
+    Args:
+        path: a folder that `Network.save` wrote, or a safetensors file.
+        gates: in the order of the chain.
+
+    Raises:
+        CheckpointDamaged: there is nothing to read, or it is damaged.
+        CheckpointMismatch: it does not fit the gates; lists every difference.
+    """
+    check_chain(gates)
+    return chained(gates, _modules(gates, path))
+
+
+def chained(gates: Sequence[Gate], modules: Sequence[nn.Module]) -> nn.Sequential:
+    """Return modules as an `nn.Sequential`, named as the gates are, with underscores for dots."""
+    model = nn.Sequential()
+    for gate, module in zip(gates, modules, strict=True):
+        model.add_module(gate.name.replace(".", "_"), module)
+    return model
+
+
+def _modules(gates: Sequence[Gate], weights: Path | str | Mapping[str, Tensor]) -> list[nn.Module]:
+    if isinstance(weights, Mapping):
+        return fitted(gates, weights, "the state dict given")
+    return fitted(gates, read_weights(Path(weights)), str(weights))
+
+
+def _check(gates: Sequence[Gate], saved: Saved, origin: Path | str) -> None:
+    before, now = [state.name for state in saved.gates], [gate.name for gate in gates]
+    if before != now:
+        raise CheckpointMismatch(
+            f"{origin} was saved of gates {', '.join(before)}, and these are {', '.join(now)}; to take its weights "
+            "alone, which only need the same names, give weights= instead of resume="
+        )
+    found = list(differences(gates, saved.weights))
+    found += [each for gate, state in zip(gates, saved.gates, strict=True) for each in mismatches(gate, state)]
+    if found:
+        raise CheckpointMismatch(f"{origin} cannot be resumed with these gates: {listed(found)}")
+    changes = [each for gate, state in zip(gates, saved.gates, strict=True) for each in schedule_changes(gate, state)]
+    if changes:
+        logger.warning("%s; begin anew with its weights alone for new schedules (weights=)", listed(changes))

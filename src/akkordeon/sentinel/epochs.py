@@ -1,0 +1,213 @@
+"""What a sentinel knows of its epochs: which batches came back, what they gave, and when an epoch is complete."""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import nan
+from typing import Any
+
+from akkordeon.messages.batches import ALREADY_APPLIED, NOTHING_TO_LEARN
+from akkordeon.messages.histogram import Histogram
+from akkordeon.messages.reports import Kind, Report, SentinelStatus
+from akkordeon.messages.states import Mark, Position
+from akkordeon.messages.tree import Tree
+from akkordeon.sentinel.metrics import Gauges, Mean, read
+from akkordeon.tensors import copied
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Epoch:
+    """One pass through the data, as far as it has come.
+
+    Args:
+        number: from 1.
+        began: when its pass was due or its first batch sent, in seconds; None before.
+        batches: how many it has; None as long as the loader has not ended.
+        done: how many came back, or were given up.
+        gauges: metrics that are no means.
+    """
+
+    number: int
+    gauges: Gauges = field(default_factory=dict)
+    began: float | None = None
+    batches: int | None = None
+    done: int = 0
+    samples: int = 0
+    figures: defaultdict[str, Mean] = field(default_factory=lambda: defaultdict(Mean))
+    staleness: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
+    skipped: Counter[str] = field(default_factory=Counter)
+    outputs: dict[int, Tree] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its batches came back."""
+        return self.done == self.batches
+
+    def state(self, now: float) -> dict[str, Any]:
+        """Return all that went into the figures so far, as plain values."""
+        return {
+            "done": self.done,
+            "samples": self.samples,
+            "seconds": 0.0 if self.began is None else now - self.began,
+            "figures": {name: [mean.sum, mean.weight] for name, mean in self.figures.items()},
+            "staleness": {gate: histogram.counts for gate, histogram in self.staleness.items()},
+            "skipped": dict(self.skipped),
+            "gauges": dict(self._gauge_states()),
+        }
+
+    def restore(self, state: Mapping[str, Any], now: float) -> None:
+        """Go on from there."""
+        self.began = now - state["seconds"]
+        self.done, self.samples = state["done"], state["samples"]
+        self.skipped.update(state["skipped"])
+        self.figures.update({name: Mean(total, weight) for name, (total, weight) in state["figures"].items()})
+        self.staleness.update({gate: Histogram(counts) for gate, counts in state["staleness"].items()})
+        # One that cannot tell what it took in so far has no figure for this epoch.
+        self.gauges = {name: gauge for name, gauge in self.gauges.items() if name in state["gauges"]}
+        for name, gauge in self.gauges.items():
+            gauge.load_state_dict(state["gauges"][name])  # type: ignore[attr-defined] # it has the other one
+
+    def _gauge_states(self) -> Iterator[tuple[str, Any]]:
+        for name, gauge in self.gauges.items():
+            if hasattr(gauge, "state_dict") and hasattr(gauge, "load_state_dict"):
+                try:
+                    yield name, copied(gauge.state_dict())
+                except Exception as error:  # noqa: BLE001 - a metric may raise anything, and training is worth more
+                    logger.warning("metric %r cannot be saved, %s: %s", name, type(error).__name__, error)
+
+    def count(self, figures: Mapping[str, float], samples: int) -> None:
+        """Take in loss and metrics of a batch."""
+        self.samples += samples
+        for name, value in figures.items():
+            self.figures[name].add(value, samples)
+
+
+class Ledger:
+    """The epochs of one sentinel that are under way; several may overlap.
+
+    Args:
+        sentinel: its name.
+        kind: what it does.
+        metrics: names of the figures to report besides the loss.
+        gauges: makes the metrics of an epoch that are no means.
+    """
+
+    def __init__(
+        self,
+        sentinel: str,
+        kind: Kind,
+        metrics: Sequence[str],
+        gauges: Callable[[], Gauges] = dict,
+    ) -> None:
+        self.gates: Sequence[str] = ()  # names, in the order of the chain
+        self.done = 0
+        self.latest = 0
+        self._sentinel = sentinel
+        self._kind = kind
+        self._metrics = tuple(metrics)
+        self._gauges = gauges
+        self._epochs: dict[int, Epoch] = {}
+        self._skipped = Counter[str]()  # of the epochs that are closed
+
+    def epoch(self, number: int) -> Epoch:
+        """Return an epoch that has not been closed yet."""
+        if number not in self._epochs:
+            self._epochs[number] = Epoch(number, self._gauges())
+        return self._epochs[number]
+
+    def begin(self, number: int, now: float) -> Epoch:
+        """Return an epoch; the first call begins it."""
+        epoch = self.epoch(number)
+        if epoch.began is None:
+            epoch.began = now
+            self.latest = max(self.latest, number)
+        return epoch
+
+    def came_back(self, epoch: Epoch, trail: Sequence[int | str]) -> None:
+        """Note that a batch came back.
+
+        Args:
+            epoch: of the batch.
+            trail: what each gate did with it, from the last gate on.
+        """
+        self.done += 1
+        epoch.done += 1
+        for gate, outcome in zip(reversed(self.gates), trail, strict=False):
+            if isinstance(outcome, int):
+                epoch.staleness[gate].add(outcome)
+            elif outcome not in (NOTHING_TO_LEARN, ALREADY_APPLIED):
+                epoch.skipped[f"{outcome} at {gate}"] += 1
+
+    def given_up(self, epoch: Epoch, reason: str) -> None:
+        """Note that a batch will not come back."""
+        epoch.done += 1
+        epoch.skipped[reason] += 1
+
+    def close(self, epoch: Epoch, now: float) -> Report:
+        """Forget an epoch and report on it.
+
+        Raises:
+            Exception: whatever a metric raises when it is read.
+        """
+        del self._epochs[epoch.number]
+        self._skipped += epoch.skipped
+        figures = {name: mean.value for name, mean in epoch.figures.items()}
+        figures |= read(epoch.gauges) if epoch.samples else {}
+        return Report(
+            sentinel=self._sentinel,
+            kind=self._kind,
+            epoch=epoch.number,
+            samples=epoch.samples,
+            loss=figures.get("loss", nan),
+            metrics={name: figures.get(name, nan) for name in self._metrics},
+            seconds=0.0 if epoch.began is None else now - epoch.began,
+            staleness={gate: epoch.staleness[gate] for gate in self.gates if gate in epoch.staleness},
+            skipped=dict(epoch.skipped),
+            complete=epoch.complete,
+            outputs=tuple(output for _, output in sorted(epoch.outputs.items())),
+        )
+
+    def take_up(self, position: Position, now: float) -> None:
+        """Go on where a sentinel stood."""
+        if position.figures is not None:
+            epoch = self.begin(position.epoch, now)
+            epoch.restore(position.figures, now)
+            epoch.done = position.index  # with those that were refused or lost
+
+    def position(self, epoch: int, index: int, mark: Mark, now: float) -> Position:
+        """Return where the sentinel stands before a batch, with nothing in flight."""
+        known = self._epochs.get(epoch)
+        return Position(epoch, index, mark, known.state(now) if known and known.began is not None else None)
+
+    def status(self, epochs: int | None, length: int | None, now: float) -> SentinelStatus:
+        """Return how the sentinel stands, as far as its epochs go.
+
+        Args:
+            epochs: the last one it makes, if there is one.
+            length: batches in an epoch, if known.
+            now: seconds.
+        """
+        latest = self._epochs.get(self.latest) or Epoch(self.latest)
+        return SentinelStatus(
+            name=self._sentinel,
+            kind=self._kind,
+            epoch=self.latest,
+            in_flight=0,
+            done=self.done,
+            draining=False,
+            epochs=epochs,
+            batches=latest.done,
+            length=length,
+            samples=latest.samples,
+            seconds=0.0 if latest.began is None else now - latest.began,
+            loss=latest.figures["loss"].value,
+            skipped=dict(sum((each.skipped for each in self._epochs.values()), self._skipped)),
+        )
+
+    def under_way(self) -> list[Epoch]:
+        """Return the epochs that have begun and are not closed, oldest first."""
+        begun = [epoch for epoch in self._epochs.values() if epoch.began is not None]
+        return sorted(begun, key=lambda epoch: epoch.number)

@@ -1,0 +1,109 @@
+"""Draws a sentinel's next batches from its loader ahead of demand, on a thread of its own.
+
+The actor may block for as long as its loader does, so it has a thread of its own. It prepares as many batches as its
+sentinel asks for, and answers each of these wishes once: with a batch, the end of an epoch, or an error; after the last
+epoch it answers none.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+
+from akkordeon.actor import Actor, Context, Ended, Ref
+from akkordeon.errors import DataUnavailable
+from akkordeon.messages.states import Mark, Position
+from akkordeon.sentinel.draws import Draw, DrawFailed, Drawn, Exhausted
+from akkordeon.sentinel.loader_state import Cursor
+
+logger = logging.getLogger(__name__)
+
+
+class Provider(Actor):
+    """Draws batches from a loader.
+
+    Args:
+        data: makes the loader, any iterable. Called once, or once per epoch if what it makes can be iterated only once.
+        sentinel: who gets the batches.
+        epochs: the last epoch to draw; None for no end.
+        seed: of a `DataLoader` that has no generator of its own; torch's process-wide one is left to the gates.
+        position: where to begin; None is the first batch of the first epoch.
+    """
+
+    def __init__(
+        self,
+        data: Callable[[], Iterable[object]],
+        sentinel: Ref,
+        epochs: int | None,
+        seed: int,
+        position: Position | None = None,
+    ) -> None:
+        self._make = data
+        self._sentinel = sentinel
+        self._epochs = epochs
+        self._seed = seed
+        self._position = position
+        self._loader: Iterable[object] | None = None
+        self._cursor: Cursor | None = None
+        self._iterator: Iterator[object] | None = None
+        self._epoch = position.mark.epoch - 1 if position else 0
+        self._batches = 0
+
+    def receive(self, message: object, context: Context) -> object:
+        """Draw as many batches as asked for; end with the sentinel."""
+        if isinstance(message, Ended):
+            context.stop(context.me)
+        if isinstance(message, Draw):
+            for _ in range(message.amount):
+                if self._iterator is None and self._epoch == self._epochs:
+                    break
+                self._sentinel.tell(self._draw())
+        return None
+
+    def _draw(self) -> Drawn | Exhausted | DrawFailed:
+        try:
+            begins = self._iterator is None
+            mark = self._begin_epoch() if begins else self._mark(self._epoch, self._batches)
+            assert self._iterator is not None
+            item = next(self._iterator, self)  # itself: nothing that a loader could yield
+            if item is self:
+                self._iterator = None
+                return Exhausted(self._epoch, self._batches, self._mark(self._epoch + 1, 0))
+        except Exception as error:  # noqa: BLE001 - a loader may raise anything
+            return DrawFailed(error)
+        self._batches += 1
+        return Drawn(self._epoch, item, self._batches - 1, mark)
+
+    def _begin_epoch(self) -> Mark | None:
+        self._epoch += 1
+        self._batches = 0
+        if self._loader is None:
+            self._loader = self._make()
+            self._cursor = Cursor(self._loader, self._seed)
+        position, self._position = self._position, None
+        if position is not None:
+            self._return_to(position)
+        mark = self._mark(self._epoch, self._batches)
+        self._iterator = iter(self._loader)
+        if self._iterator is self._loader and not hasattr(self._loader, "state_dict"):
+            self._loader = None  # a generator: used up after this epoch
+        if position is not None and position.mark.exact:
+            self._skip(position.index - position.mark.index)
+        return mark
+
+    def _mark(self, epoch: int, index: int) -> Mark | None:
+        return None if self._cursor is None else self._cursor.mark(epoch, index)
+
+    def _return_to(self, position: Position) -> None:
+        assert self._cursor is not None
+        self._cursor.put(position.mark)
+        if position.mark.exact:
+            self._batches = position.mark.index
+
+    def _skip(self, amount: int) -> None:
+        assert self._iterator is not None
+        for _ in range(amount):
+            if next(self._iterator, self) is self:
+                raise DataUnavailable(
+                    f"the loader ended after batch {self._batches} of epoch {self._epoch}, and had more when it was "
+                    "saved; give it the same data, or begin anew"
+                )
+            self._batches += 1

@@ -1,0 +1,79 @@
+"""Where to cut so that no piece takes much longer than the others."""
+
+from collections.abc import Sequence
+from time import perf_counter
+
+import torch
+from torch import nn
+
+from akkordeon.messages.tree import Tree, flatten, rebuild
+
+REPETITIONS = 5
+"""Runs of each piece that are measured, after one that warms up; the fastest counts."""
+
+
+def evenly(costs: Sequence[float], parts: int) -> list[int]:
+    """Return where parts two and following begin, so that the dearest part is as cheap as can be.
+
+    Args:
+        costs: of the items, in order; each part is a run of at least one.
+        parts: at most as many as there are items.
+    """
+    sums = [0.0]
+    for cost in costs:
+        sums.append(sums[-1] + cost)
+    # best[end]: the dearest part of the first `end` items in so many parts, and where the last of these begins
+    best = [(total, 0) for total in sums]
+    tables = [best]
+    for count in range(2, parts + 1):
+        best = [
+            min(
+                ((max(best[start][0], sums[end] - sums[start]), start) for start in range(count - 1, end)),
+                default=(float("inf"), 0),
+            )
+            for end in range(len(sums))
+        ]
+        tables.append(best)
+    cuts: list[int] = []
+    end = len(costs)
+    for table in reversed(tables[1:]):
+        end = table[end][1]
+        cuts.insert(0, end)
+    return cuts
+
+
+def measure(pieces: Sequence[nn.Module], sample: Tree) -> list[float]:
+    """Return the seconds that a forward and backward of each piece takes in training, on one thread.
+
+    Args:
+        pieces: of a model, in order; are changed.
+        sample: the input of the first.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            costs = []
+            x = sample
+            for number, piece in enumerate(pieces):
+                piece.train()
+                runs = [_run(piece, x, is_first=number == 0) for _ in range(1 + REPETITIONS)]
+                costs.append(min(seconds for seconds, _ in runs[1:]))
+                x = runs[-1][1]
+    finally:
+        torch.set_num_threads(threads)
+    return costs
+
+
+def _run(piece: nn.Module, x: Tree, *, is_first: bool) -> tuple[float, Tree]:
+    leaves, structure = flatten(x)
+    inputs = [leaf.detach().clone().requires_grad_(leaf.is_floating_point() and not is_first) for leaf in leaves]
+    given = [leaf.clone() for leaf in inputs]  # the piece may write into its input
+    start = perf_counter()
+    outputs, shape = flatten(piece(rebuild(structure, given)))
+    with_graph = [output for output in outputs if output.requires_grad]
+    wanted = [tensor for tensor in (*inputs, *piece.parameters()) if tensor.requires_grad]
+    if with_graph and wanted:
+        ones = [torch.ones_like(output) for output in with_graph]
+        torch.autograd.grad(with_graph, wanted, ones, allow_unused=True)
+    return perf_counter() - start, rebuild(shape, [output.detach() for output in outputs])

@@ -1,0 +1,258 @@
+"""Cut a model that you already have into gates: `split`, and `untie` for models that share parameters."""
+
+import copy
+import itertools
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from akkordeon.errors import WiringError
+from akkordeon.gate.description import Gate, MakeOptimizer, own_copy
+from akkordeon.messages.tree import Tree, flatten, map_leaves
+from akkordeon.splitting.balance import evenly, measure
+from akkordeon.splitting.following import follow
+from akkordeon.splitting.pieces import HOLDERS, Piece, Program, call, partition, plain, tensors_of
+from akkordeon.splitting.places import begin_of, check_order, is_ambiguous, openable, resolve
+
+Model = TypeVar("Model", bound=nn.Module)
+
+log = logging.getLogger(__name__)
+
+
+def split(
+    model: nn.Module,
+    at: Sequence[str] | None = None,
+    *,
+    gates: int | None = None,
+    sample: Tree | None = None,
+    optimizer: MakeOptimizer | None = None,
+    names: Sequence[str] | None = None,
+    **settings: Any,
+) -> list[Gate]:
+    """Cut a model into gates, which together compute what it computes, under the same names of parameters.
+
+    An `nn.Sequential` is cut as it is. The forward of any other model is followed once in each mode, so that what it
+    does between its submodules comes along; what a later gate needs travels past those in between. What no step of
+    the forward uses is kept in the first gate.
+
+    Args:
+        model: is not changed.
+        at: names of the submodules that the second and following gates begin with, such as "layer3".
+        gates: cut into so many instead, of much the same time; needs a sample.
+        sample: the x of a batch. With one, the forward may look at shapes, and the gates are checked to compute
+            what the model does in evaluation, bit for bit. A dict is given to the model as keyword arguments, a
+            tuple as positional ones, if it takes them.
+        optimizer: of each gate, as in `Gate`.
+        names: of the gates; by default those of the submodules that they begin with, with _ for each dot.
+        **settings: of each gate, as in `Gate`. For other ones of a single gate use `dataclasses.replace`.
+
+    Raises:
+        WiringError: the model cannot be cut so; says why, and what to do.
+    """
+    if (at is None) == (gates is None):
+        raise WiringError('say where to cut, as at=["layer2", "layer3"], or into how many gates=; one of the two')
+    scratch = _scratch(model)
+    if at is None:
+        at = _balanced(scratch, gates, sample)
+    cut = _cut(scratch, at, sample)
+    gate_names = _named(cut, names)
+    _check_owners(cut, scratch, gate_names)
+    if unused := cut.unused(scratch):
+        log.info("no step of the forward uses %s; kept in gate %r", ", ".join(unused), gate_names[0])
+    if sample is not None:
+        _check_same(cut.pieces(scratch), scratch, sample, gate_names)
+    return [
+        Gate(name, piece, optimizer, prefix="", **settings)
+        for name, piece in zip(gate_names, cut.pieces(model), strict=True)
+    ]
+
+
+def untie(model: Model) -> Model:
+    """Give each further user of a shared parameter a copy of its own, in place; return the model.
+
+    The same goes for a module with parameters that stands in several places. A model of Hugging Face is told not to
+    tie them again. What is untied is trained separately from then on.
+    """
+    seen: set[int] = set()
+    _untie(model, seen, {id(model)})
+    for part in model.modules():
+        config = getattr(part, "config", None)
+        if getattr(config, "tie_word_embeddings", False):
+            config.tie_word_embeddings = False  # type: ignore[union-attr]
+        if hasattr(part, "all_tied_weights_keys"):
+            part.all_tied_weights_keys = {}  # type: ignore[assignment]
+    return model
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A model's programs, in training and in evaluation, and where they are cut.
+
+    Args:
+        programs: by mode.
+        cuts: the indices of the steps that further pieces begin with, by mode.
+        at: the names of the submodules that they begin with.
+    """
+
+    programs: Mapping[bool, Program]
+    cuts: Mapping[bool, Sequence[int]]
+    at: Sequence[str]
+
+    def pieces(self, model: nn.Module) -> list[Piece]:
+        """Make the pieces; they hold the submodules of the model itself."""
+        parts = {mode: partition(program, self.cuts[mode]) for mode, program in self.programs.items()}
+        pieces = [Piece(*both) for both in zip(parts[True], parts[False], strict=True)]
+        for number, name in self.holders():
+            pieces[number].take_over(model, name)
+        for name in self.unused(model):
+            pieces[0].take_over(model, name)
+        return pieces
+
+    def holders(self) -> Iterator[tuple[int, str]]:
+        """Yield which submodules, parameters and buffers are used: in which piece, by which name."""
+        for mode, program in self.programs.items():
+            for index, step in enumerate(program.steps):
+                if step.kind in HOLDERS:
+                    yield sum(cut <= index for cut in self.cuts[mode]), str(step.target)
+
+    def unused(self, model: nn.Module) -> list[str]:
+        """Return the names of the parameters and buffers that no step uses."""
+        used = {id(tensor) for _, holder in self.holders() for _, tensor in tensors_of(model, holder)}
+        return [name for name, tensor in tensors_of(model) if id(tensor) not in used]
+
+
+def _scratch(model: nn.Module) -> nn.Module:
+    """Return a copy to try things with; one of Hugging Face keeps no past of what it has seen, as in generating."""
+    scratch = own_copy(model)
+    for part in scratch.modules():
+        config = getattr(part, "config", None)
+        if getattr(config, "use_cache", False):
+            config.use_cache = False  # type: ignore[union-attr]
+    return scratch
+
+
+def _cut(scratch: nn.Module, at: Sequence[str], sample: Tree | None) -> _Cut:
+    at = resolve(scratch, at)
+    above = {".".join(path[:depth]) for path in (name.split(".") for name in at) for depth in range(len(path))}
+    programs = follow(scratch, frozenset({"", *above}), sample)
+    cuts = {mode: [begin_of(name, program, scratch) for name in at] for mode, program in programs.items()}
+    for mode, program in programs.items():
+        check_order(at, cuts[mode], program)
+    return _Cut(programs, cuts, at)
+
+
+def _balanced(scratch: nn.Module, gates: int | None, sample: Tree | None) -> list[str]:
+    """Choose where to cut into so many gates that take much the same time."""
+    if sample is None:
+        raise WiringError(
+            f"to cut into gates={gates} of much the same time needs a sample=, the x of a batch to measure"
+        )
+    if not isinstance(gates, int) or gates < 1:
+        raise WiringError(f"gates must be a whole number, at least 1, not {gates!r}")
+    programs = follow(scratch, openable(scratch), sample)
+    separable = _separable(programs, scratch)
+    if gates > len(separable) + 1:
+        raise WiringError(
+            f"{type(scratch).__name__} has places for {len(separable) + 1} gates at most, not {gates}; "
+            "for smaller ones name submodules in at="
+        )
+    cuts = {mode: [program.begins[name] for name in separable] for mode, program in programs.items()}
+    costs = measure(_Cut(programs, cuts, separable).pieces(own_copy(scratch)), map_leaves(torch.clone, sample))
+    starts = evenly(costs, gates)
+    ends = [0, *starts, len(costs)]
+    shares = [sum(costs[start:end]) / sum(costs) for start, end in itertools.pairwise(ends)]
+    at = [separable[start - 1] for start in starts]
+    log.info("cut at %s; measured shares of the time: %s", at, ", ".join(f"{share:.0%}" for share in shares))
+    return at
+
+
+def _separable(programs: Mapping[bool, Program], scratch: nn.Module) -> list[str]:
+    """Return the names of the submodules that a further gate can begin with."""
+    called = [str(step.target) for step in programs[True].steps if step.kind == "call_module"]
+    return [
+        name
+        for name in dict.fromkeys(called[1:])
+        if name != called[0] and all(_separates(name, program, scratch) for program in programs.values())
+    ]
+
+
+def _separates(name: str, program: Program, scratch: nn.Module) -> bool:
+    """Whether no parameter or buffer is needed both before and after this submodule is called."""
+    if (cut := program.begins.get(name)) is None or is_ambiguous(name, program, scratch):
+        return False
+    spans = [[index for index, _ in uses] for uses in program.uses(scratch).values()]
+    return not any(min(span) < cut <= max(span) for span in spans)
+
+
+def _named(cut: _Cut, names: Sequence[str] | None) -> list[str]:
+    """Return the names of the gates, given or those of the submodules they begin with."""
+    if names is None:
+        first = next((str(step.target) for step in cut.programs[True].steps if step.kind == "call_module"), "stem")
+        names = [name.replace(".", "_") for name in (first, *cut.at)]  # a module's name has no dot
+    if isinstance(names, str) or len(names) != len(cut.at) + 1:
+        raise WiringError(
+            f"there are {len(cut.at) + 1} gates, and names={names!r} has not so many; name each, in order"
+        )
+    if len(set(names)) < len(names):
+        raise WiringError(f"two gates would have the same name in names={list(names)}; give each its own")
+    return list(names)
+
+
+def _check_owners(cut: _Cut, model: nn.Module, gate_names: Sequence[str]) -> None:
+    """Check that no parameter or buffer is needed by two gates."""
+    owners: dict[int, tuple[int, str]] = {}
+    for number, holder in cut.holders():
+        for name, tensor in tensors_of(model, holder):
+            first, its_name = owners.setdefault(id(tensor), (number, name))
+            if first == number:
+                continue
+            both = f"gates {gate_names[first]!r} and {gate_names[number]!r}"
+            if name == its_name:
+                raise WiringError(
+                    f"{holder!r} is used more than once, and {both} would both need {name!r}; "
+                    "cut so that all its uses are in one gate"
+                )
+            raise WiringError(
+                f"{its_name!r} and {name!r} are one parameter, and {both} would both need it; give each its own with "
+                "ak.untie(model), or cut so that both are in one gate"
+            )
+
+
+@torch.no_grad()
+def _check_same(pieces: Iterable[Piece], scratch: nn.Module, sample: Tree, gate_names: Sequence[str]) -> None:
+    """Check that pieces compute what the model does, in evaluation."""
+    scratch.eval()
+    with torch.random.fork_rng(devices=[]):
+        state = torch.get_rng_state()
+        x = map_leaves(torch.clone, sample)
+        for name, piece in zip(gate_names, pieces, strict=True):
+            try:
+                x = piece.eval()(x)
+                found, shape = flatten(x)
+            except Exception as error:
+                raise WiringError(f"gate {name!r} cannot be cut out so, it failed for the sample: {error}") from error
+        torch.set_rng_state(state)
+        expected, structure = flatten(plain(call(scratch, map_leaves(torch.clone, sample))))
+    if shape != structure or not all(map(torch.equal, found, expected)):
+        raise WiringError(
+            f"the gates {', '.join(gate_names)} do not compute for the sample what the {type(scratch).__name__} does, "
+            "so its forward depends on more than can be followed; cut elsewhere, or write the pieces as modules of "
+            'your own, as Gate("stem", module, prefix="")'
+        )
+
+
+def _untie(module: nn.Module, parameters: set[int], modules: set[int]) -> None:
+    for name, parameter in module._parameters.items():
+        if parameter is not None and id(parameter) in parameters:
+            module._parameters[name] = copy.deepcopy(parameter)
+        parameters.add(id(parameter))
+    for name, child in module._modules.items():
+        if child is not None and id(child) not in modules:
+            modules.add(id(child))
+            _untie(child, parameters, modules)
+        elif child is not None and any(True for _ in child.parameters()):
+            module._modules[name] = copy.deepcopy(child)

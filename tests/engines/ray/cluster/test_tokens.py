@@ -1,0 +1,81 @@
+"""A token is made once, read by its owner alone, and shown to nobody."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from akkordeon.engines.ray.cluster import Token, new_token, read_token, token_path
+from akkordeon.errors import TokenUnusable
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("AKKORDEON_TOKEN_PATH", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path / "config" / "akkordeon"
+
+
+def test_a_new_token_can_be_read_by_nobody_else(config: Path) -> None:
+    path = new_token()
+    assert path == config / "token" == token_path()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(config.stat().st_mode) == 0o700
+    assert list(config.iterdir()) == [path]
+    assert len(bytes.fromhex(path.read_text())) == 32
+    assert read_token().bearer == f"Bearer {path.read_text().strip()}"
+
+
+def test_two_tokens_differ(tmp_path: Path) -> None:
+    assert new_token(tmp_path / "a").read_text() != new_token(tmp_path / "b").read_text()
+
+
+def test_the_variable_says_where_the_token_lies(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AKKORDEON_TOKEN_PATH", str(tmp_path / "elsewhere"))
+    assert new_token() == tmp_path / "elsewhere"
+    assert not config.exists()
+
+
+def test_without_any_variable_it_lies_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AKKORDEON_TOKEN_PATH", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert token_path() == Path("/home/me/.config/akkordeon/token")
+
+
+def test_a_token_is_replaced_only_if_that_is_asked_for(config: Path) -> None:
+    first = new_token().read_text()
+    with pytest.raises(TokenUnusable, match="already"):
+        new_token()
+    assert (config / "token").read_text() == first
+    new_token(overwrite=True)
+    assert (config / "token").read_text() != first
+    assert stat.S_IMODE((config / "token").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620])
+def test_a_token_that_others_can_get_at_is_refused(config: Path, mode: int) -> None:
+    path = new_token()
+    path.chmod(mode)
+    with pytest.raises(TokenUnusable, match=rf"others can read .*{mode:04o}: run chmod 600 {path}"):
+        read_token()
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"short", b"x" * 600, b"two words of some length", b"\xff" * 40])
+def test_what_is_no_token_is_refused_and_not_shown(config: Path, content: bytes) -> None:
+    path = new_token()
+    path.write_bytes(content)
+    with pytest.raises(TokenUnusable, match="holds no token") as caught:
+        read_token()
+    assert "words" not in str(caught.value)
+    assert "short" not in str(caught.value)
+
+
+def test_a_missing_token_is_said_to_be_missing_and_where(config: Path) -> None:
+    with pytest.raises(TokenUnusable, match=rf"{config / 'token'} \(No such file.*AKKORDEON_TOKEN_PATH"):
+        read_token()
+
+
+def test_a_token_does_not_show_itself() -> None:
+    token = Token("0123456789abcdef")
+    assert "0123" not in f"{token!r} {token} {[token]}"

@@ -1,0 +1,125 @@
+"""Watches a simulated network and says which promise it breaks; reliability contract C1 to C13.
+
+It looks at every event, so it must be cheap: most checks are one comparison per turn. What it knows it takes from what
+goes over the wires and from what the stub of the gates does, not from what the actors say they do.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from akkordeon.actor import Ref
+from akkordeon.conductor.actor import Conductor
+from akkordeon.conductor.requests import Attach
+from akkordeon.conductor.state import Member
+from akkordeon.engines import Stepped
+from akkordeon.gate.actor import GateActor
+from akkordeon.messages.leases import Alive, Copy
+from akkordeon.messages.reports import Alarm, Failure
+from akkordeon.sentinel.actor import SentinelActor
+from tests.properties.simulation.gate_watch import SLACK, GateWatch
+from tests.properties.simulation.records import EXPECTED, Died, Terms
+from tests.properties.simulation.sentinel_watch import SentinelWatch
+from tests.properties.simulation.stub import Trouble
+
+__all__ = ["Oracle"]
+
+
+class Oracle(GateWatch, SentinelWatch):
+    """Looks at the conductor itself, and lets gates and sentinels be looked at."""
+
+    def __init__(self, engine: Stepped, terms: Terms, trouble: Trouble) -> None:
+        super().__init__(engine, terms, trouble)
+        self._looks: dict[str, Callable[[str, object], None]] = {}
+        self._published = 0
+        engine.observers.append(self.saw)
+
+    def saw(self, event: str, name: str, message: object) -> None:
+        """Take in an event."""
+        if event == "turn":
+            look = self._looks.get(name) or self._look_at(name)
+            look(name, message)
+        elif event == "ends":
+            self._looks.pop(name, None)
+            self._ends(name, message)
+
+    def _look_at(self, name: str) -> Callable[[str, object], None]:
+        """Return what looks at the turns of an actor."""
+        actor = self.engine.actor(name)
+        look: Callable[[str, object], None] = _look_away
+        if isinstance(actor, GateActor):
+            look = partial(self.look_at_gate, actor, self.by_actor[name])
+        elif isinstance(actor, SentinelActor):
+            look = partial(self.look_at_sentinel, actor)
+        elif isinstance(actor, Conductor):
+            look = partial(self._conduct, actor)
+        if actor is not None:
+            self._looks[name] = look
+        return look
+
+    def _ends(self, name: str, reason: object) -> None:
+        if (life := self.by_actor.get(name)) is not None:
+            life.died = self.engine.time
+            if self.lives[life.learner.name][-1] is life and self._down is None:
+                self._down, self._down_term = self.engine.time, life.term
+                if self.conductor is not None:
+                    self._down_term = self.conductor._gates.term
+        elif (watched := self.sentinels.get(name)) is not None:
+            watched.ended = self.engine.time
+            watched.crashed = reason is not None
+        if isinstance(reason, Died):
+            self.engine.inject("conductor dies", name)
+        if reason is not None and not isinstance(reason, EXPECTED):
+            self.violated(f"{name} has failed: {reason!r}")
+
+    def _conduct(self, conductor: Conductor, name: str, message: object) -> None:
+        if conductor is not self.conductor:
+            self.conductor, self._published = conductor, 0
+        if conductor._stream.count > self._published:
+            self._listen(conductor)
+        match message:
+            case Alive(actor, number):
+                if (life := self.by_actor.get(actor.name)) is not None:
+                    life.leased = max(life.leased, life.signs.get(number, 0.0) + self.terms.lease)
+            case Copy(actor, state):
+                if actor in conductor._gates.refs:
+                    self.banked[state.name] = max(self.banked.get(state.name, 0), state.version)
+            case Attach():
+                self._admit(conductor._members.members)
+        if conductor._gates.cause is not None and self.cause is None:
+            self._fails(conductor)
+
+    def _listen(self, conductor: Conductor) -> None:
+        """Take in what users are told."""
+        for notice in list(conductor._stream._events)[self._published :]:
+            if isinstance(notice.event, Failure):
+                self.failures.append(str(notice.event.error))
+            self.counts["stalls"] += isinstance(notice.event, Alarm) and "nothing has moved" in notice.event.text
+        self._published = conductor._stream.count
+
+    def _admit(self, members: list[Member]) -> None:
+        """C8: no more is let in than there is room for."""
+        self.members.update((each.incarnation, each) for each in members)
+        training = sum(each.window for each in members if each.kind == "train")
+        windows = sum(each.window for each in members)
+        self.most_training, self.most_windows = max(self.most_training, training), max(self.most_windows, windows)
+        bound = self.terms.max_staleness
+        if windows > self.terms.capacity or (bound is not None and training > bound + 1):
+            self.violated(f"sentinels with {windows} batches in flight were let in, {training} of them in training")
+
+    def _fails(self, conductor: Conductor) -> None:
+        """C13: only beyond the limit of restarts."""
+        self.cause, now = conductor._gates.cause, self.engine.time
+        recent = [
+            sum(life.born > now - self.terms.within - SLACK for life in lives if life.term > 1)
+            for lives in self.lives.values()
+        ]
+        if max(recent) < self.terms.restarts:
+            self.violated(f"the network has failed after {max(recent)} restarts: {self.cause}")
+
+    def roster(self) -> tuple[Ref, ...]:
+        """The gates as their conductor knows them."""
+        return () if self.conductor is None else self.conductor._gates.refs
+
+
+def _look_away(name: str, message: object) -> None:
+    """Look at nothing."""

@@ -1,0 +1,92 @@
+"""What the command line teaches, and that it does so at once: torch, which takes seconds, is not imported for it."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from tests.system.command_line.calling import call
+
+SEVERAL = ["network", "sentinel", "host", "watch", "status", "detach", "set", "save", "close", "token", "tls"]
+
+COMMANDS = ["run", "test", "data", "export", "doctor", *SEVERAL]
+
+PARTS = ["sentinel train", "sentinel validate", "sentinel test", "token new", "tls init"]
+
+OPTIONS = re.findall(
+    r"\S+",
+    """--in-flight --epochs --seconds --until --validate-every --take --share --batch-size --lr --compensation
+    --sentinels --seed --save --save-every --resume --weights --export --option -o --data --json --live --plain
+    --workers --debug --time-limit --max-staleness --finish-synchronously""",
+)
+
+PROBE = """
+import sys
+from akkordeon.cli import main
+try:
+    main()
+finally:
+    print("torch" in sys.modules, file=sys.stderr)
+"""
+
+
+def test_help_lists_the_commands() -> None:
+    result = call("--help")
+    assert result.exit_code == 0
+    assert "actors" in result.output
+    assert [
+        command for command in COMMANDS if not re.search(rf"^  {command} +[A-Z]", result.output, re.MULTILINE)
+    ] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS + PARTS)
+def test_help_on_a_command_says_what_it_does_with_two_examples(command: str) -> None:
+    result = call(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert len(re.findall(rf"^ +(?:\w+=\S+ )?akkordeon {command}\b", result.output, re.MULTILINE)) >= 2
+
+
+def test_help_on_run_shows_every_option() -> None:
+    output = call("run", "--help").output
+    assert [option for option in OPTIONS if option not in output] == []
+    assert "1 is synchronous training" in output
+
+
+def test_help_fits_a_terminal() -> None:
+    output = call("run", "--help", environment={"COLUMNS": "80"}).output
+    assert max(map(len, output.splitlines())) <= 80
+
+
+def test_without_a_command_help_is_shown() -> None:
+    result = call()
+    assert "run" in result.output
+    assert result.exit_code == 2
+
+
+def test_the_version_is_told() -> None:
+    assert call("--version").output == f"akkordeon {version('akkordeon')}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["run", "--help"],
+        ["run", "--in-flight", "0"],
+        ["run", "nosuchrecipe"],
+        ["run", "mnist", "--take", "x"],
+        ["run", "mnist", "--resume", "nosuchfolder"],
+        ["network", "mnist", "--place", "stem"],
+        ["sentinel", "train", "nosuchrecipe", "--network", "127.0.0.1:25520"],
+        ["sentinel", "train", "mnist", "--network", "127.0.0.1:1024"],
+        ["status", "--network", "nowhere"],
+    ],
+)
+def test_help_and_refusals_do_not_wait_for_torch(arguments: list[str]) -> None:
+    command = [sys.executable, "-c", PROBE, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == (0 if arguments[-1] in ("--help", "--version") else 2)
+    assert done.stderr.splitlines()[-1] == "False"

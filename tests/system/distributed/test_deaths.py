@@ -1,0 +1,194 @@
+"""Processes that are killed, terminals and hosts that vanish, and what breaks in them: one network goes through all.
+
+Its gates count how often each batch was applied. The tests come in the order of the damage; the host goes last.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+import akkordeon as ak
+from akkordeon.engines import Ray
+from tests.network.counting import applied, numbers, total, training
+from tests.system.distributed.chain import (
+    AT_ONCE,
+    NAMES,
+    done,
+    endless_training,
+    gates,
+    kill,
+    loader_that_raises,
+    loss_that_raises,
+    more,
+    pair_after_two,
+    process,
+    soon,
+    tell,
+)
+from tests.system.distributed.conftest import MakeEngine, Terminal
+
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(120)]
+
+NUM = 2000
+"""Batches that are counted; one more number is there for those that are not."""
+
+IN_FLIGHT = 4
+"""Of the training whose batches count."""
+
+
+@dataclass
+class World:
+    network: ak.Network
+    engine: Ray
+    host: Terminal
+    open_terminal: Callable[..., Terminal]
+    used: int = 0
+
+    def take(self, num: int) -> int:
+        """Return the first of so many numbers that no batch has had."""
+        first, self.used = self.used, self.used + num
+        return first
+
+
+@pytest.fixture(scope="module")
+def world(make_engine: MakeEngine, open_terminal: Callable[..., Terminal]) -> Iterator[World]:
+    """A network with its second gate on a host that is another process."""
+    engine = make_engine(1)
+    host = open_terminal(engine, "host", "A")
+    host.wait()
+    placement = ak.Placement(fixed={"body": "A"})
+    with ak.launch(gates(NUM + 1), engine=engine, supervision=AT_ONCE, placement=placement) as network:
+        yield World(network, engine, host, open_terminal)
+
+
+def nothing_twice(network: ak.Network) -> None:
+    assert all(count in (0, 1) for gate in applied(network, NAMES) for count in gate[:NUM])
+
+
+def nothing_left(network: ak.Network) -> None:
+    """No gate keeps anything of anybody."""
+    soon(network, lambda: [gate.open for gate in network.status().gates] == [0, 0], "gates to forget")
+
+
+def drain(network: ak.Network) -> list[ak.Report]:
+    """Take what has been told so far, so that the next failure is that of the next test."""
+    return list(network.watch())
+
+
+def test_training_goes_on_after_each_kill_of_a_gate_and_nothing_is_applied_twice(world: World) -> None:
+    network, num = world.network, 600
+    first = world.take(num)
+    network.attach(training("train", first, num, in_flight=IN_FLIGHT))
+    for turn, gate in enumerate(("stem", "body", "stem"), start=1):
+        more(network, "train", 10)
+        kill(process(network, f"gate {gate}"))
+        made_anew = soon(network, partial(_restarted, network, turn), "a restart")
+        trained = more(network, "train", IN_FLIGHT + 1)  # one at least that was not on its way back already
+        tell(f"kill -9 of {gate}", seconds_to_gate=made_anew, seconds_to_gradient=made_anew + trained)
+    (report,) = network.watch()
+    counts = [gate[first : first + num] for gate in applied(network, NAMES)]
+    skipped: Counter[str] = Counter(report.skipped)
+    assert report.samples == num - skipped["poison"] - skipped["lost"]
+    assert all(count in (0, 1) for gate in counts for count in gate)
+    assert max(gate.count(0) for gate in counts) <= 3 * IN_FLIGHT + sum(
+        skipped.values()
+    )  # what was in flight at a kill
+    nothing_left(network)
+
+
+def _restarted(network: ak.Network, turn: int) -> bool:
+    status = network.status()
+    return status.restarts >= turn and len(status.gates) == len(NAMES)
+
+
+def test_a_sentinel_that_is_killed_is_named_and_leaves_nothing_and_others_do_not_notice(world: World) -> None:
+    network = world.network
+    network.attach(endless_training("steady"))
+    network.attach(endless_training("victim"))
+    restarts = network.status().restarts
+    more(network, "victim", 5)
+    kill(process(network, "sentinel victim"))
+    killed = time.monotonic()
+    with pytest.raises(ak.ActorFailed, match=r"sentinel victim failed: .*its process has died: killed"):
+        drain(network)
+    tell("kill -9 of a sentinel", seconds_to_news=time.monotonic() - killed)
+    more(network, "steady", 50)
+    is_undisturbed(network)
+    assert network.status().restarts == restarts
+
+
+def is_undisturbed(network: ak.Network) -> None:
+    """One sentinel is there still, and nothing of it was lost."""
+    (steady,) = network.status().sentinels
+    assert (steady.name, steady.resent, steady.dropped) == ("steady", 0, ())
+
+
+def test_a_terminal_that_is_killed_takes_its_sentinels_with_it_and_nothing_else(world: World) -> None:
+    network = world.network
+    terminal = world.open_terminal(world.engine, "attach", "guest")
+    terminal.wait()
+    restarts = network.status().restarts
+    more(network, "guest", 5)
+    terminal.kill()
+    killed = time.monotonic()
+    with pytest.raises(ak.ActorFailed, match=r"sentinel guest failed: .*the terminal that it came from has ended"):
+        drain(network)
+    tell("kill -9 of a terminal", seconds_to_news=time.monotonic() - killed)
+    more(network, "steady", 50)
+    is_undisturbed(network)
+    assert network.status().restarts == restarts
+    network.detach("steady")
+    nothing_left(network)
+
+
+def test_an_exception_in_a_module_names_gate_batch_and_sentinel(world: World) -> None:
+    data = partial(pair_after_two, world.take(2))
+    world.network.attach(ak.TrainingSentinel("pairs", data, total, in_flight=1, epochs=1))
+    expected = r"gate 'stem' .* batch 2 of sentinel 'pairs'.*KeyError: 'two at once'"
+    with pytest.raises(ak.BatchRefused, match=expected) as caught:
+        drain(world.network)
+    assert isinstance(caught.value.__cause__, KeyError)
+    nothing_left(world.network)
+
+
+def test_an_exception_in_a_loss_names_batch_and_sentinel(world: World) -> None:
+    data = partial(numbers, world.take(2), 2)
+    world.network.attach(ak.TrainingSentinel("lossy", data, loss_that_raises, epochs=1))
+    with pytest.raises(
+        ak.SentinelFailed, match=r"sentinel 'lossy': .*batch 0.*ArithmeticError: no such loss"
+    ) as caught:
+        drain(world.network)
+    assert isinstance(caught.value.__cause__, ArithmeticError)
+    nothing_left(world.network)
+
+
+def test_an_exception_in_a_loader_names_sentinel_batch_and_file(world: World) -> None:
+    data = partial(loader_that_raises, world.take(2))
+    world.network.attach(ak.TrainingSentinel("reader", data, total, epochs=1))
+    expected = r"sentinel 'reader': its loader raised after batch 2: FileNotFoundError: .*'words\.txt'"
+    with pytest.raises(ak.SentinelFailed, match=expected) as caught:
+        drain(world.network)
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+    assert caught.value.__cause__.filename == "words.txt"
+    nothing_left(world.network)
+
+
+def test_a_gate_whose_host_is_killed_is_made_anew_elsewhere(world: World) -> None:
+    network, num = world.network, 400
+    first = world.take(num)
+    restarts = network.status().restarts
+    network.attach(training("last", first, num))
+    more(network, "last", 20)
+    world.host.kill()
+    made_anew = soon(network, partial(_restarted, network, restarts + 1), "a restart")
+    tell("kill -9 of a terminal that lends its host", seconds_to_gate=made_anew)
+    assert done(network, "last") < num
+    assert [place for place in world.engine.places() if place.startswith("host ")] == []
+    (report,) = network.watch()
+    assert report.samples == num
+    nothing_twice(network)
+    nothing_left(network)
