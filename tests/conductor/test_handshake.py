@@ -12,7 +12,7 @@ from torch.optim import SGD
 
 import akkordeon as ak
 from akkordeon.actor import Engine
-from akkordeon.conductor.handshake import Door, Papers, papers, shapes
+from akkordeon.conductor.handshake import Door, Handshake, papers, shapes
 
 
 def gates(width: int = 4, names: tuple[str, str] = ("stem", "head")) -> list[ak.Gate]:
@@ -73,7 +73,7 @@ def test_a_sentinel_with_other_papers_is_refused(engine: Engine) -> None:
 
 
 def test_papers_are_plain_values() -> None:
-    assert isinstance(OWN, Papers)
+    assert isinstance(OWN, Handshake)
     assert OWN.gates == {
         "stem": {"weight": "float32 4x3", "bias": "float32 4"},
         "head": {"weight": "float32 2x4", "bias": "float32 2"},

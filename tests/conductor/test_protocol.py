@@ -15,11 +15,11 @@ from akkordeon.conductor.state import Register, Vault
 from akkordeon.engines import Stepped
 from akkordeon.errors import ActorNotFound, NoAnswer
 from akkordeon.gate.actor import GateActor
-from akkordeon.gate.pending import Entries
+from akkordeon.gate.pending import PendingBatches
 from akkordeon.messages.batches import Backward, BatchId, Forward, Route
 from akkordeon.messages.leases import Alive, Chain, Copy, Held, Lease, Orders, Wire
 from akkordeon.messages.states import GateState, StatusOf
-from akkordeon.sentinel.in_flight import Outbox
+from akkordeon.sentinel.in_flight import InFlight
 from akkordeon.sentinel.training import TrainingActor
 
 
@@ -78,7 +78,7 @@ def test_an_update_that_waited_for_a_lease_is_not_made_once_its_sentinel_is_gone
 
 def test_a_forward_that_comes_twice_is_computed_once() -> None:
     """A gradient that comes twice as well would have met the second one, which may have used other weights."""
-    entries: Entries[str] = Entries()
+    entries: PendingBatches[str] = PendingBatches()
     entries.rewire(1)
     route = Route(BatchId("net", "s", 1, 5), 1, 1, 3, Stepped().inbox("home").ref, 1)
     entry = entries.begin(route, version=0)
@@ -91,7 +91,7 @@ def test_a_forward_that_comes_twice_is_computed_once() -> None:
 
 def test_a_batch_that_waits_is_not_blamed_for_what_another_does_alone() -> None:
     """The last of three tries goes alone; those that wait for it were given up together with it."""
-    home, outbox = Stepped().inbox("home").ref, Outbox(30.0)
+    home, outbox = Stepped().inbox("home").ref, InFlight(30.0)
     for seq in range(2):
         outbox.add(BatchId("net", "s", 1, seq), home, 1, 0.0, epoch=None, x=None, target=None)
     for _ in range(2):
@@ -108,7 +108,7 @@ def test_a_batch_that_waits_is_not_blamed_for_what_another_does_alone() -> None:
 
 def test_a_batch_that_has_waited_for_its_turn_has_all_its_time_when_it_is_sent() -> None:
     """One that had to wait for others that went alone was taken for lost as soon as it was out."""
-    home, outbox = Stepped().inbox("home").ref, Outbox(30.0)
+    home, outbox = Stepped().inbox("home").ref, InFlight(30.0)
     batch = outbox.add(BatchId("net", "s", 1, 0), home, 1, 0.0, epoch=None, x=None, target=None)
     outbox.new_term(outbox.term + 1, None)
     assert outbox.lost(100.0) == []
@@ -134,7 +134,7 @@ def test_a_lease_that_was_overtaken_brings_no_sentinel_back() -> None:
 
 def test_a_forward_that_comes_after_its_batch_is_over_is_not_begun() -> None:
     """The gate has forgotten by then that it applied it."""
-    entries: Entries[str] = Entries()
+    entries: PendingBatches[str] = PendingBatches()
     entries.rewire(1)
     route = Route(BatchId("net", "s", 1, 5), 1, 1, 5, Stepped().inbox("home").ref, 1)
     assert entries.begin(route, version=0) is not None
@@ -146,7 +146,7 @@ def test_a_forward_that_comes_after_its_batch_is_over_is_not_begun() -> None:
 
 def test_what_comes_back_from_a_term_that_is_over_does_not_count() -> None:
     """The gate that was replaced may have lost it."""
-    home, outbox = Stepped().inbox("home").ref, Outbox(30.0)
+    home, outbox = Stepped().inbox("home").ref, InFlight(30.0)
     batch = outbox.add(BatchId("net", "s", 1, 0), home, 1, 0.0, epoch=None, x=None, target=None)
     before = batch.route
     assert outbox.find(before) is batch

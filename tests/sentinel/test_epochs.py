@@ -8,13 +8,13 @@ from torch import Tensor
 from akkordeon.messages.batches import NON_FINITE, NOTHING_TO_LEARN
 from akkordeon.messages.histogram import Histogram
 from akkordeon.saving.codec import decode, encode
-from akkordeon.sentinel.epochs import Epoch, Ledger
+from akkordeon.sentinel.epochs import Epoch, Epochs
 
 GATES = ("stem", "body", "head")
 
 
-def ledger() -> Ledger:
-    made = Ledger("train", "train", ("accuracy",))
+def ledger() -> Epochs:
+    made = Epochs("train", "train", ("accuracy",))
     made.gates = GATES
     return made
 

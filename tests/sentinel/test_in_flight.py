@@ -4,7 +4,7 @@ from akkordeon.actor import Actor, Context, Ref
 from akkordeon.engines import Stepped
 from akkordeon.messages.batches import BatchId
 from akkordeon.sentinel.epochs import Epoch
-from akkordeon.sentinel.in_flight import OpenBatch, Outbox
+from akkordeon.sentinel.in_flight import InFlight, OpenBatch
 
 
 class Home(Actor):
@@ -19,14 +19,14 @@ def batch_id(seq: int) -> BatchId:
     return BatchId("network", "train", 1, seq)
 
 
-def outbox(num: int = 3, *, limit: float = 100.0, now: float = 0.0) -> Outbox:
-    made = Outbox(limit)
+def outbox(num: int = 3, *, limit: float = 100.0, now: float = 0.0) -> InFlight:
+    made = InFlight(limit)
     for seq in range(num):
         add(made, seq, now)
     return made
 
 
-def add(box: Outbox, seq: int, now: float) -> OpenBatch:
+def add(box: InFlight, seq: int, now: float) -> OpenBatch:
     return box.add(batch_id(seq), HOME, 4, now, epoch=Epoch(1), x=None, target=None)
 
 
@@ -119,7 +119,7 @@ def test_nothing_is_about_a_batch_that_waits_to_be_sent_again() -> None:
     assert box.find(batch.route) is None
 
 
-def end_gate(box: Outbox, blame: BatchId | None) -> list[int]:
+def end_gate(box: InFlight, blame: BatchId | None) -> list[int]:
     dropped = seqs(box.new_term(box.term + 1, blame))
     for batch in box:
         if batch.route.batch.seq in dropped:
@@ -127,7 +127,7 @@ def end_gate(box: Outbox, blame: BatchId | None) -> list[int]:
     return dropped
 
 
-def send_what_may_be_sent(box: Outbox) -> list[int]:
+def send_what_may_be_sent(box: InFlight) -> list[int]:
     sent = []
     while (batch := box.next_waiting()) is not None:
         box.again(batch, 1.0)

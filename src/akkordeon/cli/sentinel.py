@@ -12,7 +12,7 @@ from akkordeon.cli.joined import Joined, joined, lacking
 from akkordeon.cli.plan import IN_FLIGHT
 from akkordeon.cli.recipe import Recipe, load
 from akkordeon.cli.terminal_options import SentinelOptions, TrainOptions, ValidateOptions
-from akkordeon.conductor.handshake import Papers, papers, shapes
+from akkordeon.conductor.handshake import Handshake, papers, shapes
 from akkordeon.engines import Ray
 from akkordeon.errors import AkkordeonError, WiringError
 from akkordeon.sentinel.batch import as_pair
@@ -86,7 +86,7 @@ def _describe(recipe: Recipe, options: SentinelOptions, name: str) -> Sentinel:
     return TestSentinel(name, data, loss, metrics, outputs=False, in_flight=in_flight, time_limit=limit)
 
 
-def _attach(network: Joined, options: SentinelOptions, describe: Describe, known: Papers) -> str:
+def _attach(network: Joined, options: SentinelOptions, describe: Describe, known: Handshake) -> str:
     """Attach the sentinel; return the name that it has got.
 
     Raises:

@@ -13,9 +13,9 @@ from typing import Any
 
 from akkordeon.actor import Actor, Context, Ended, Ref
 from akkordeon.conductor.event_log import Stream
-from akkordeon.conductor.gates import Restart, Supervisor
+from akkordeon.conductor.gates import GateSupervisor, Restart
 from akkordeon.conductor.handshake import Door, papers
-from akkordeon.conductor.heartbeat import Pulse
+from akkordeon.conductor.heartbeat import Heartbeat
 from akkordeon.conductor.limits import Limits
 from akkordeon.conductor.pauses import Over, Pauses
 from akkordeon.conductor.placement import Placement
@@ -86,7 +86,7 @@ class Conductor(Actor):
         self._vault = vault or Vault()
         self._before = self._vault.register
         self._number = 1 if self._before is None else self._before.conductor + 1
-        self._gates = Supervisor(gates, states, self._settings, self._vault, self._number, life)
+        self._gates = GateSupervisor(gates, states, self._settings, self._vault, self._number, life)
         self._gates.placement = placement or Placement()
         self._door = Door(papers(gates))
         self._members = Membership(limits or Limits(), self._before)
@@ -186,7 +186,7 @@ class Conductor(Actor):
                 self._stream.publish(Failure(ActorFailed(f"{member.actor} ended while there was no conductor")))
                 continue
             context.watch(ref, context.me)
-            self._members.add(member, Pulse(ref, context.now()))
+            self._members.add(member, Heartbeat(ref, context.now()))
         self._gates.attendance = self._members.attendance()
         self._write()
         for gate in missing if register.cause is None else ():
@@ -209,7 +209,7 @@ class Conductor(Actor):
         except (ActorNotFound, ActorFailed) as error:
             return WiringError(f"sentinel {sentinel.name!r} cannot join: {error}")
         context.watch(ref, context.me)
-        attached = self._members.add(member, Pulse(ref, context.now()))
+        attached = self._members.add(member, Heartbeat(ref, context.now()))
         self._gates.attendance = self._members.attendance()
         self._gates.lease(context)
         self._order(attached, context)

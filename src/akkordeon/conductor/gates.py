@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from akkordeon.actor import Context, Ref
-from akkordeon.conductor.heartbeat import Attendance, Pulse
+from akkordeon.conductor.heartbeat import Heartbeat, Leases
 from akkordeon.conductor.placement import Placement, lent
 from akkordeon.conductor.state import Vault
 from akkordeon.conductor.supervision import Supervision
@@ -41,12 +41,12 @@ class _Post:
     gate: Gate
     state: GateState | None
     actor: str
-    pulse: Pulse | None = None
+    pulse: Heartbeat | None = None
     deaths: deque[tuple[float, str]] = field(default_factory=deque)
     no_copy: Exception | None = None
 
 
-class Supervisor:
+class GateSupervisor:
     """The gates of a network, as its conductor sees them.
 
     Args:
@@ -71,7 +71,7 @@ class Supervisor:
         self.cause: ActorFailed | None = None
         self.blame: BatchId | None = None
         self.restarts = 0
-        self.attendance = Attendance()
+        self.attendance = Leases()
         self.placement = Placement()
         self.tunings = Tunings(gates)
         self._settings = settings
@@ -116,7 +116,7 @@ class Supervisor:
                 yield post.gate.name
                 continue
             context.watch(ref, context.me)
-            post.pulse = Pulse(ref, context.now())
+            post.pulse = Heartbeat(ref, context.now())
 
     def find_retired(self, names: Iterable[str], context: Context) -> None:
         """Go on ending those that another conductor was about to end."""
@@ -132,7 +132,7 @@ class Supervisor:
         make = partial(self._life, post.gate, *begin, self._settings.copying)
         ref = self._spawn(post, make, context)
         context.watch(ref, context.me)
-        post.pulse = Pulse(ref, context.now())
+        post.pulse = Heartbeat(ref, context.now())
 
     def _spawn(self, post: _Post, make: Any, context: Context) -> Ref:
         gates = [each.gate for each in self._posts]
@@ -154,7 +154,7 @@ class Supervisor:
         for (gate, pulse), upstream, downstream in zip(there, neighbours, neighbours[2:], strict=False):
             self._grant(gate, pulse, Wire(upstream, downstream) if complete else None, context)
 
-    def _grant(self, gate: str, pulse: Pulse, wire: Wire | None, context: Context) -> None:
+    def _grant(self, gate: str, pulse: Heartbeat, wire: Wire | None, context: Context) -> None:
         lease = Lease(
             number=next(self._numbers),
             conductor=context.me,

@@ -19,7 +19,7 @@ Shapes = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Papers:
+class Handshake:
     """What somebody who joins says of himself; plain values, so that any version can read them.
 
     Args:
@@ -41,9 +41,9 @@ class Papers:
     target: Shapes | None = None
 
 
-def papers(gates: Sequence[Gate] | None = None, x: Shapes | None = None, target: Shapes | None = None) -> Papers:
+def papers(gates: Sequence[Gate] | None = None, x: Shapes | None = None, target: Shapes | None = None) -> Handshake:
     """Return the papers of this process."""
-    return Papers(
+    return Handshake(
         PROTOCOL,
         version("akkordeon"),
         ".".join(platform.python_version_tuple()[:2]),
@@ -67,10 +67,10 @@ class Door:
         own: papers of the network.
     """
 
-    def __init__(self, own: Papers) -> None:
+    def __init__(self, own: Handshake) -> None:
         self._own = own
 
-    def refusal(self, theirs: Papers | None, who: str) -> WiringError | None:
+    def refusal(self, theirs: Handshake | None, who: str) -> WiringError | None:
         """Return why somebody cannot join, in what he differs and both values; None if he can."""
         own, theirs = self._own, theirs or self._own
         if found := list(differences(own, theirs)):
@@ -79,7 +79,7 @@ class Door:
         return None
 
 
-def differences(own: Papers, theirs: Papers) -> Iterable[str]:
+def differences(own: Handshake, theirs: Handshake) -> Iterable[str]:
     """Yield in what respect somebody differs from the network, where both sides are known."""
     words = {"protocol": "protocol", "package": "akkordeon", "python": "Python", "torch": "torch"}
     for key, word in words.items():

@@ -8,7 +8,7 @@ from akkordeon.messages.leases import Alive
 
 
 @dataclass(slots=True)
-class Pulse:
+class Heartbeat:
     """Signs of life of one actor.
 
     Args:
@@ -42,7 +42,7 @@ class Pulse:
 
 
 @dataclass(frozen=True, slots=True)
-class Attendance:
+class Leases:
     """Whose batches gates may handle: see `Lease`."""
 
     attached: tuple[int, ...] = ()

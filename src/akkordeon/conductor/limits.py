@@ -7,7 +7,7 @@ from akkordeon.conductor.state import Member
 from akkordeon.errors import WiringError
 from akkordeon.messages.reports import Kind
 from akkordeon.sentinel.auto_window import MOST
-from akkordeon.sentinel.description import InFlight, Sentinel
+from akkordeon.sentinel.description import Sentinel, Window
 
 SLACK = 4
 """How many times later than batches were ever in flight a gradient may be, where no bound is given."""
@@ -49,7 +49,7 @@ class Limits:
             )
         return min(MOST if sentinel.in_flight == "auto" else sentinel.in_flight, left)
 
-    def granted(self, member: Member, in_flight: InFlight, others: Sequence[Member]) -> int | WiringError:
+    def granted(self, member: Member, in_flight: Window, others: Sequence[Member]) -> int | WiringError:
         """Return how many batches a sentinel that is attached may have out from now on; or why it cannot have so many.
 
         Args:

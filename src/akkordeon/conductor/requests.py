@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from akkordeon.actor import Ref
-from akkordeon.conductor.handshake import Papers
+from akkordeon.conductor.handshake import Handshake
 from akkordeon.errors import ActorNotFound, AkkordeonError
 from akkordeon.messages.states import Position
 from akkordeon.sentinel.description import Sentinel
@@ -27,7 +27,7 @@ class Attach:
 
     sentinel: Sentinel
     place: str | None = None
-    papers: Papers | None = None
+    papers: Handshake | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Hello:
         who: what to call him.
     """
 
-    papers: Papers
+    papers: Handshake
     who: str
 
 

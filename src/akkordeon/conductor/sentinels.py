@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from akkordeon.actor import Ref
-from akkordeon.conductor.heartbeat import Attendance, Pulse
+from akkordeon.conductor.heartbeat import Heartbeat, Leases
 from akkordeon.conductor.limits import Limits
 from akkordeon.conductor.state import Member, Register
 from akkordeon.errors import ActorNotFound, WiringError
@@ -24,7 +24,7 @@ class Attached:
     """
 
     member: Member
-    pulse: Pulse
+    pulse: Heartbeat
     leaving: bool = False
     detachers: list[Ref] = field(default_factory=list)
 
@@ -92,7 +92,7 @@ class Membership:
         auto = sentinel.in_flight == "auto"
         return Member(sentinel.name, self.newest, actor, sentinel.kind, sentinel.ends, window, auto)
 
-    def add(self, member: Member, pulse: Pulse) -> Attached:
+    def add(self, member: Member, pulse: Heartbeat) -> Attached:
         """Attach one that lives."""
         attached = self._attached[member.name] = Attached(member, pulse)
         self._note_most()
@@ -123,10 +123,10 @@ class Membership:
         """Forget one that has left."""
         del self._attached[attached.member.name]
 
-    def attendance(self) -> Attendance:
+    def attendance(self) -> Leases:
         """Return whose batches gates may handle, and how late they may be."""
         attached = tuple(each.incarnation for each in self.members)
-        return Attendance(attached, self.newest, self._limits.latest(self.max_in_flight))
+        return Leases(attached, self.newest, self._limits.latest(self.max_in_flight))
 
     def unknown(self, name: str) -> ActorNotFound | None:
         """Return what is wrong with a name that never was anybody's."""

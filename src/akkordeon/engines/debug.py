@@ -26,7 +26,7 @@ class _Sent:
                 )
 
 
-class Witness:
+class WriteDetector:
     """Keeps copies of the last `keep` messages with tensors, and compares each when it leaves, or at the end."""
 
     def __init__(self, keep: int = 64) -> None:

@@ -24,7 +24,7 @@ class Job:
 
     __slots__ = ("_work", "cell", "done", "kind", "result", "then")
 
-    def __init__(self, cell: "Cell", work: Callable[[], Any] | None, then: Callable[..., None]) -> None:
+    def __init__(self, cell: "Mailbox", work: Callable[[], Any] | None, then: Callable[..., None]) -> None:
         self.cell = cell
         self.kind = cell.handles
         self.then = then
@@ -67,7 +67,7 @@ FIRST = (Ask, Urgent)
 """What does not wait behind messages. A tuple: making a union for each message takes longer than looking."""
 
 
-class Cell:
+class Mailbox:
     """An actor with its mailbox, its outstanding computations and those who watch it."""
 
     def __init__(self, name: str, make: Callable[[], Actor], computations: int) -> None:

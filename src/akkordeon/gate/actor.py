@@ -17,12 +17,12 @@ from torch import Tensor
 from akkordeon.actor import Actor, Context
 from akkordeon.errors import BatchRefused, UpdateFailed
 from akkordeon.gate.backward import Gradients, Graph
-from akkordeon.gate.copies import Handover
+from akkordeon.gate.copies import Copies
 from akkordeon.gate.description import Gate
 from akkordeon.gate.forward import Replica, Trained
 from akkordeon.gate.learner import Learner
 from akkordeon.gate.pace import Pace
-from akkordeon.gate.pending import Entries, Entry
+from akkordeon.gate.pending import Entry, PendingBatches
 from akkordeon.gate.random_state import Drawn
 from akkordeon.gate.updates import norm_of
 from akkordeon.gate.versions import Buffers, Snapshot
@@ -90,8 +90,8 @@ class GateActor(Actor):
         self._weights = self._learner.weights
         self._wire = Wire(None, None)
         self._idle: list[Replica] = []
-        self._entries: Entries[Graph | _Input] = Entries(applied)
-        self._handover = Handover(self._learner, *copying)
+        self._entries: PendingBatches[Graph | _Input] = PendingBatches(applied)
+        self._handover = Copies(self._learner, *copying)
         self._tally = _Tally()
         self._lease_number = (0, 0)
         self._leased_until = -inf

@@ -6,7 +6,7 @@ from typing import Any
 
 from akkordeon.actor import Context, Ref
 from akkordeon.gate.learner import Learner
-from akkordeon.gate.pending import Entries
+from akkordeon.gate.pending import PendingBatches
 from akkordeon.messages.leases import Copy, NoCopy
 from akkordeon.messages.tree import flatten
 from akkordeon.tensors import all_finite
@@ -14,7 +14,7 @@ from akkordeon.tensors import all_finite
 logger = logging.getLogger(__name__)
 
 
-class Handover:
+class Copies:
     """Hands copies of a gate over to the conductor, once per so many updates, as long as that is cheap.
 
     Args:
@@ -37,7 +37,7 @@ class Handover:
             self._not_before, self._copied = -inf, -self._every
         self._conductor = conductor
 
-    def maybe(self, context: Context, entries: Entries[Any], updates: int | None = None) -> None:
+    def maybe(self, context: Context, entries: PendingBatches[Any], updates: int | None = None) -> None:
         """Hand over a copy, if it is time: after so many updates, None for the usual number."""
         version, now = self._learner.weights.version, context.now()
         if version - self._copied < (updates or self._every) or now < self._not_before or self._conductor is None:

@@ -53,7 +53,7 @@ class _Known:
         self.applied = {seq for seq in self.applied if seq >= low}
 
 
-class Entries(Generic[S]):
+class PendingBatches(Generic[S]):
     """The batches of a gate.
 
     Args:

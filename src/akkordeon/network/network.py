@@ -10,7 +10,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from akkordeon.actor import Ended, Engine, Inbox, Ref
-from akkordeon.conductor.handshake import Papers
+from akkordeon.conductor.handshake import Handshake
 from akkordeon.conductor.requests import (
     Attach,
     Close,
@@ -73,7 +73,7 @@ class Network:
     ) -> None:
         self.close()
 
-    def attach(self, sentinel: Sentinel, papers: Papers | None = None) -> None:
+    def attach(self, sentinel: Sentinel, papers: Handshake | None = None) -> None:
         """Let a sentinel join the running network; it begins at once, on this machine.
 
         Args:

@@ -1,7 +1,7 @@
 """The life of a sentinel: draw, send, take the output, count, report, leave.
 
 A batch is open from the moment it is sent until it is back. At most `in_flight` are; that window is the only
-back-pressure in a network. Every batch ends: it comes back, or is given up and counted (`Outbox`).
+back-pressure in a network. Every batch ends: it comes back, or is given up and counted (`InFlight`).
 """
 
 import logging
@@ -18,10 +18,10 @@ from akkordeon.messages.tree import Tree
 from akkordeon.sentinel.batch import as_pair, num_samples
 from akkordeon.sentinel.description import Sentinel
 from akkordeon.sentinel.draws import DrawFailed, Drawn, Exhausted
-from akkordeon.sentinel.epochs import Epoch, Ledger
-from akkordeon.sentinel.in_flight import OpenBatch, Outbox
-from akkordeon.sentinel.loss import Judge
-from akkordeon.sentinel.prefetch import Supply
+from akkordeon.sentinel.epochs import Epoch, Epochs
+from akkordeon.sentinel.in_flight import InFlight, OpenBatch
+from akkordeon.sentinel.loss import LossAndMetrics
+from akkordeon.sentinel.prefetch import Prefetch
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +51,11 @@ class SentinelActor(Actor):
         self, sentinel: Sentinel, conductor: Ref, network: str, incarnation: int, position: Position | None = None
     ) -> None:
         self.sentinel = sentinel
-        self.judge = Judge(sentinel.loss, sentinel.metrics)
+        self.judge = LossAndMetrics(sentinel.loss, sentinel.metrics)
         self.chain: Chain | None = None
-        self.outbox = Outbox(sentinel.time_limit)
-        self.ledger = Ledger(sentinel.name, sentinel.kind, tuple(sentinel.metrics), self.judge.gauges)
-        self.supply = Supply(sentinel, incarnation, position)
+        self.outbox = InFlight(sentinel.time_limit)
+        self.ledger = Epochs(sentinel.name, sentinel.kind, tuple(sentinel.metrics), self.judge.gauges)
+        self.supply = Prefetch(sentinel, incarnation, position)
         self.leaving = False
         self.error: Exception | None = None
         self.exhausted = 0

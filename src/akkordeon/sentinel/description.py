@@ -17,7 +17,7 @@ Data = Callable[[], Iterable[object]]
 
 Until = Callable[[Report], bool]
 
-InFlight = int | Literal["auto"]
+Window = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Sentinel(ABC):
     loss: Loss | None = None
     metrics: Metrics = field(default_factory=dict)
     _: KW_ONLY
-    in_flight: InFlight = 1
+    in_flight: Window = 1
     epochs: int | None = None
     seconds: float | None = None
     until: Until | None = None

@@ -85,7 +85,7 @@ class Epoch:
             self.figures[name].add(value, samples)
 
 
-class Ledger:
+class Epochs:
     """The epochs of one sentinel that are under way; several may overlap.
 
     Args:

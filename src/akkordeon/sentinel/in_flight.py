@@ -58,7 +58,7 @@ class OpenBatch:
     figures: Mapping[str, float] | None = None
 
 
-class Outbox:
+class InFlight:
     """Batches that are out, oldest first.
 
     Args:

@@ -17,7 +17,7 @@ OWN, GENERATORS = "its own state_dict", "its random generators"
 """What tells where a loader stands."""
 
 
-class Cursor:
+class LoaderState:
     """Tells where a loader stands, and puts it there.
 
     Exactly so for a loader that has `state_dict()` and `load_state_dict()`, for a list or tuple of batches, and for a

@@ -24,7 +24,7 @@ NO_GAUGES: Gauges = MappingProxyType({})
 """Where no metric is to take a batch in."""
 
 
-class Judge:
+class LossAndMetrics:
     """Takes outputs and targets, returns figures: the loss under the name "loss", and the metrics under theirs."""
 
     def __init__(self, loss: Loss | None, metrics: Metrics) -> None:

@@ -11,13 +11,13 @@ from akkordeon.actor import Context, Ref
 from akkordeon.messages.states import Mark, Position
 from akkordeon.sentinel.description import Sentinel
 from akkordeon.sentinel.draws import Draw, DrawFailed, Drawn, Exhausted
-from akkordeon.sentinel.epochs import Ledger
+from akkordeon.sentinel.epochs import Epochs
 from akkordeon.sentinel.provider import Provider
 
 logger = logging.getLogger(__name__)
 
 
-class Supply:
+class Prefetch:
     """The batches of a sentinel that are not out yet.
 
     Args:
@@ -69,7 +69,7 @@ class Supply:
         context.watch(self._provider, context.me)
         context.watch(context.me, self._provider)
 
-    def take_up(self, ledger: Ledger, now: float) -> bool:
+    def take_up(self, ledger: Epochs, now: float) -> bool:
         """Go on where a sentinel of this name stood when it was saved; return whether it had come to its end."""
         position, last = self._position, self._sentinel.last_epoch
         if position is None:
@@ -83,7 +83,7 @@ class Supply:
             logger.warning("sentinel %r: its loader cannot tell where it stood, so %s", self._sentinel.name, again)
         return False
 
-    def place(self, ledger: Ledger, now: float) -> Position | None:
+    def place(self, ledger: Epochs, now: float) -> Position | None:
         """Return where the sentinel stands, with nothing in flight."""
         place = self._shelf.place()
         return self._position if place is None else ledger.position(*place, now)

@@ -12,7 +12,7 @@ from akkordeon.actor import Actor, Context, Ended, Ref
 from akkordeon.errors import DataUnavailable
 from akkordeon.messages.states import Mark, Position
 from akkordeon.sentinel.draws import Draw, DrawFailed, Drawn, Exhausted
-from akkordeon.sentinel.loader_state import Cursor
+from akkordeon.sentinel.loader_state import LoaderState
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Provider(Actor):
         self._seed = seed
         self._position = position
         self._loader: Iterable[object] | None = None
-        self._cursor: Cursor | None = None
+        self._cursor: LoaderState | None = None
         self._iterator: Iterator[object] | None = None
         self._epoch = position.mark.epoch - 1 if position else 0
         self._batches = 0
@@ -77,7 +77,7 @@ class Provider(Actor):
         self._batches = 0
         if self._loader is None:
             self._loader = self._make()
-            self._cursor = Cursor(self._loader, self._seed)
+            self._cursor = LoaderState(self._loader, self._seed)
         position, self._position = self._position, None
         if position is not None:
             self._return_to(position)

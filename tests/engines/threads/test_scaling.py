@@ -2,14 +2,14 @@
 
 import pytest
 
-from akkordeon.engines.threads.scaling import AGAIN, HANGS, MANY, SPAN, STANDBY, STUCK, Crew
+from akkordeon.engines.threads.scaling import AGAIN, HANGS, MANY, SPAN, STANDBY, STUCK, WorkerScaling
 
 
 class Machine:
     """A machine of which it is known how many turns it takes, by the number of workers awake."""
 
     def __init__(self, workers: int, rates: dict[int, float]) -> None:
-        self.crew = Crew(workers)
+        self.crew = WorkerScaling(workers)
         self.rates = rates
         self.now = 100.0
         self.grew = 0

@@ -8,15 +8,15 @@ from typing import Any
 from unittest import mock
 
 from akkordeon.conductor.actor import Conductor
-from akkordeon.conductor.gates import Supervisor
-from akkordeon.conductor.heartbeat import Pulse
+from akkordeon.conductor.gates import GateSupervisor
+from akkordeon.conductor.heartbeat import Heartbeat
 from akkordeon.conductor.sentinels import Membership
 from akkordeon.gate import copies
 from akkordeon.gate.actor import GateActor
-from akkordeon.gate.pending import Entries
+from akkordeon.gate.pending import PendingBatches
 from akkordeon.sentinel import in_flight
 from akkordeon.sentinel.actor import SentinelActor
-from akkordeon.sentinel.in_flight import Outbox
+from akkordeon.sentinel.in_flight import InFlight
 from tests.properties.simulation.scenario import FLAVOURS, Flavour
 
 __all__ = ["MUTATIONS", "Mutation"]
@@ -83,22 +83,26 @@ def _tick_once(supervisor: Any, context: Any) -> Any:
     return TICK(supervisor, context)
 
 
-TICK = Supervisor.tick
+TICK = GateSupervisor.tick
 
 MUTATIONS = (
-    Mutation("a batch that was applied is not applied again", _put(Entries, "was_applied", _always(value=False))),
-    Mutation("what was applied travels with a copy", _put(Entries, "applied", ())),
+    Mutation(
+        "a batch that was applied is not applied again", _put(PendingBatches, "was_applied", _always(value=False))
+    ),
+    Mutation("what was applied travels with a copy", _put(PendingBatches, "applied", ())),
     Mutation(
         "a gradient meets the forward of its own attempt",
-        _put(Entries, "_is_latest", _always(value=True)),
+        _put(PendingBatches, "_is_latest", _always(value=True)),
         ("slow", "wide"),
     ),
-    Mutation("an attempt is computed once at a gate", _put(Entries, "_has_been_here", _always(value=False))),
-    Mutation("gates forget what no sentinel waits for", _put(Entries, "_forget_below", _always(value=None))),
-    Mutation("gates forget sentinels that are gone", _put(Entries, "attend", _keeps_all)),
-    Mutation("nothing is begun for sentinels that are gone", _put(Entries, "is_gone", _always(value=False))),
+    Mutation("an attempt is computed once at a gate", _put(PendingBatches, "_has_been_here", _always(value=False))),
+    Mutation("gates forget what no sentinel waits for", _put(PendingBatches, "_forget_below", _always(value=None))),
+    Mutation("gates forget sentinels that are gone", _put(PendingBatches, "attend", _keeps_all)),
+    Mutation("nothing is begun for sentinels that are gone", _put(PendingBatches, "is_gone", _always(value=False))),
     Mutation(
-        "nothing is begun for batches that are over", _put(Entries, "_is_over", _always(value=False)), ("reordering",)
+        "nothing is begun for batches that are over",
+        _put(PendingBatches, "_is_over", _always(value=False)),
+        ("reordering",),
     ),
     Mutation(
         "nothing is applied that nobody waits for",
@@ -116,34 +120,34 @@ MUTATIONS = (
     ),
     Mutation("no more is let in than there is room for", _put(Membership, "window", _grants_all)),
     Mutation(
-        "copies of replaced gates are not kept", _put(Supervisor, "_holds", _same_gate), ("conductor", "partitions")
+        "copies of replaced gates are not kept", _put(GateSupervisor, "_holds", _same_gate), ("conductor", "partitions")
     ),
     Mutation(
         "copies that were overtaken are not kept",
-        _put(Supervisor, "_is_newest", _always(value=True)),
+        _put(GateSupervisor, "_is_newest", _always(value=True)),
         ("reordering", "wide"),
     ),
     Mutation("copies are finite", _put(copies, "all_finite", _always(value=True)), ("numbers",)),
-    Mutation("gates hand copies over", _put(copies.Handover, "maybe", _always(value=None))),
-    Mutation("sentinels know the latest attempt", _put(Outbox, "_is_latest", _always(value=True))),
-    Mutation("gates ignore what is of another term", _put(Entries, "fits", _always(value=True))),
-    Mutation("a term takes nothing from the one before", _put(Entries, "rewire", _takes_along)),
-    Mutation("a term that is over is over", _put(Supervisor, "_next_term", lambda supervisor: supervisor.term)),
+    Mutation("gates hand copies over", _put(copies.Copies, "maybe", _always(value=None))),
+    Mutation("sentinels know the latest attempt", _put(InFlight, "_is_latest", _always(value=True))),
+    Mutation("gates ignore what is of another term", _put(PendingBatches, "fits", _always(value=True))),
+    Mutation("a term takes nothing from the one before", _put(PendingBatches, "rewire", _takes_along)),
+    Mutation("a term that is over is over", _put(GateSupervisor, "_next_term", lambda supervisor: supervisor.term)),
     Mutation("gates keep to the newest lease", _put(GateActor, "_is_news", _always(value=True)), ("reordering",)),
     Mutation(
         "sentinels keep to the newest orders", _put(SentinelActor, "_is_news", _always(value=True)), ("reordering",)
     ),
-    Mutation("what is of a term that is over does not count", _put(Outbox, "_fits", _always(value=True))),
-    Mutation("what is overdue is sent again", _put(Outbox, "overdue", _always(value=[]))),
-    Mutation("what is lost is given up", _put(Outbox, "lost", _always(value=[]))),
+    Mutation("what is of a term that is over does not count", _put(InFlight, "_fits", _always(value=True))),
+    Mutation("what is overdue is sent again", _put(InFlight, "overdue", _always(value=[]))),
+    Mutation("what is lost is given up", _put(InFlight, "lost", _always(value=[]))),
     Mutation("a batch has three tries", _put(in_flight, "STRIKES", 1000), ("poison",)),
-    Mutation("the last try goes alone", _put(Outbox, "next_waiting", _first_waiting), ("poison",)),
-    Mutation("a gate is not restarted for ever", _put(Supervisor, "_may_restart", _always(value=True)), ("storm",)),
-    Mutation("who waits may have slept", _put(Pulse, "is_silent", _silent_by_time), ("sleep",)),
-    Mutation("silence is death", _put(Pulse, "is_silent", _always(value=False))),
-    Mutation("those to end are told again", _put(Supervisor, "tick", _tick_once)),
+    Mutation("the last try goes alone", _put(InFlight, "next_waiting", _first_waiting), ("poison",)),
+    Mutation("a gate is not restarted for ever", _put(GateSupervisor, "_may_restart", _always(value=True)), ("storm",)),
+    Mutation("who waits may have slept", _put(Heartbeat, "is_silent", _silent_by_time), ("sleep",)),
+    Mutation("silence is death", _put(Heartbeat, "is_silent", _always(value=False))),
+    Mutation("those to end are told again", _put(GateSupervisor, "tick", _tick_once)),
     Mutation(
-        "the next conductor knows who is to end", _put(Supervisor, "find_retired", _forgets_retired), ("conductor",)
+        "the next conductor knows who is to end", _put(GateSupervisor, "find_retired", _forgets_retired), ("conductor",)
     ),
     Mutation("the register is written", _put(Conductor, "_write", _always(value=None)), ("conductor",)),
 )

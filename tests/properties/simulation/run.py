@@ -276,7 +276,7 @@ def _stubs(held_back: float) -> Iterator[None]:
     """Let sentinels judge tokens, and log nothing; what is held back, is so for so many times as long as usual."""
     logging.disable(logging.ERROR)
     try:
-        judging = mock.patch.object(sentinel_actor, "Judge", StubJudge)
+        judging = mock.patch.object(sentinel_actor, "LossAndMetrics", StubJudge)
         with judging, mock.patch.object(links, "HELD_BACK", held_back):
             yield
     finally:

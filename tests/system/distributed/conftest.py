@@ -26,7 +26,7 @@ def make_engine(cluster: str) -> MakeEngine:
     return make
 
 
-class Terminal:
+class Driver:
     """A process that takes part in a network as it is told, until it is killed."""
 
     def __init__(self, engine: Ray, *words: str) -> None:
@@ -47,11 +47,11 @@ class Terminal:
 
 
 @pytest.fixture(scope="module")
-def open_terminal() -> Iterator[Callable[..., Terminal]]:
-    opened: list[Terminal] = []
+def open_terminal() -> Iterator[Callable[..., Driver]]:
+    opened: list[Driver] = []
 
-    def open_terminal(engine: Ray, *words: str) -> Terminal:
-        opened.append(Terminal(engine, *words))
+    def open_terminal(engine: Ray, *words: str) -> Driver:
+        opened.append(Driver(engine, *words))
         return opened[-1]
 
     yield open_terminal

@@ -29,7 +29,7 @@ from tests.system.distributed.chain import (
     soon,
     tell,
 )
-from tests.system.distributed.conftest import MakeEngine, Terminal
+from tests.system.distributed.conftest import Driver, MakeEngine
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(120)]
 
@@ -44,8 +44,8 @@ IN_FLIGHT = 4
 class World:
     network: ak.Network
     engine: Ray
-    host: Terminal
-    open_terminal: Callable[..., Terminal]
+    host: Driver
+    open_terminal: Callable[..., Driver]
     used: int = 0
 
     def take(self, num: int) -> int:
@@ -55,7 +55,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(make_engine: MakeEngine, open_terminal: Callable[..., Terminal]) -> Iterator[World]:
+def world(make_engine: MakeEngine, open_terminal: Callable[..., Driver]) -> Iterator[World]:
     """A network with its second gate on a host that is another process."""
     engine = make_engine(1)
     host = open_terminal(engine, "host", "A")

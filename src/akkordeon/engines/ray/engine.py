@@ -15,7 +15,7 @@ from akkordeon.engines.ray.cluster import Address, Node, Tls, check_cluster, own
 from akkordeon.errors import NodeFailed
 
 if TYPE_CHECKING:
-    from akkordeon.engines.ray.terminal import Terminal
+    from akkordeon.engines.ray.terminal import Driver
 
 READ_ONCE = ("RAY_AUTH_MODE", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USE_TLS")
 """What Ray does not look at again once it was imported."""
@@ -91,7 +91,7 @@ class Ray:
         """Return number and machine of the process that each actor of the network lives in, by its name."""
         return self._terminal.where()
 
-    def _connect(self, spares: int, first: int) -> "Terminal":
+    def _connect(self, spares: int, first: int) -> "Driver":
         settings: dict[str, Any] = {}
         if self._node is not None:
             _check_early(self._node.environment)
@@ -100,11 +100,11 @@ class Ray:
         os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # it would begin a cluster of its own after the last is closed
         with _signals_kept():
             from akkordeon.engines.ray import connection  # noqa: PLC0415 - imports Ray
-            from akkordeon.engines.ray.terminal import Terminal  # noqa: PLC0415
+            from akkordeon.engines.ray.terminal import Driver  # noqa: PLC0415
 
             connection.enter(self.address, settings, theirs=self._theirs)
         try:
-            return Terminal(f"akkordeon {self.name}", self._place, spares=spares, first=first)
+            return Driver(f"akkordeon {self.name}", self._place, spares=spares, first=first)
         except BaseException:
             connection.leave(theirs=self._theirs)
             raise

@@ -23,7 +23,7 @@ from akkordeon.engines.ray.finding import actors, find, wardens
 from akkordeon.engines.ray.post import Process, Raised, RayRef, answered, post
 from akkordeon.engines.ray.wire import pack, unpack
 from akkordeon.engines.threads.engine import Threads
-from akkordeon.engines.threads.pool import Seat
+from akkordeon.engines.threads.pool import Runnable
 from akkordeon.errors import ActorFailed, ActorNotFound
 
 START = 60.0
@@ -56,7 +56,7 @@ class Local(Threads):
         super().__init__(workers, patience=0.5)
         self.process = process
         self.warden = warden
-        self.seats: dict[int, Seat] = {}
+        self.seats: dict[int, Runnable] = {}
         self._numbers = itertools.count()
         self._ends: dict[int, threading.Event] = {}
         post.settle(process, self)
@@ -79,14 +79,14 @@ class Local(Threads):
         assert isinstance(ref, RayRef)
         self.end(self.seats[ref.number], None)
 
-    def scope(self, seat: Seat) -> Any:
+    def scope(self, seat: Runnable) -> Any:
         """Give an actor its address, and what it may do."""
         number = next(self._numbers)
         self.seats[number] = seat
         self._ends[number] = threading.Event()
         return Scope(self, seat, RayRef(seat.name, self.process, number))
 
-    def end(self, seat: Seat, reason: BaseException | None) -> None:
+    def end(self, seat: Runnable, reason: BaseException | None) -> None:
         """End one of them, and tell those that watch."""
         super().end(seat, reason)
         self._ends[seat.context.me.number].set()  # type: ignore[attr-defined]
@@ -105,7 +105,7 @@ class Local(Threads):
 class Scope:
     """What one actor may do."""
 
-    def __init__(self, local: Local, seat: Seat, me: RayRef) -> None:
+    def __init__(self, local: Local, seat: Runnable, me: RayRef) -> None:
         self.me: Ref = me
         self.random_lock = local.random_lock
         self.compute = seat.compute

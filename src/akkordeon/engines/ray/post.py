@@ -100,7 +100,7 @@ class _Doors:
         self.gone = handle.gone
 
 
-class Post:
+class Transport:
     """Sends, asks, watches and stops."""
 
     def __init__(self) -> None:
@@ -267,4 +267,4 @@ def answered(answer: Callable[[], object]) -> tuple[bytes, list[Any]]:
         return pack(Raised(error))
 
 
-post = Post()
+post = Transport()

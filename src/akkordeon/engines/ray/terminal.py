@@ -15,7 +15,7 @@ from akkordeon.engines.ray.calls import told
 from akkordeon.engines.ray.finding import WARDEN, actors, find, wardens
 from akkordeon.engines.ray.host import START, look, made_with, spawn
 from akkordeon.engines.ray.post import Process, RayRef, post
-from akkordeon.engines.ray.warden import WARDEN_LANES, Made, Warden, new_host, this_node
+from akkordeon.engines.ray.warden import WARDEN_LANES, Made, Spawner, new_host, this_node
 from akkordeon.engines.ray.wire import unpack
 from akkordeon.errors import ActorFailed, NameTaken, NoAnswer
 
@@ -25,7 +25,7 @@ SLACK = 10.0
 """Seconds that Ray itself may take beyond a time limit of ours."""
 
 
-class Terminal:
+class Driver:
     """What the engine on Ray does for the code outside of actors, once this process is connected to Ray.
 
     Args:
@@ -56,7 +56,7 @@ class Terminal:
             if self._made is None:
                 spares, first = self._numbers
                 seed = torch.initial_seed() % 2**32
-                warden = made_with(Warden, WARDEN_LANES).options(
+                warden = made_with(Spawner, WARDEN_LANES).options(
                     name=self._process.name, namespace=self._space, scheduling_strategy=this_node()
                 )
                 # Kept, since Ray forgets that the warden has them where it loses the answer to its making.

@@ -49,7 +49,7 @@ def this_node() -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
-class Warden(Host):
+class Spawner(Host):
     """Spawns, and keeps mailboxes.
 
     Args:
@@ -144,7 +144,7 @@ class Warden(Host):
 class _Undertaker:
     """Told of the end of an actor, ends its process."""
 
-    def __init__(self, warden: Warden) -> None:
+    def __init__(self, warden: Spawner) -> None:
         self._warden = warden
 
     def tell(self, message: object) -> None:

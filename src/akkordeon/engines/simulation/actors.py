@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from akkordeon.actor import Actor
-from akkordeon.engines.mailbox import Ask, Cell, Job
+from akkordeon.engines.mailbox import Ask, Job, Mailbox
 
 
 class Host:
@@ -17,14 +17,14 @@ class Host:
     __slots__ = ("bodies", "lost", "offset", "paused_until", "slowness")
 
     def __init__(self) -> None:
-        self.bodies: list[Body] = []
+        self.bodies: list[SimActor] = []
         self.offset = 0.0
         self.slowness = 1.0
         self.lost = 0.0  # seconds in all that it stood still, or will
         self.paused_until = 0.0
 
 
-class Body(Cell):
+class SimActor(Mailbox):
     """A cell with its place in the simulation."""
 
     def __init__(self, name: str, make: Callable[[], Actor], computations: int, parent: "Body | None") -> None:
@@ -37,8 +37,8 @@ class Body(Cell):
         self.crashed = False
         self.silent = False
         self.answering: Ask | None = None
-        self.outbox: list[tuple[Body, object]] = []  # what it told in the turn that it is in
-        self.links: dict[Body, float] = {}  # when the last message to each arrives
+        self.outbox: list[tuple[SimActor, object]] = []  # what it told in the turn that it is in
+        self.links: dict[SimActor, float] = {}  # when the last message to each arrives
 
     def lives_with(self, other: "Body | None") -> bool:
         """Whether the two are on one host."""
@@ -66,49 +66,49 @@ class Body(Cell):
 class Place(Protocol):
     """Where an actor's turns are taken: on a processor of its own, or by workers that it shares."""
 
-    def schedule(self, body: Body) -> None:
+    def schedule(self, body: SimActor) -> None:
         """See that its turn is taken as soon as there is time."""
 
 
 class Executor(Protocol):
     """Who takes a turn, or computes."""
 
-    def turn_over(self, body: Body, job: Job | None) -> None:
+    def turn_over(self, body: SimActor, job: Job | None) -> None:
         """Go on after a turn, which may have asked for a computation."""
 
-    def work_over(self, body: Body) -> None:
+    def work_over(self, body: SimActor) -> None:
         """Go on after a computation."""
 
 
-class Course(Protocol):
+class Scheduler(Protocol):
     """What happens next on the simulation engine, and when."""
 
-    def settle(self, body: Body, *, blocking: bool) -> None:
+    def settle(self, body: SimActor, *, blocking: bool) -> None:
         """Give a new actor its place."""
 
-    def send(self, body: Body, message: object) -> None:
+    def send(self, body: SimActor, message: object) -> None:
         """Put a message on its way, from whoever is in a turn."""
 
-    def notify(self, ended: Body, watcher: Body, message: object, *, late: bool) -> None:
+    def notify(self, ended: SimActor, watcher: SimActor, message: object, *, late: bool) -> None:
         """Tell a watcher of an end; `late` if it watches only now."""
 
-    def question(self, body: Body, ask: Ask) -> None:
+    def question(self, body: SimActor, ask: Ask) -> None:
         """Put a question to an actor."""
 
-    def later(self, seconds: float, body: Body, message: object) -> None:
+    def later(self, seconds: float, body: SimActor, message: object) -> None:
         """Send after a while."""
 
     def step(self, deadline: float) -> bool:
         """Let one thing happen, until a deadline at most; say whether anything did."""
 
-    def reaches(self, sender: Body | None, receiver: Body) -> bool:
+    def reaches(self, sender: SimActor | None, receiver: SimActor) -> bool:
         """Whether the two are not cut off from each other."""
 
-    def cut_short(self, body: Body) -> None:
+    def cut_short(self, body: SimActor) -> None:
         """Let out the first part of what was told in the turn that an actor is in, and drop the rest."""
 
-    def pause(self, body: Body, seconds: float) -> None:
+    def pause(self, body: SimActor, seconds: float) -> None:
         """Let an actor stand still."""
 
-    def cut_off(self, bodies: list[Body], seconds: float) -> None:
+    def cut_off(self, bodies: list[SimActor], seconds: float) -> None:
         """Cut actors off from all others."""

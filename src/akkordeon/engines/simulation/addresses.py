@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from akkordeon.actor import Actor, Ref
 from akkordeon.engines.mailbox import Ask
-from akkordeon.engines.simulation.actors import Body
+from akkordeon.engines.simulation.actors import SimActor
 from akkordeon.errors import NoAnswer
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class Address:
 
     __slots__ = ("_engine", "body", "name")
 
-    def __init__(self, engine: "Stepped", body: Body) -> None:
+    def __init__(self, engine: "Stepped", body: SimActor) -> None:
         self._engine = engine
         self.body = body
         self.name = body.name
@@ -39,7 +39,7 @@ class Address:
         return ask.answer.result()
 
 
-def body_of(ref: Ref) -> Body:
+def body_of(ref: Ref) -> SimActor:
     """Return whose address it is."""
     assert isinstance(ref, Address)
     return ref.body
@@ -48,7 +48,7 @@ def body_of(ref: Ref) -> Body:
 class Scope:
     """What one actor may do."""
 
-    def __init__(self, engine: "Stepped", body: Body) -> None:
+    def __init__(self, engine: "Stepped", body: SimActor) -> None:
         self._engine = engine
         self._body = body
         self.me: Ref = Address(engine, body)
@@ -71,7 +71,7 @@ class Scope:
         self._engine.later(seconds, self._body, message)
 
 
-class Letterbox(Actor):
+class SimInbox(Actor):
     """A queue that actors can tell things to: an actor that passes them on."""
 
     ref: Ref

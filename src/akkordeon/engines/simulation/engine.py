@@ -16,11 +16,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from akkordeon.actor import Actor, Ended, Inbox, Ref
-from akkordeon.engines.debug import Witness
+from akkordeon.engines.debug import WriteDetector
 from akkordeon.engines.intraop import OneThread
 from akkordeon.engines.mailbox import Ask, refuse_place
-from akkordeon.engines.simulation.actors import Body, Course
-from akkordeon.engines.simulation.addresses import Letterbox, Scope, body_of
+from akkordeon.engines.simulation.actors import Scheduler, SimActor
+from akkordeon.engines.simulation.addresses import Scope, SimInbox, body_of
 from akkordeon.engines.simulation.delays import Delays
 from akkordeon.engines.simulation.exploring import Exploring
 from akkordeon.engines.simulation.faults import Crashed, Faults
@@ -82,14 +82,14 @@ class Stepped:
         self.dead_letters = 0
         self.injected: Counter[str] = Counter()
         self.observers: list[Observer] = []
-        self.bodies: dict[str, Body] = {}
-        self.current: Body | None = None
+        self.bodies: dict[str, SimActor] = {}
+        self.current: SimActor | None = None
         self._hash = hashlib.sha256()
         self._events: list[str] = []
         self._one_thread = OneThread()
-        self._witness = Witness() if debug else None
+        self._witness = WriteDetector() if debug else None
         self._closed = False
-        self._course: Course = Exploring(self, seed, tick)
+        self._course: Scheduler = Exploring(self, seed, tick)
         if (delays, faults, workers) != (None, None, None):
             self._course = Timed(self, seed, delays or Delays(), faults or Faults(), workers, tick)
 
@@ -111,7 +111,7 @@ class Stepped:
     ) -> Ref:
         """See `akkordeon.actor.Engine.spawn`. Nothing blocks here; with `blocking` it lives with its spawner."""
         refuse_place(name, place)
-        return self._add(Body(name, make, computations, self.current), blocking=blocking)
+        return self._add(SimActor(name, make, computations, self.current), blocking=blocking)
 
     def find(self, name: str) -> Ref:
         """See `akkordeon.actor.Engine.find`."""
@@ -135,8 +135,8 @@ class Stepped:
 
     def inbox(self, name: str) -> Inbox:
         """See `akkordeon.actor.Engine.inbox`."""
-        inbox = Letterbox(self)
-        body = Body(name, lambda: inbox, 1, None)
+        inbox = SimInbox(self)
+        body = SimActor(name, lambda: inbox, 1, None)
         body.inbox = True
         inbox.ref = self._add(body, blocking=False)
         return inbox
@@ -221,13 +221,13 @@ class Stepped:
 
     # What refs, contexts and courses call
 
-    def send(self, body: Body, message: object) -> None:
+    def send(self, body: SimActor, message: object) -> None:
         """Put a message on its way."""
         if self._witness:
             self._witness.saw(message, "outside" if self.current is None else self.current.name, body.name)
         self._course.send(body, message)
 
-    def question(self, body: Body, ask: Ask) -> None:
+    def question(self, body: SimActor, ask: Ask) -> None:
         """Put a question to an actor."""
         if self.current is not None:
             raise RuntimeError(f"{self.current.name} asked {body.name}; actors tell, they never ask")
@@ -236,11 +236,13 @@ class Stepped:
         else:
             self._course.question(body, ask)
 
-    def later(self, seconds: float, body: Body, message: object) -> None:
+    def later(self, seconds: float, body: SimActor, message: object) -> None:
         """Send after a while."""
         self._course.later(seconds, body, message)
 
-    def act(self, body: Body, function: Callable[..., object], arguments: tuple[object, ...]) -> BaseException | None:
+    def act(
+        self, body: SimActor, function: Callable[..., object], arguments: tuple[object, ...]
+    ) -> BaseException | None:
         """Do what an actor does; return what it raised. A `KeyboardInterrupt` is the user's, who waits outside."""
         before, self.current = self.current, body
         try:
@@ -253,7 +255,7 @@ class Stepped:
             self.current = before
         return None
 
-    def end(self, body: Body, reason: BaseException | None) -> None:
+    def end(self, body: SimActor, reason: BaseException | None) -> None:
         """End an actor and tell its watchers."""
         if body.ended:
             return
@@ -290,7 +292,7 @@ class Stepped:
         for observer in self.observers:
             observer(event, name, message)
 
-    def _add(self, body: Body, *, blocking: bool) -> Ref:
+    def _add(self, body: SimActor, *, blocking: bool) -> Ref:
         if self._closed:
             raise RuntimeError(f"cannot spawn {body.name}: the engine is closed")
         if body.name in self.bodies:

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from akkordeon.engines.mailbox import Ask, Job
-from akkordeon.engines.simulation.actors import Body
+from akkordeon.engines.simulation.actors import SimActor
 
 if TYPE_CHECKING:
     from akkordeon.engines.simulation.engine import Stepped
@@ -31,28 +31,28 @@ class Exploring:
         self._engine = engine
         self._tick = tick
         self._order = random.Random(seed)  # noqa: S311 - an order of events, not a secret
-        self._transit: dict[tuple[str, str], deque[tuple[Body, object]]] = {}
+        self._transit: dict[tuple[str, str], deque[tuple[SimActor, object]]] = {}
         self._jobs: list[Job] = []
-        self._timers: list[tuple[float, int, Body, object]] = []
+        self._timers: list[tuple[float, int, SimActor, object]] = []
         self._number = itertools.count()
 
-    def settle(self, body: Body, *, blocking: bool) -> None:
+    def settle(self, body: SimActor, *, blocking: bool) -> None:
         """Give it a host. Nothing blocks here, so `blocking` makes no difference but to the clock that it sees."""
         body.settle(blocking=blocking)
 
-    def send(self, body: Body, message: object) -> None:
+    def send(self, body: SimActor, message: object) -> None:
         """Put a message on the route of its sender and receiver."""
         self._route(self._sender(), body, message)
 
-    def notify(self, ended: Body, watcher: Body, message: object, *, late: bool) -> None:  # noqa: ARG002
+    def notify(self, ended: SimActor, watcher: SimActor, message: object, *, late: bool) -> None:  # noqa: ARG002
         """Send it on a route of its own: the news may overtake the actor's messages."""
         self._route(self._sender() if late else ENGINE, watcher, message)
 
-    def question(self, body: Body, ask: Ask) -> None:
+    def question(self, body: SimActor, ask: Ask) -> None:
         """Put it where it waits; it will be among what can happen."""
         body.put(ask)
 
-    def later(self, seconds: float, body: Body, message: object) -> None:
+    def later(self, seconds: float, body: SimActor, message: object) -> None:
         """Set a timer."""
         heapq.heappush(self._timers, (self._engine.time + seconds, next(self._number), body, message))
 
@@ -76,31 +76,31 @@ class Exploring:
             self._transit.setdefault((body.name, body.name), deque()).append((body, message))
         return True
 
-    def reaches(self, sender: Body | None, receiver: Body) -> bool:  # noqa: ARG002
+    def reaches(self, sender: SimActor | None, receiver: SimActor) -> bool:  # noqa: ARG002
         """Nobody is cut off here."""
         return True
 
-    def cut_short(self, body: Body) -> None:
+    def cut_short(self, body: SimActor) -> None:
         """Do nothing: a turn takes no time here."""
 
-    def pause(self, body: Body, seconds: float) -> None:  # noqa: ARG002
+    def pause(self, body: SimActor, seconds: float) -> None:  # noqa: ARG002
         """Refuse."""
         raise RuntimeError(NEEDS_DELAYS)
 
-    def cut_off(self, bodies: list[Body], seconds: float) -> None:  # noqa: ARG002
+    def cut_off(self, bodies: list[SimActor], seconds: float) -> None:  # noqa: ARG002
         """Refuse."""
         raise RuntimeError(NEEDS_DELAYS)
 
     def _sender(self) -> str:
         return OUTSIDE if self._engine.current is None else self._engine.current.name
 
-    def _route(self, sender: str, body: Body, message: object) -> None:
+    def _route(self, sender: str, body: SimActor, message: object) -> None:
         if body.ended:
             self._engine.dead_letters += 1
         else:
             self._transit.setdefault((sender, body.name), deque()).append((body, message))
 
-    def _happen(self, index: int, ready: list[Body]) -> None:
+    def _happen(self, index: int, ready: list[SimActor]) -> None:
         if index < len(self._transit):
             self._arrive(next(itertools.islice(self._transit, index, None)))
         elif (index := index - len(self._transit)) < len(self._jobs):
@@ -119,7 +119,7 @@ class Exploring:
             body.put(message)
             self._engine.show("arrives", body.name, message)
 
-    def _turn(self, body: Body) -> None:
+    def _turn(self, body: SimActor) -> None:
         self._engine.record("turn", body.name, None)
         function, arguments = body.take()
         error = self._engine.act(body, function, arguments)
@@ -131,7 +131,7 @@ class Exploring:
 
     def _compute(self, job: Job) -> None:
         body = job.cell
-        assert isinstance(body, Body)
+        assert isinstance(body, SimActor)
         self._engine.record("computes", body.name, None)
         if body.ended:
             return

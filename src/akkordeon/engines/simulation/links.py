@@ -3,7 +3,7 @@
 import random
 from typing import TYPE_CHECKING
 
-from akkordeon.engines.simulation.actors import Body
+from akkordeon.engines.simulation.actors import SimActor
 from akkordeon.engines.simulation.delays import Delays, draws
 from akkordeon.engines.simulation.faults import Faults
 
@@ -34,13 +34,13 @@ class Links:
         self._faults = faults if faults.touches_messages else None
         self._drawn = random.Random(f"{seed} messages")  # noqa: S311 - a simulation, not a secret
         self._tick = tick
-        self._held: dict[tuple[Body, Body], list[float]] = {}
+        self._held: dict[tuple[SimActor, SimActor], list[float]] = {}
 
-    def news(self, ended: Body, watcher: Body) -> float:
+    def news(self, ended: SimActor, watcher: SimActor) -> float:
         """Return when the news of an end arrives, which may overtake what the actor told."""
         return self._engine.time + self._seconds(ended.name, watcher.name)
 
-    def dues(self, sender: Body, receiver: Body, message: object) -> tuple[float, ...]:
+    def dues(self, sender: SimActor, receiver: SimActor, message: object) -> tuple[float, ...]:
         """Return when a message that is sent now arrives; twice, or never, where there are faults."""
         due = self._engine.time + self._seconds(sender.name, receiver.name)
         if self._faults is None:
@@ -60,11 +60,11 @@ class Links:
             return due, self._in_order(sender, receiver, again)
         return (due,)
 
-    def is_clear(self, sender: Body, receiver: Body) -> bool:
+    def is_clear(self, sender: SimActor, receiver: SimActor) -> bool:
         """Whether a message that takes no time may be there at once, and overtakes none."""
         return sender.links.get(receiver, NEVER) < self._engine.time
 
-    def _in_order(self, sender: Body, receiver: Body, due: float) -> float:
+    def _in_order(self, sender: SimActor, receiver: SimActor, due: float) -> float:
         last = sender.links.get(receiver, NEVER)
         if due > self._engine.time or last >= self._engine.time:
             sender.links[receiver] = due = max(due, last)
@@ -72,13 +72,13 @@ class Links:
             self._count_overtaken(receiver, held, due)
         return due
 
-    def _hold_back(self, sender: Body, receiver: Body, due: float) -> float:
+    def _hold_back(self, sender: SimActor, receiver: SimActor, due: float) -> float:
         usual = max(due - self._engine.time, self._tick)
         due = max(due, sender.links.get(receiver, NEVER)) + self._drawn.expovariate(1.0) * HELD_BACK * usual
         self._held.setdefault((sender, receiver), []).append(due)
         return due
 
-    def _count_overtaken(self, receiver: Body, held: list[float], due: float) -> None:
+    def _count_overtaken(self, receiver: SimActor, held: list[float], due: float) -> None:
         """Count a message as out of order only once a later one will overtake it."""
         for each in [each for each in held if each > due]:
             held.remove(each)

@@ -4,7 +4,7 @@ import math
 import random
 from typing import TYPE_CHECKING
 
-from akkordeon.engines.simulation.actors import Body, Host
+from akkordeon.engines.simulation.actors import Host, SimActor
 from akkordeon.engines.simulation.faults import RATES, Faults
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SLOWNESS = 10.0
 
 
-class Mishaps:
+class FaultInjector:
     """Draws when something goes wrong, with whom, and for how long.
 
     Args:
@@ -32,10 +32,10 @@ class Mishaps:
         self._speeds = random.Random(f"{seed} speeds")  # noqa: S311
         self._rates = [getattr(faults, name) for name in RATES]
         self._cuts: list[frozenset[Host]] = []
-        self._news: list[tuple[Body, Body, object]] = []  # that could not get across
+        self._news: list[tuple[SimActor, SimActor, object]] = []  # that could not get across
         self.next = self._draw_next(0.0)
 
-    def born(self, body: Body) -> None:
+    def born(self, body: SimActor) -> None:
         """Draw whether the host of a new actor is slow."""
         if not self._faults.slow or self._engine.time >= self._faults.until:
             return
@@ -62,7 +62,7 @@ class Mishaps:
         else:
             self._engine.jump(victim.context.me, self._drawn.uniform(-self._faults.jump, self._faults.jump))
 
-    def pause(self, body: Body, seconds: float) -> None:
+    def pause(self, body: SimActor, seconds: float) -> None:
         """Let a host stand still; a pause that it is in already may become longer."""
         host, now = body.host, self._engine.time
         until = max(host.paused_until, now + seconds)
@@ -71,18 +71,18 @@ class Mishaps:
         self._engine.inject("pause", body.name)
         self._course.after(until - now, self._go_on, host)
 
-    def cut_off(self, bodies: list[Body], seconds: float) -> None:
+    def cut_off(self, bodies: list[SimActor], seconds: float) -> None:
         """Let nothing across between these hosts and all others."""
         cut = frozenset(body.host for body in bodies)
         self._cuts.append(cut)
         self._engine.inject("partition", ", ".join(body.name for body in bodies))
         self._course.after(seconds, self._heal, cut)
 
-    def separate(self, one: Body, other: Body) -> bool:
+    def separate(self, one: SimActor, other: SimActor) -> bool:
         """Whether two actors are cut off from each other."""
         return bool(self._cuts) and any((one.host in cut) != (other.host in cut) for cut in self._cuts)
 
-    def keep_news(self, ended: Body, watcher: Body, message: object) -> None:
+    def keep_news(self, ended: SimActor, watcher: SimActor, message: object) -> None:
         """Keep the news of an end until it can get across."""
         self._news.append((ended, watcher, message))
 
@@ -102,7 +102,7 @@ class Mishaps:
         for ended, watcher, message in news:
             self._course.notify(ended, watcher, message, late=True)
 
-    def _may_strike(self, body: Body) -> bool:
+    def _may_strike(self, body: SimActor) -> bool:
         if body.inbox:
             return False
         return body.parent is not None if self._faults.victims is None else self._faults.victims(body.name)

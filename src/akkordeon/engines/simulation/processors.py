@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from akkordeon.engines.mailbox import Job
-from akkordeon.engines.simulation.actors import Body
+from akkordeon.engines.simulation.actors import SimActor
 from akkordeon.engines.threads.pool import FAIRNESS
 
 if TYPE_CHECKING:
@@ -21,23 +21,23 @@ class Own:
     def __init__(self, course: "Timed") -> None:
         self._course = course
 
-    def schedule(self, body: Body) -> None:
+    def schedule(self, body: SimActor) -> None:
         """Take its turn at once."""
         body.scheduled = True
         self._course.soon(self._begin, body)
 
-    def turn_over(self, body: Body, job: Job | None) -> None:
+    def turn_over(self, body: SimActor, job: Job | None) -> None:
         """Take the next turn, and compute beside it."""
         body.scheduled = False
         if job is not None:
             self._course.begin_work(body, job, self)
         self._course.wake(body)
 
-    def work_over(self, body: Body) -> None:
+    def work_over(self, body: SimActor) -> None:
         """See whether that made a turn possible."""
         self._course.wake(body)
 
-    def _begin(self, body: Body) -> None:
+    def _begin(self, body: SimActor) -> None:
         if not self._course.begin_turn(body, self):
             body.scheduled = False
 
@@ -46,11 +46,11 @@ class Pool:
     """Actors with a turn to take, and the workers that wait for one: a lane of the threads engine."""
 
     def __init__(self, course: "Timed", workers: int) -> None:
-        self.ready: deque[Body] = deque()
+        self.ready: deque[SimActor] = deque()
         self._course = course
         self._asleep: deque[VirtualWorker] = deque(VirtualWorker(course, self) for _ in range(workers))
 
-    def put(self, body: Body) -> None:
+    def put(self, body: SimActor) -> None:
         """Add an actor and wake a worker, if one sleeps."""
         self.ready.append(body)
         if self._asleep:
@@ -62,14 +62,14 @@ class Pool:
         self._asleep.append(worker)
 
 
-class Seat:
+class Runnable:
     """An actor's place in a pool."""
 
     def __init__(self, course: "Timed", pool: Pool) -> None:
         self._course = course
         self._pool = pool
 
-    def schedule(self, body: Body) -> None:
+    def schedule(self, body: SimActor) -> None:
         """Leave it to the worker that made it ready, if that has nothing else to go on with; else to any."""
         body.scheduled = True
         worker = self._course.worker
@@ -84,11 +84,11 @@ class VirtualWorker:
 
     def __init__(self, course: "Timed", pool: Pool) -> None:
         self.pool = pool
-        self.next: Body | None = None
+        self.next: SimActor | None = None
         self._course = course
         self._in_a_row = 0
 
-    def turn_over(self, body: Body, job: Job | None) -> None:
+    def turn_over(self, body: SimActor, job: Job | None) -> None:
         """Stay with the actor, unless there is something to compute first."""
         body.scheduled = body.ready and not body.ended
         if body.scheduled:
@@ -100,7 +100,7 @@ class VirtualWorker:
             self._hand_over()
             self._course.begin_work(body, job, self)
 
-    def work_over(self, body: Body) -> None:
+    def work_over(self, body: SimActor) -> None:
         """Take the actor's next turn, unless others have it in hand."""
         if body.scheduled or body.ended or not body.ready:
             self._course.soon(self._pick)
@@ -126,7 +126,7 @@ class VirtualWorker:
             self.pool.put(body)
         self.get()
 
-    def _begin(self, body: Body) -> None:
+    def _begin(self, body: SimActor) -> None:
         if not self._course.begin_turn(body, self):
             body.scheduled = False
             self._course.soon(self._pick)

@@ -12,17 +12,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from akkordeon.engines.mailbox import START, Ask, Job
-from akkordeon.engines.simulation.actors import Body, Executor
+from akkordeon.engines.simulation.actors import Executor, SimActor
 from akkordeon.engines.simulation.delays import Delays, draws
 from akkordeon.engines.simulation.faults import Faults
 from akkordeon.engines.simulation.links import Links
-from akkordeon.engines.simulation.mishaps import Mishaps
-from akkordeon.engines.simulation.processors import Own, Pool, Seat, VirtualWorker
+from akkordeon.engines.simulation.mishaps import FaultInjector
+from akkordeon.engines.simulation.processors import Own, Pool, Runnable, VirtualWorker
 
 if TYPE_CHECKING:
     from akkordeon.engines.simulation.engine import Stepped
 
-Letters = list[tuple[Body, object]]
+Letters = list[tuple[SimActor, object]]
 
 
 class Timed:
@@ -47,34 +47,34 @@ class Timed:
         self._work = draws("works", delays.work, seed)
         self._links = Links(engine, seed, delays, faults, tick)
         self._own = Own(self)
-        self._pool = None if workers is None else Seat(self, Pool(self, workers))
+        self._pool = None if workers is None else Runnable(self, Pool(self, workers))
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._agenda: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._number = itertools.count()
         self._outbox: Letters | None = None
         self._interrupt: KeyboardInterrupt | None = None
-        self._mishaps = Mishaps(engine, self, seed, faults)
+        self._mishaps = FaultInjector(engine, self, seed, faults)
 
     # What the engine calls
 
-    def settle(self, body: Body, *, blocking: bool) -> None:
+    def settle(self, body: SimActor, *, blocking: bool) -> None:
         """Give it a host and somebody who takes its turns; the first one makes it."""
         body.settle(blocking=blocking)
         if body.inbox or self._pool is None:
             body.place = self._own
         else:
-            body.place = Seat(self, Pool(self, 1)) if blocking else self._pool
+            body.place = Runnable(self, Pool(self, 1)) if blocking else self._pool
         self._mishaps.born(body)
         self.wake(body)
 
-    def send(self, body: Body, message: object) -> None:
+    def send(self, body: SimActor, message: object) -> None:
         """Keep it until the end of the turn that it is told in; what comes from outside is there at once."""
         if self._outbox is None:
             self._let_go(None, body, message)
         else:
             self._outbox.append((body, message))
 
-    def notify(self, ended: Body, watcher: Body, message: object, *, late: bool) -> None:  # noqa: ARG002
+    def notify(self, ended: SimActor, watcher: SimActor, message: object, *, late: bool) -> None:  # noqa: ARG002
         """Tell of an end, as soon as that can get across."""
         if watcher.inbox or watcher.lives_with(ended):
             self._arrive(None, watcher, message)
@@ -83,12 +83,12 @@ class Timed:
         else:
             self._at(self._links.news(ended, watcher), self._tell_news, ended, watcher, message)
 
-    def question(self, body: Body, ask: Ask) -> None:
+    def question(self, body: SimActor, ask: Ask) -> None:
         """Put it where it waits."""
         body.put(ask)
         self.wake(body)
 
-    def later(self, seconds: float, body: Body, message: object) -> None:
+    def later(self, seconds: float, body: SimActor, message: object) -> None:
         """Set a timer."""
         self._at(self._engine.time + max(0.0, seconds), self._ring, body, message)
 
@@ -104,24 +104,24 @@ class Timed:
             raise error
         return True
 
-    def reaches(self, sender: Body | None, receiver: Body) -> bool:
+    def reaches(self, sender: SimActor | None, receiver: SimActor) -> bool:
         """Whether no partition is between them."""
         if sender is None or receiver.inbox or not self._mishaps.separate(sender, receiver):
             return True
         self._engine.inject("cut off", receiver.name)
         return False
 
-    def cut_short(self, body: Body) -> None:
+    def cut_short(self, body: SimActor) -> None:
         """Let out a part of what was told in the turn that it is in."""
         letters, body.outbox = body.outbox, []
         for receiver, message in letters[: self._mishaps.draw_up_to(len(letters))]:
             self._let_go(body, receiver, message)
 
-    def pause(self, body: Body, seconds: float) -> None:
+    def pause(self, body: SimActor, seconds: float) -> None:
         """Let it stand still, and all that live with it."""
         self._mishaps.pause(body, seconds)
 
-    def cut_off(self, bodies: list[Body], seconds: float) -> None:
+    def cut_off(self, bodies: list[SimActor], seconds: float) -> None:
         """Put a partition between these and all others."""
         self._mishaps.cut_off(bodies, seconds)
 
@@ -138,12 +138,12 @@ class Timed:
         else:
             self._agenda.append((function, arguments))
 
-    def wake(self, body: Body) -> None:
+    def wake(self, body: SimActor) -> None:
         """See that an actor takes its turn, if it has one to take and is in none."""
         if not body.scheduled and body.ready and not body.ended and body.host.paused_until <= self._engine.time:
             body.place.schedule(body)
 
-    def begin_turn(self, body: Body, by: Executor) -> bool:
+    def begin_turn(self, body: SimActor, by: Executor) -> bool:
         """Let an actor do its next turn, unless it has ended or stands still; say whether it does."""
         if body.ended or body.host.paused_until > self._engine.time:
             return False
@@ -161,7 +161,7 @@ class Timed:
             self.after(seconds, self._end_turn, body, by, error, body.host.lost)
         return True
 
-    def begin_work(self, body: Body, job: Job, by: Executor) -> None:
+    def begin_work(self, body: SimActor, job: Job, by: Executor) -> None:
         """Let an actor compute."""
         letters: Letters = []
         error = self._act(body, letters, job.run, ())
@@ -187,7 +187,7 @@ class Timed:
             return False
         return True
 
-    def _let_go(self, sender: Body | None, receiver: Body, message: object) -> None:
+    def _let_go(self, sender: SimActor | None, receiver: SimActor, message: object) -> None:
         if receiver.ended:
             self._engine.dead_letters += 1
         elif sender is None or receiver.inbox or sender.host is receiver.host:
@@ -201,7 +201,7 @@ class Timed:
                 else:
                     self._arrive(sender, receiver, message)
 
-    def _arrive(self, sender: Body | None, receiver: Body, message: object) -> None:
+    def _arrive(self, sender: SimActor | None, receiver: SimActor, message: object) -> None:
         if receiver.ended:
             self._engine.dead_letters += 1
         elif sender is not None and not receiver.inbox and self._mishaps.separate(sender, receiver):
@@ -211,16 +211,16 @@ class Timed:
             self._happened("arrives", receiver, message)
             self.wake(receiver)
 
-    def _ring(self, body: Body, message: object) -> None:
+    def _ring(self, body: SimActor, message: object) -> None:
         self._arrive(body, body, message)
 
-    def _tell_news(self, ended: Body, watcher: Body, message: object) -> None:
+    def _tell_news(self, ended: SimActor, watcher: SimActor, message: object) -> None:
         if self._mishaps.separate(ended, watcher):
             self._mishaps.keep_news(ended, watcher, message)
         else:
             self._arrive(None, watcher, message)
 
-    def _end_turn(self, body: Body, by: Executor, error: BaseException | None, lost: float) -> None:
+    def _end_turn(self, body: SimActor, by: Executor, error: BaseException | None, lost: float) -> None:
         if body.host.lost > lost:
             self.after(body.host.lost - lost, self._end_turn, body, by, error, body.host.lost)
             return
@@ -236,7 +236,7 @@ class Timed:
         self.worker = None
 
     def _end_work(
-        self, body: Body, job: Job, by: Executor, letters: Letters, error: BaseException | None, lost: float
+        self, body: SimActor, job: Job, by: Executor, letters: Letters, error: BaseException | None, lost: float
     ) -> None:
         if body.host.lost > lost:
             self.after(body.host.lost - lost, self._end_work, body, job, by, letters, error, body.host.lost)
@@ -255,7 +255,7 @@ class Timed:
         heapq.heappush(self._heap, (due, next(self._number), function, arguments))
 
     def _act(
-        self, body: Body, letters: Letters, function: Callable[..., object], arguments: tuple[object, ...]
+        self, body: SimActor, letters: Letters, function: Callable[..., object], arguments: tuple[object, ...]
     ) -> BaseException | None:
         self._outbox = letters
         try:
@@ -266,6 +266,6 @@ class Timed:
         finally:
             self._outbox = None
 
-    def _happened(self, event: str, body: Body, message: object) -> None:
+    def _happened(self, event: str, body: SimActor, message: object) -> None:
         self._engine.steps += 1
         self._engine.note(event, body.name, message)

@@ -21,11 +21,11 @@ from functools import partial
 from typing import Any
 
 from akkordeon.actor import Actor, Context, Ended, Inbox, Ref
-from akkordeon.engines.debug import Witness
+from akkordeon.engines.debug import WriteDetector
 from akkordeon.engines.intraop import OneThread
 from akkordeon.engines.mailbox import Ask, Job, Turn, refuse_place
 from akkordeon.engines.posix import available_cores
-from akkordeon.engines.threads.pool import NOTHING, Clock, Lane, Seat, Worker
+from akkordeon.engines.threads.pool import NOTHING, Clock, Runnable, RunQueue, Worker
 from akkordeon.engines.threads.scaling import STANDBY
 from akkordeon.errors import ActorNotFound, NameTaken, NoAnswer
 
@@ -54,15 +54,15 @@ class Threads:
         self.dead_letters = 0
         self._lock = threading.Lock()
         self._one_thread = OneThread()
-        self._witness = Witness() if debug else None
+        self._witness = WriteDetector() if debug else None
         self._patience = patience
-        self._seats: dict[str, Seat] = {}
+        self._seats: dict[str, Runnable] = {}
         self._workers: list[Worker] = []
         self._clock = Clock()
         self._closed = False
         number_of_workers = workers or available_cores()
         self.computations = min(2, number_of_workers)
-        self._pool = Lane(self._lock, number_of_workers, STANDBY, self._clock.add)
+        self._pool = RunQueue(self._lock, number_of_workers, STANDBY, self._clock.add)
         for number in range(number_of_workers + STANDBY):
             self._start_worker(self._pool, f"akkordeon worker {number}")
 
@@ -82,8 +82,8 @@ class Threads:
                 raise RuntimeError(f"cannot spawn {name}: the engine is closed")
             if name in self._seats:
                 raise NameTaken(f"an actor named {name!r} is alive; stop it first, or choose another name")
-            lane = Lane(self._lock) if blocking else self._pool
-            seat = self._seats[name] = Seat(name, make, computations, lane)
+            lane = RunQueue(self._lock) if blocking else self._pool
+            seat = self._seats[name] = Runnable(name, make, computations, lane)
             seat.context = self.scope(seat)
             if blocking:
                 self._start_worker(lane, f"akkordeon {name}")
@@ -138,7 +138,7 @@ class Threads:
         if self._witness:
             self._witness.check()
 
-    def deliver(self, seat: Seat, item: object) -> None:
+    def deliver(self, seat: Runnable, item: object) -> None:
         """Put a message or a question into a mailbox and see that somebody will handle it."""
         if self._witness:
             self._witness.saw(item, _who(), seat.name)
@@ -152,7 +152,7 @@ class Threads:
         if isinstance(item, Ask):
             item.answer.set_exception(seat.failure())
 
-    def watch_seat(self, seat: Seat, watcher: Ref) -> None:
+    def watch_seat(self, seat: Runnable, watcher: Ref) -> None:
         """Tell `watcher` when an actor has ended."""
         with self._lock:
             if not seat.ended:
@@ -160,7 +160,7 @@ class Threads:
                 return
         watcher.tell(Ended(seat.context.me, seat.reason))
 
-    def scope(self, seat: Seat) -> Context:
+    def scope(self, seat: Runnable) -> Context:
         """Give an actor its address, and what it may do. Called with the lock held."""
         return _Context(self, seat)
 
@@ -170,7 +170,7 @@ class Threads:
 
     # What workers call.
 
-    def begin_turn(self, seat: Seat) -> Turn | None:
+    def begin_turn(self, seat: Runnable) -> Turn | None:
         """Take the next turn of an actor, unless it has ended."""
         with self._lock:
             if seat.ended:
@@ -178,7 +178,7 @@ class Threads:
             seat.lane.took_turn(time.monotonic())
             return seat.take()
 
-    def finish_turn(self, seat: Seat) -> Job | None:
+    def finish_turn(self, seat: Runnable) -> Job | None:
         """End the turn of an actor; return the computation it asked for."""
         with self._lock:
             job = seat.finish()
@@ -187,7 +187,7 @@ class Threads:
                 self._go_on_with(seat)
         return job
 
-    def finish_job(self, seat: Seat, job: Job) -> Turn | None:
+    def finish_job(self, seat: Runnable, job: Job) -> Turn | None:
         """Note that a computation is done; return the actor's next turn, unless others have it in hand."""
         with self._lock:
             job.done = True
@@ -196,12 +196,12 @@ class Threads:
             seat.scheduled = True
             return seat.take()
 
-    def hand_over(self, seat: Seat) -> None:
+    def hand_over(self, seat: Runnable) -> None:
         """Leave an actor to any worker that has time."""
         with self._lock:
             seat.lane.put(seat)
 
-    def end(self, seat: Seat, reason: BaseException | None) -> None:
+    def end(self, seat: Runnable, reason: BaseException | None) -> None:
         """End an actor and tell its watchers."""
         with self._lock:
             if seat.ended:
@@ -234,7 +234,7 @@ class Threads:
             doing.remove(NOTHING)  # of the one that stands by
         return f"the {len(doing)} workers are busy with: {', '.join(doing)}"
 
-    def _schedule(self, seat: Seat) -> None:
+    def _schedule(self, seat: Runnable) -> None:
         seat.scheduled = True
         worker = threading.current_thread()
         if isinstance(worker, Worker) and worker.lane is seat.lane and worker.next is None:
@@ -242,7 +242,7 @@ class Threads:
         else:
             seat.lane.put(seat)
 
-    def _go_on_with(self, seat: Seat) -> None:
+    def _go_on_with(self, seat: Runnable) -> None:
         """Stay with an actor whose data this core has at hand; whatever else was kept is for others."""
         worker = threading.current_thread()
         assert isinstance(worker, Worker)
@@ -250,7 +250,7 @@ class Threads:
             seat.lane.put(worker.next)
         worker.next = seat
 
-    def _start_worker(self, lane: Lane, name: str) -> None:
+    def _start_worker(self, lane: RunQueue, name: str) -> None:
         worker = Worker(self, lane, name)
         self._workers = [*(worker for worker in self._workers if worker.is_alive()), worker]
         worker.start()
@@ -269,7 +269,7 @@ class _Ref:
 
     __slots__ = ("_engine", "name", "seat")
 
-    def __init__(self, engine: Threads, seat: Seat) -> None:
+    def __init__(self, engine: Threads, seat: Runnable) -> None:
         self._engine = engine
         self.seat = seat
         self.name = seat.name
@@ -296,7 +296,7 @@ class _Ref:
 class _Context:
     """What one actor may do."""
 
-    def __init__(self, engine: Threads, seat: Seat) -> None:
+    def __init__(self, engine: Threads, seat: Runnable) -> None:
         self.me: Ref = _Ref(engine, seat)
         self.random_lock: AbstractContextManager[object] = engine.random_lock
         self.compute = seat.compute

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from akkordeon.actor import Actor
 from akkordeon.engines.intraop import use_one_thread
-from akkordeon.engines.mailbox import Cell, Job, Turn
-from akkordeon.engines.threads.scaling import Crew
+from akkordeon.engines.mailbox import Job, Mailbox, Turn
+from akkordeon.engines.threads.scaling import WorkerScaling
 
 NOTHING = "nothing"
 """What an idle worker is busy with."""
@@ -25,16 +25,16 @@ FAIRNESS = 16
 """Hand-overs in a row before a worker looks at what others left waiting."""
 
 
-class Seat(Cell):
+class Runnable(Mailbox):
     """A cell with its place in line: the lane it waits in, and whether it waits there or is in a turn."""
 
-    def __init__(self, name: str, make: Callable[[], Actor], computations: int, lane: "Lane") -> None:
+    def __init__(self, name: str, make: Callable[[], Actor], computations: int, lane: "RunQueue") -> None:
         super().__init__(name, make, computations)
         self.lane = lane
         self.scheduled = False
 
 
-class Lane:
+class RunQueue:
     """Actors with a turn to take, and the workers that take it. Call it with the lock held, but for `get`.
 
     Args:
@@ -45,11 +45,11 @@ class Lane:
     """
 
     def __init__(self, lock: threading.Lock, workers: int = 1, standby: int = 0, later: "Later | None" = None) -> None:
-        self.ready: deque[Seat] = deque()
+        self.ready: deque[Runnable] = deque()
         self.closed = False
         self._wake = threading.Condition(lock)
         self._awake = workers + standby
-        self._crew = Crew(workers)
+        self._crew = WorkerScaling(workers)
         self._later = later
         self._looks = False
 
@@ -63,7 +63,7 @@ class Lane:
         if self._crew.took_turn(now) and self.ready:
             self._wake.notify_all()
 
-    def put(self, seat: Seat) -> None:
+    def put(self, seat: Runnable) -> None:
         """Add an actor and wake a worker, if one sleeps that may be awake."""
         self.ready.append(seat)
         if self._awake < self._crew.most:
@@ -71,7 +71,7 @@ class Lane:
         elif not self._looks:
             self._look_later()
 
-    def get(self) -> Seat | None:
+    def get(self) -> Runnable | None:
         """Wait for an actor with a turn to take; None when the lane is closed."""
         with self._wake:
             self._awake -= 1
@@ -105,29 +105,29 @@ class Lane:
 class Dispatcher(Protocol):
     """What a worker needs of its engine."""
 
-    def begin_turn(self, seat: Seat) -> Turn | None:
+    def begin_turn(self, seat: Runnable) -> Turn | None:
         """Take the next turn of an actor, unless it has ended."""
 
-    def finish_turn(self, seat: Seat) -> Job | None:
+    def finish_turn(self, seat: Runnable) -> Job | None:
         """End it; return the computation that it asked for."""
 
-    def finish_job(self, seat: Seat, job: Job) -> Turn | None:
+    def finish_job(self, seat: Runnable, job: Job) -> Turn | None:
         """Note that a computation is done; return the actor's next turn, unless others have it in hand."""
 
-    def hand_over(self, seat: Seat) -> None:
+    def hand_over(self, seat: Runnable) -> None:
         """Leave an actor to any worker that has time."""
 
-    def end(self, seat: Seat, reason: BaseException | None) -> None:
+    def end(self, seat: Runnable, reason: BaseException | None) -> None:
         """End an actor and tell its watchers."""
 
 
 class Worker(threading.Thread):
     """Takes turns of actors of one lane, and runs the computations they ask for."""
 
-    def __init__(self, engine: Dispatcher, lane: Lane, name: str) -> None:
+    def __init__(self, engine: Dispatcher, lane: RunQueue, name: str) -> None:
         super().__init__(name=name, daemon=True)
         self.lane = lane
-        self.next: Seat | None = None
+        self.next: Runnable | None = None
         self.doing = NOTHING
         self._engine = engine
         self._in_a_row = 0
@@ -143,7 +143,7 @@ class Worker(threading.Thread):
                 self._engine.end(seat, error)
             self.doing = NOTHING
 
-    def _take_turns(self, seat: Seat) -> None:
+    def _take_turns(self, seat: Runnable) -> None:
         turn = self._engine.begin_turn(seat)
         while turn is not None:
             function, arguments = turn
@@ -157,7 +157,7 @@ class Worker(threading.Thread):
             job.run()
             turn = self._engine.finish_job(seat, job)
 
-    def _pick(self) -> Seat | None:
+    def _pick(self) -> Runnable | None:
         seat, self.next = self.next, None
         self._in_a_row += 1
         stays = (self._in_a_row <= FAIRNESS or not self.lane.ready) and not self.lane.is_crowded

@@ -35,7 +35,7 @@ HANGS = 1.0
 """Seconds without a new turn after which the one that stands by is to take them, too."""
 
 
-class Crew:
+class WorkerScaling:
     """Counts turns and says how many workers may be awake. Not thread-safe.
 
     Args:
