@@ -27,7 +27,7 @@ class Host:
 class SimActor(Mailbox):
     """A cell with its place in the simulation."""
 
-    def __init__(self, name: str, make: Callable[[], Actor], computations: int, parent: "Body | None") -> None:
+    def __init__(self, name: str, make: Callable[[], Actor], computations: int, parent: "SimActor | None") -> None:
         super().__init__(name, make, computations)
         self.parent = parent
         self.host: Host
@@ -40,7 +40,7 @@ class SimActor(Mailbox):
         self.outbox: list[tuple[SimActor, object]] = []  # what it told in the turn that it is in
         self.links: dict[SimActor, float] = {}  # when the last message to each arrives
 
-    def lives_with(self, other: "Body | None") -> bool:
+    def lives_with(self, other: "SimActor | None") -> bool:
         """Whether the two are on one host."""
         return other is not None and self.host is other.host
 
