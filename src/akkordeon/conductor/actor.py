@@ -68,7 +68,7 @@ class Conductor(Actor):
         life: makes a gate that lives.
     """
 
-    def __init__(  # noqa: PLR0913 - it is told all that `launch` is
+    def __init__(
         self,
         network: str,
         gates: Sequence[Gate],

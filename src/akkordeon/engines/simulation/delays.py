@@ -1,4 +1,4 @@
-"""How long things take on the simulation engine: messages on their way, turns, computations.
+"""Delays of the simulation: of messages on their way, of turns and of computations.
 
 A delay is a number of seconds, or a function that draws one. It is given a random generator and two names: sender and
 receiver of a message, or an actor and the kind of what it does. That kind is the type of the message that it handles

@@ -1,21 +1,18 @@
-"""The simulation without delays: what happens next is drawn from all that could."""
+"""The exploring simulation: the next event is drawn from all that could happen."""
 
 import heapq
 import itertools
 import random
 from collections import deque
-from typing import TYPE_CHECKING
 
 from akkordeon.engines.mailbox import Ask, Job
 from akkordeon.engines.simulation.actors import SimActor
-
-if TYPE_CHECKING:
-    from akkordeon.engines.simulation.engine import Stepped
+from akkordeon.engines.simulation.clock import Simulation
 
 OUTSIDE = "outside"
 ENGINE = "engine"
 
-NEEDS_DELAYS = "without delays there is no time in which this could happen: give the engine `delays`"
+NEEDS_DELAYS = "pauses and partitions need a timed simulation: give the engine `delays`"
 
 
 class Exploring:
@@ -27,7 +24,7 @@ class Exploring:
         tick: virtual seconds per step.
     """
 
-    def __init__(self, engine: "Stepped", seed: int, tick: float) -> None:
+    def __init__(self, engine: Simulation, seed: int, tick: float) -> None:
         self._engine = engine
         self._tick = tick
         self._order = random.Random(seed)  # noqa: S311 - an order of events, not a secret
@@ -45,11 +42,11 @@ class Exploring:
         self._route(self._sender(), body, message)
 
     def notify(self, ended: SimActor, watcher: SimActor, message: object, *, late: bool) -> None:  # noqa: ARG002
-        """Send it on a route of its own: the news may overtake the actor's messages."""
+        """Send the news on a route of its own: it may overtake the messages of the actor."""
         self._route(self._sender() if late else ENGINE, watcher, message)
 
     def question(self, body: SimActor, ask: Ask) -> None:
-        """Put it where it waits; it will be among what can happen."""
+        """Put a question into the mailbox; it becomes one of the possible events."""
         body.put(ask)
 
     def later(self, seconds: float, body: SimActor, message: object) -> None:
@@ -77,18 +74,18 @@ class Exploring:
         return True
 
     def reaches(self, sender: SimActor | None, receiver: SimActor) -> bool:  # noqa: ARG002
-        """Nobody is cut off here."""
+        """Return True: there are no partitions here."""
         return True
 
     def cut_short(self, body: SimActor) -> None:
         """Do nothing: a turn takes no time here."""
 
     def pause(self, body: SimActor, seconds: float) -> None:  # noqa: ARG002
-        """Refuse."""
+        """Raise: there are no durations here."""
         raise RuntimeError(NEEDS_DELAYS)
 
     def cut_off(self, bodies: list[SimActor], seconds: float) -> None:  # noqa: ARG002
-        """Refuse."""
+        """Raise: there are no durations here."""
         raise RuntimeError(NEEDS_DELAYS)
 
     def _sender(self) -> str:

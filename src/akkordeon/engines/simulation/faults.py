@@ -1,4 +1,4 @@
-"""What may go wrong on the simulation engine, and how often."""
+"""The faults that a simulation may inject, and their rates."""
 
 import math
 from collections.abc import Callable
@@ -16,7 +16,7 @@ class Crashed(AkkordeonError):
 
 @dataclass(frozen=True)
 class Faults:
-    """How often what goes wrong. Rates are per virtual second, over all actors together.
+    """Rates of faults. Rates are per virtual second, over all actors together.
 
     Args:
         loss: share of the messages between actors that never arrive.

@@ -1,14 +1,11 @@
-"""When messages arrive on the simulation engine: in order between any two actors, unless a fault has it otherwise."""
+"""Draws when messages arrive: in order between any two actors, unless a fault reorders them."""
 
 import random
-from typing import TYPE_CHECKING
 
 from akkordeon.engines.simulation.actors import SimActor
+from akkordeon.engines.simulation.clock import Simulation
 from akkordeon.engines.simulation.delays import Delays, draws
 from akkordeon.engines.simulation.faults import Faults
-
-if TYPE_CHECKING:
-    from akkordeon.engines.simulation.engine import Stepped
 
 HELD_BACK = 10.0
 """How many times as long as any other message one is on its way that is held back, on average."""
@@ -28,7 +25,7 @@ class Links:
         tick: how long one that takes no time is held back, in place of that.
     """
 
-    def __init__(self, engine: "Stepped", seed: int, delays: Delays, faults: Faults, tick: float) -> None:
+    def __init__(self, engine: Simulation, seed: int, delays: Delays, faults: Faults, tick: float) -> None:
         self._engine = engine
         self._seconds = draws("links", delays.link, seed)
         self._faults = faults if faults.touches_messages else None

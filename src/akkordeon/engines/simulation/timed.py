@@ -1,7 +1,7 @@
-"""The simulation with delays: messages, turns and computations take their time, and what is due first comes first.
+"""The timed simulation: messages, turns and computations take time, and events happen in the order they are due.
 
-What an actor does in a turn it does at the turn's beginning, and what it tells is let go at the end; so it is with a
-computation and its result.
+An actor acts at the beginning of its turn; the messages it sends leave at the end. A computation and its result
+behave in the same way.
 """
 
 import heapq
@@ -9,18 +9,16 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from akkordeon.engines.mailbox import START, Ask, Job
 from akkordeon.engines.simulation.actors import Executor, SimActor
+from akkordeon.engines.simulation.clock import Simulation
 from akkordeon.engines.simulation.delays import Delays, draws
 from akkordeon.engines.simulation.faults import Faults
 from akkordeon.engines.simulation.links import Links
 from akkordeon.engines.simulation.mishaps import FaultInjector
-from akkordeon.engines.simulation.processors import Own, Pool, Runnable, VirtualWorker
-
-if TYPE_CHECKING:
-    from akkordeon.engines.simulation.engine import Stepped
+from akkordeon.engines.simulation.processors import OwnProcessor, SharedProcessor, VirtualRunQueue, VirtualWorker
 
 Letters = list[tuple[SimActor, object]]
 
@@ -38,7 +36,7 @@ class Timed:
     """
 
     def __init__(
-        self, engine: "Stepped", seed: int, delays: Delays, faults: Faults, workers: int | None, tick: float
+        self, engine: Simulation, seed: int, delays: Delays, faults: Faults, workers: int | None, tick: float
     ) -> None:
         self.worker: VirtualWorker | None = None
         self.wakes = draws("wakes", delays.wake, seed)
@@ -46,45 +44,45 @@ class Timed:
         self._turn = draws("turns", delays.turn, seed)
         self._work = draws("works", delays.work, seed)
         self._links = Links(engine, seed, delays, faults, tick)
-        self._own = Own(self)
-        self._pool = None if workers is None else Runnable(self, Pool(self, workers))
+        self._own = OwnProcessor(self)
+        self._shared = None if workers is None else SharedProcessor(self, VirtualRunQueue(self, workers))
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._agenda: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._number = itertools.count()
-        self._outbox: Letters | None = None
+        self._told: Letters | None = None
         self._interrupt: KeyboardInterrupt | None = None
-        self._mishaps = FaultInjector(engine, self, seed, faults)
+        self._injector = FaultInjector(engine, self, seed, faults)
 
     # What the engine calls
 
     def settle(self, body: SimActor, *, blocking: bool) -> None:
-        """Give it a host and somebody who takes its turns; the first one makes it."""
+        """Give a new actor a host and a processor; its first turn makes it."""
         body.settle(blocking=blocking)
-        if body.inbox or self._pool is None:
+        if body.inbox or self._shared is None:
             body.place = self._own
         else:
-            body.place = Runnable(self, Pool(self, 1)) if blocking else self._pool
-        self._mishaps.born(body)
+            body.place = SharedProcessor(self, VirtualRunQueue(self, 1)) if blocking else self._shared
+        self._injector.born(body)
         self.wake(body)
 
     def send(self, body: SimActor, message: object) -> None:
-        """Keep it until the end of the turn that it is told in; what comes from outside is there at once."""
-        if self._outbox is None:
+        """Keep a message until the turn that sends it ends; from outside it arrives at once."""
+        if self._told is None:
             self._let_go(None, body, message)
         else:
-            self._outbox.append((body, message))
+            self._told.append((body, message))
 
     def notify(self, ended: SimActor, watcher: SimActor, message: object, *, late: bool) -> None:  # noqa: ARG002
-        """Tell of an end, as soon as that can get across."""
+        """Tell a watcher of an end, as soon as no partition is between them."""
         if watcher.inbox or watcher.lives_with(ended):
             self._arrive(None, watcher, message)
-        elif self._mishaps.separate(ended, watcher):
-            self._mishaps.keep_news(ended, watcher, message)
+        elif self._injector.separate(ended, watcher):
+            self._injector.keep_news(ended, watcher, message)
         else:
             self._at(self._links.news(ended, watcher), self._tell_news, ended, watcher, message)
 
     def question(self, body: SimActor, ask: Ask) -> None:
-        """Put it where it waits."""
+        """Put a question into the mailbox."""
         body.put(ask)
         self.wake(body)
 
@@ -93,7 +91,7 @@ class Timed:
         self._at(self._engine.time + max(0.0, seconds), self._ring, body, message)
 
     def step(self, deadline: float) -> bool:
-        """Let happen what is due first."""
+        """Run the event that is due first."""
         if self._agenda:
             function, arguments = self._agenda.popleft()
             function(*arguments)
@@ -106,45 +104,45 @@ class Timed:
 
     def reaches(self, sender: SimActor | None, receiver: SimActor) -> bool:
         """Whether no partition is between them."""
-        if sender is None or receiver.inbox or not self._mishaps.separate(sender, receiver):
+        if sender is None or receiver.inbox or not self._injector.separate(sender, receiver):
             return True
         self._engine.inject("cut off", receiver.name)
         return False
 
     def cut_short(self, body: SimActor) -> None:
-        """Let out a part of what was told in the turn that it is in."""
+        """Send a random first part of the messages of the turn that crashes."""
         letters, body.outbox = body.outbox, []
-        for receiver, message in letters[: self._mishaps.draw_up_to(len(letters))]:
+        for receiver, message in letters[: self._injector.draw_up_to(len(letters))]:
             self._let_go(body, receiver, message)
 
     def pause(self, body: SimActor, seconds: float) -> None:
-        """Let it stand still, and all that live with it."""
-        self._mishaps.pause(body, seconds)
+        """Pause the host of an actor."""
+        self._injector.pause(body, seconds)
 
     def cut_off(self, bodies: list[SimActor], seconds: float) -> None:
         """Put a partition between these and all others."""
-        self._mishaps.cut_off(bodies, seconds)
+        self._injector.cut_off(bodies, seconds)
 
     # What processors and mishaps call
 
     def soon(self, function: Callable[..., None], *arguments: object) -> None:
-        """Do it after all else that is due now."""
+        """Call after everything else that is due now."""
         self._agenda.append((function, arguments))
 
     def after(self, seconds: float, function: Callable[..., None], *arguments: object) -> None:
-        """Do it when so many seconds have passed."""
+        """Call when `seconds` have passed."""
         if seconds > 0.0:
             heapq.heappush(self._heap, (self._engine.time + seconds, next(self._number), function, arguments))
         else:
             self._agenda.append((function, arguments))
 
     def wake(self, body: SimActor) -> None:
-        """See that an actor takes its turn, if it has one to take and is in none."""
+        """Schedule an actor if it has a turn to take and is in none."""
         if not body.scheduled and body.ready and not body.ended and body.host.paused_until <= self._engine.time:
             body.place.schedule(body)
 
     def begin_turn(self, body: SimActor, by: Executor) -> bool:
-        """Let an actor do its next turn, unless it has ended or stands still; say whether it does."""
+        """Run the next turn of an actor; return False if it has ended or is paused."""
         if body.ended or body.host.paused_until > self._engine.time:
             return False
         function, arguments = body.take()
@@ -162,7 +160,7 @@ class Timed:
         return True
 
     def begin_work(self, body: SimActor, job: Job, by: Executor) -> None:
-        """Let an actor compute."""
+        """Run a computation of an actor."""
         letters: Letters = []
         error = self._act(body, letters, job.run, ())
         self._happened("computes", body, None)
@@ -175,9 +173,9 @@ class Timed:
     def _advance(self, deadline: float) -> bool:
         engine, heap = self._engine, self._heap
         due = heap[0][0] if heap else math.inf
-        if self._mishaps.next < due and self._mishaps.next <= deadline and (heap or deadline < math.inf):
-            engine.time = self._mishaps.next
-            self._mishaps.strike()
+        if self._injector.next < due and self._injector.next <= deadline and (heap or deadline < math.inf):
+            engine.time = self._injector.next
+            self._injector.strike()
         elif due <= deadline and heap:
             engine.time, _, function, arguments = heapq.heappop(heap)
             function(*arguments)
@@ -192,7 +190,7 @@ class Timed:
             self._engine.dead_letters += 1
         elif sender is None or receiver.inbox or sender.host is receiver.host:
             self._arrive(sender, receiver, message)
-        elif self._mishaps.separate(sender, receiver):
+        elif self._injector.separate(sender, receiver):
             self._engine.inject("cut off", receiver.name, message)
         else:
             for due in self._links.dues(sender, receiver, message):
@@ -204,7 +202,7 @@ class Timed:
     def _arrive(self, sender: SimActor | None, receiver: SimActor, message: object) -> None:
         if receiver.ended:
             self._engine.dead_letters += 1
-        elif sender is not None and not receiver.inbox and self._mishaps.separate(sender, receiver):
+        elif sender is not None and not receiver.inbox and self._injector.separate(sender, receiver):
             self._engine.inject("cut off", receiver.name, message)
         else:
             receiver.put(message)
@@ -215,22 +213,17 @@ class Timed:
         self._arrive(body, body, message)
 
     def _tell_news(self, ended: SimActor, watcher: SimActor, message: object) -> None:
-        if self._mishaps.separate(ended, watcher):
-            self._mishaps.keep_news(ended, watcher, message)
+        if self._injector.separate(ended, watcher):
+            self._injector.keep_news(ended, watcher, message)
         else:
             self._arrive(None, watcher, message)
 
     def _end_turn(self, body: SimActor, by: Executor, error: BaseException | None, lost: float) -> None:
-        if body.host.lost > lost:
+        if body.host.lost > lost:  # its host was paused meanwhile, so the turn takes that much longer
             self.after(body.host.lost - lost, self._end_turn, body, by, error, body.host.lost)
             return
         letters, body.outbox, body.answering = body.outbox, [], None
-        self.worker = by if isinstance(by, VirtualWorker) else None
-        if not body.crashed:
-            for receiver, message in letters:
-                self._let_go(body, receiver, message)
-        if error is not None:
-            self._engine.end(body, error)
+        self._let_out(body, by, letters, error)
         job = body.finish()
         by.turn_over(body, None if body.ended else job)
         self.worker = None
@@ -241,15 +234,19 @@ class Timed:
         if body.host.lost > lost:
             self.after(body.host.lost - lost, self._end_work, body, job, by, letters, error, body.host.lost)
             return
+        self._let_out(body, by, letters, error)
+        job.done = bool(job.result)  # nothing, if the user interrupted it
+        by.work_over(body)
+        self.worker = None
+
+    def _let_out(self, body: SimActor, by: Executor, letters: Letters, error: BaseException | None) -> None:
+        # Whoever becomes ready by these messages goes on with the same worker, as on threads, so name it first.
         self.worker = by if isinstance(by, VirtualWorker) else None
-        if not body.crashed:
+        if not body.crashed:  # a crash has let out a part of them already
             for receiver, message in letters:
                 self._let_go(body, receiver, message)
         if error is not None:
             self._engine.end(body, error)
-        job.done = bool(job.result)  # nothing, if the user interrupted it
-        by.work_over(body)
-        self.worker = None
 
     def _at(self, due: float, function: Callable[..., None], *arguments: object) -> None:
         heapq.heappush(self._heap, (due, next(self._number), function, arguments))
@@ -257,14 +254,14 @@ class Timed:
     def _act(
         self, body: SimActor, letters: Letters, function: Callable[..., object], arguments: tuple[object, ...]
     ) -> BaseException | None:
-        self._outbox = letters
+        self._told = letters
         try:
             return self._engine.act(body, function, arguments)
         except KeyboardInterrupt as error:  # the user's, who waits outside; the turn ends as any other
             self._interrupt = error
             return None
         finally:
-            self._outbox = None
+            self._told = None
 
     def _happened(self, event: str, body: SimActor, message: object) -> None:
         self._engine.steps += 1
