@@ -37,6 +37,34 @@ def test_a_module_says_what_it_is_for(name: str) -> None:
     assert headline.split()[0] not in ("What", "How", "Where", "Who", "Whether")
 
 
+@pytest.mark.parametrize(
+    ("old", "name"),
+    [
+        ("checkpoint", "read"),
+        ("cutting", "split"),
+        ("events", "Report"),
+        ("histogram", "Histogram"),
+        ("launching", "launch"),
+        ("metrics", "accuracy"),
+        ("modules", "DropConnect"),
+        ("placement", "Placement"),
+        ("restore", "load"),
+        ("supervision", "Supervision"),
+    ],
+)
+def test_a_module_path_of_the_version_before_works_and_warns(old: str, name: str) -> None:
+    sys.modules.pop(f"akkordeon.{old}", None)
+    with pytest.warns(DeprecationWarning, match=f"akkordeon.{old} has moved to akkordeon."):
+        module = importlib.import_module(f"akkordeon.{old}")
+    assert getattr(module, name) is getattr(akkordeon, name, getattr(module, name))
+
+
+@pytest.mark.parametrize("name", ["gate.Gate", "network.Network", "sentinel.TrainingSentinel"])
+def test_a_package_offers_the_class_that_its_module_of_the_version_before_held(name: str) -> None:
+    package, name = name.split(".")
+    assert getattr(importlib.import_module(f"akkordeon.{package}"), name) is getattr(akkordeon, name)
+
+
 @pytest.mark.parametrize("name", akkordeon.__all__)
 def test_every_public_name_is_described(name: str) -> None:
     assert getattr(akkordeon, name).__doc__

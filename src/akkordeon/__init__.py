@@ -4,7 +4,13 @@ A *gate* is a piece of the model with its own optimizer. A *sentinel* is data, l
 through the gates, and their gradients back. No gate waits for another.
 """
 
+import sys
+import warnings
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -153,3 +159,41 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+_MOVED = {
+    "checkpoint": "saving",
+    "cutting": "splitting",
+    "events": "messages.reports",
+    "histogram": "messages.histogram",
+    "launching": "network.launching",
+    "metrics": "sentinel.metrics",
+    "modules": "gate.modules",
+    "placement": "conductor.placement",
+    "restore": "saving.restore",
+    "supervision": "conductor.supervision",
+}
+"""Modules of version 0.1 that hold public names, and where these are now."""
+
+
+class _MovedModules(MetaPathFinder, Loader):
+    """Finds a module at its path of version 0.1, and warns. Version 0.3 will not."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        package, _, name = fullname.rpartition(".")
+        return ModuleSpec(fullname, self) if package == "akkordeon" and name in _MOVED else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        new = f"akkordeon.{_MOVED[module.__name__.rpartition('.')[2]]}"
+        text = f"{module.__name__} has moved to {new}, and its old path ends with version 0.3; import from akkordeon"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        moved = import_module(new)
+        vars(module).update({name: value for name, value in vars(moved).items() if not name.startswith("__")})
+
+
+sys.meta_path.append(_MovedModules())

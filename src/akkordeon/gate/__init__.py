@@ -4,3 +4,5 @@
 in `pending` until its gradient arrives, and lets `learner` update the weights in `versions`. Open
 `description.Gate` first, then `actor.GateActor`.
 """
+
+from akkordeon.gate.description import Gate as Gate

@@ -4,3 +4,7 @@
 batches through `prefetch`, keeps those in flight in `in_flight`, and sums figures up in `epochs`. Open
 `description.TrainingSentinel` first, then `actor.SentinelActor`.
 """
+
+from akkordeon.sentinel.description import TestSentinel as TestSentinel
+from akkordeon.sentinel.description import TrainingSentinel as TrainingSentinel
+from akkordeon.sentinel.description import ValidationSentinel as ValidationSentinel
