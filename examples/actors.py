@@ -1,4 +1,4 @@
-"""A five-layer CNN on handwritten digits: `plain.py` trains it by a plain loop, `actors.py` as actors."""
+"""A five-layer CNN on handwritten digits: `plain.py` trains it in a plain loop, `actors.py` as actors."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -36,8 +36,10 @@ class Net(nn.Module):
 
 
 model = Net()
-with ak.launch(ak.split(model, at=["conv3", "linear1"], optimizer=lambda p: AdamW(p, lr=0.003))) as network:
-    network.attach(ak.TrainingSentinel("train", lambda: loader, cross_entropy, in_flight=4, epochs=15))
+gates = ak.split(model, at=["conv3", "linear1"], optimizer=lambda p: AdamW(p, lr=3e-3))
+with ak.launch(gates) as network:
+    network.attach(ak.TrainingSentinel(
+        "train", lambda: loader, cross_entropy, in_flight=4, epochs=15))
     for report in network.watch(): print(report)
     model = network.model()
 

@@ -1,4 +1,4 @@
-"""A small GPT-2 of Hugging Face, cut into four gates; it learns to count."""
+"""Trains a small Hugging Face GPT-2, cut into four gates, to count."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -16,14 +16,14 @@ model = ak.untie(GPT2LMHeadModel(config))
 
 
 def batches() -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield 50 batches of eight texts each, all of which count from somewhere."""
+    """Yield 50 batches of eight sequences, each counting up from a random number."""
     for _ in range(50):
         tokens = (torch.randint(128, (8, 1)) + torch.arange(17)) % 128
         yield tokens[:, :-1], tokens[:, 1:]
 
 
 def loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Of logits, (batch, position, token), and tokens, (batch, position)."""
+    """Compute the cross entropy of logits, (batch, position, token), and tokens, (batch, position)."""
     return cross_entropy(logits.flatten(0, 1), target.flatten())
 
 
@@ -33,4 +33,4 @@ with ak.launch(gates) as network:
     network.attach(ak.TrainingSentinel("train", batches, loss, in_flight=4, epochs=3))
     for report in network.watch():
         print(report)
-    model.load_state_dict(network.state_dict())  # the gates' weights have the model's own names
+    model.load_state_dict(network.state_dict())  # the weights have the model's names

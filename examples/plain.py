@@ -1,4 +1,4 @@
-"""A five-layer CNN on handwritten digits: `plain.py` trains it by a plain loop, `actors.py` as actors."""
+"""A five-layer CNN on handwritten digits: `plain.py` trains it in a plain loop, `actors.py` as actors."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -34,7 +34,7 @@ class Net(nn.Module):
 
 
 model = Net()
-optimizer = AdamW(model.parameters(), lr=0.003)
+optimizer = AdamW(model.parameters(), lr=3e-3)
 for epoch in range(15):
     for batch, labels in loader:
         optimizer.zero_grad()

@@ -1,7 +1,7 @@
 #!/bin/sh
-# One network on three hosts, which this machine makes for it out of namespaces; needs root.
-#   examples/three_hosts.sh           trains there, and checks that nothing is left
-#   examples/three_hosts.sh --dry     only shows what is typed on which host
+# Trains one network on three hosts, which it makes on this machine out of network namespaces. Needs root.
+#   examples/three_hosts.sh           trains there, and checks that nothing is left behind
+#   examples/three_hosts.sh --dry     only shows the commands for each host
 #   examples/three_hosts.sh --shells  says how to open a shell on each host
 set -eu
 cd "$(dirname "$0")/.."
