@@ -1,7 +1,7 @@
-"""Training until a model is so accurate on data that it is not trained with: how long that takes, evaluations apart.
+"""Trains until a model reaches an accuracy on data that it is not trained with, and takes the time without evaluations.
 
-The weights are kept at the end of each quarter of an epoch, with the time; they are evaluated once the clock stands, at
-the end of every second one. Batches are picked out of images in memory.
+The weights and the time are kept at the end of each quarter of an epoch. They are evaluated while the clock stands, at
+the end of every second quarter. Batches are picked out of images in memory.
 """
 
 import math
@@ -13,46 +13,44 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 import torch
-from loops import COMPUTATIONS, train
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
 import akkordeon as ak
-from akkordeon.bench.tasks import Stream, evaluate
 from akkordeon.datasets import Images, fashion_mnist, mnist
-from models import MODELS, Batch
-
-__all__ = ["ARMS", "GOALS", "SIDES", "Course", "Goal", "Race", "run"]
+from benchmarks.common.loops import COMPUTATIONS, train
+from benchmarks.common.models import MODELS, Batch
+from benchmarks.staleness.tasks import Stream, evaluate
 
 MOMENTUM = 0.9
 HELD_OUT = 10_000
-"""Samples at the end of the training data for tuning, which does not see the test data, nor trains with these."""
+"""Samples at the end of the training data that judge settings; tuning does not see the test data."""
 
 HOLD, QUARTERS = 2, 100
-"""After how many quarters of an epoch the clock is stopped, and how many there are at most."""
+"""Quarters of an epoch after which the clock stops, and the most that a run has."""
 
 HOPE, SLACK = 0.5, 0.6
-"""A run is given up if it is less accurate than this after an epoch; or, in tuning, than the best one so far was after
-this share of the time."""
+"""A run is given up if its accuracy after an epoch is below `HOPE`; or, in tuning, below that of the best run so far
+after this share of the time."""
 
 Curve = list[tuple[float, float]]
-"""Seconds, and accuracy then."""
+"""Seconds, and the accuracy at that time."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What is to be learned, and how well.
+    """A task, and the accuracy to reach.
 
     Args:
         title: in the table.
         images: of a split.
         shape: of one image, as the model takes it.
-        modules: makes those of the gates.
+        modules: makes the modules of the gates.
         accuracy: to reach.
-        target: ratio to plain PyTorch at its best.
+        target: for the speed to plain PyTorch at its best.
         batches: sizes to try.
-        rates: learning rates to try with batches of 64; with others, times the square root of how many times as large.
+        rates: learning rates to try with batches of 64; they grow with the square root of the batch size.
     """
 
     title: str
@@ -73,7 +71,7 @@ class Goal:
 
 @cache
 def part(goal: str, split: str) -> Batch:
-    """Return a part of the data of a goal; it is read once in a process."""
+    """Return a part of the data of a goal; a process reads it once."""
     return GOALS[goal].part(split)
 
 
@@ -107,7 +105,7 @@ class Race:
 
     Args:
         goal: name of one.
-        arm: who trains.
+        arm: the way to train.
         batch: size.
         lr: learning rate.
         seed: of weights and order.
@@ -123,12 +121,12 @@ class Race:
 
 
 class Course:
-    """The clock of a training, and what it has reached.
+    """The clock of a training, and the accuracy over time.
 
     Args:
-        race: which.
+        race: the training.
         model: to evaluate.
-        ahead: the best of others so far, if any.
+        ahead: the best course so far, if any.
     """
 
     def __init__(self, race: Race, model: nn.Module, ahead: "Course | None" = None) -> None:
@@ -145,11 +143,11 @@ class Course:
         self._before = self._since = 0.0
 
     def begin(self) -> None:
-        """Let the clock run."""
+        """Start the clock."""
         self._since = time.perf_counter()
 
     def keep(self, weights: Mapping[str, Tensor]) -> bool:
-        """Take the time of a quarter; say whether training is over. That is found out while the clock stands."""
+        """Take the time of a quarter; return whether training is over, which costs no time on the clock."""
         now = self._before + time.perf_counter() - self._since
         self._kept.append((now, weights))
         if len(self._kept) < HOLD:
@@ -166,16 +164,16 @@ class Course:
 
     @property
     def seconds(self) -> float:
-        """When it was first so accurate; infinite if it never was."""
+        """When it first reached the goal; infinite if it never did."""
         return next((seconds for seconds, found in self.curve if found >= self._wanted), math.inf)
 
     @property
     def epochs(self) -> float:
-        """After how many epochs that was; those that it had, if it never was."""
+        """Epochs until it reached the goal; all of them if it never did."""
         return (1 + sum(seconds < self.seconds for seconds, _ in self.curve[:-1])) / 4
 
     def accuracy(self, seconds: float) -> float:
-        """Return the best accuracy up to then."""
+        """Return the best accuracy up to a time."""
         return max((found for then, found in self.curve if then <= seconds), default=0.0)
 
     def _hopeless(self, now: float) -> bool:
@@ -231,9 +229,9 @@ def plain(race: Race, ahead: Course | None, threads: int) -> Course:
 
 
 def actors(race: Race, ahead: Course | None, *, whole: bool, beyond: int = 1) -> Course:
-    """Train with one sentinel and as many batches in flight as there are gates, and so many more.
+    """Train with one sentinel, and `beyond` more batches in flight than there are gates.
 
-    Against late gradients there is what the documentation advises: weights are predicted.
+    Weights are predicted, as the documentation recommends against stale gradients.
     """
     torch.manual_seed(race.seed)
     make = GOALS[race.goal].modules
@@ -263,14 +261,14 @@ SIDES = {"plain": tuple(ARMS)[:2], "akkordeon": tuple(ARMS)[2:]}
 
 
 def run(race: Race, ahead: Course | None = None) -> Course:
-    """Train until the goal is reached, or there is no hope.
+    """Train until the goal is reached or out of reach.
 
     Args:
-        race: which.
-        ahead: the best so far; whoever is clearly behind is given up.
+        race: the training.
+        ahead: the best course so far; a run that is clearly behind it is given up.
     """
     x = torch.rand(race.batch, *GOALS[race.goal].shape)
     model = nn.Sequential(*GOALS[race.goal].modules())
     optimizer = SGD(model.parameters(), lr=0.0)
-    train(model, optimizer, 10 * [(x, torch.zeros(race.batch, dtype=torch.int64))])  # the first batches take longer
+    train(model, optimizer, 10 * [(x, torch.zeros(race.batch, dtype=torch.int64))])  # warm-up
     return ARMS[race.arm](race, ahead)

@@ -1,20 +1,21 @@
-"""Whether `in_flight="auto"` finds the window: its throughput beside that of every fixed one, on the threads engine.
+"""Compares the throughput of `in_flight="auto"` with that of every fixed window, on the threads engine.
 
-    python benchmarks/staleness/auto_window.py            # prints a table; some five minutes
-    python benchmarks/staleness/auto_window.py --rounds 5
+One network trains all the time, and `Network.set` changes the window of its sentinel. Each round begins with "auto",
+which starts at 1 and gets some seconds; then come all fixed windows. So drift of the machine affects all alike. The
+throughput of "auto" is that of the last third of its time, including its trials.
 
-One network trains all the time, and `Network.set` gives its sentinel one window after the other: in each round first
-"auto", which begins anew with 1 and gets some seconds, then all fixed ones. So whatever else the machine does hits all
-alike. The throughput of "auto" is that of the last third of its time, with all that it tries meanwhile.
+Examples:
+  python -m benchmarks.auto_window            # some five minutes; writes results.json and table.md
+  python -m benchmarks.auto_window --rounds 5
 """
 
-import argparse
 import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +23,16 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
 import akkordeon as ak
+from benchmarks.common.claims import parser, write_results, write_table
 
+HERE, PACKAGE = Path(__file__).parent, "benchmarks.auto_window"
 ARMS = {"2 gates": 2, "4 gates": 4}
 WINDOWS = tuple(range(1, 9))
 WIDTH, BATCH, BATCHES = 256, 256, 1000
 """A gate of two layers of this width takes about a millisecond for a forward."""
 
 FIND, BURST, SETTLE = 40.0, 1.0, 0.1
-"""Seconds that auto gets, that a fixed window is measured for, and that it has before."""
+"""Seconds of "auto", of the measurement of a fixed window, and between its start and its measurement."""
 
 GOAL = 0.97
 
@@ -55,7 +58,7 @@ def wait(seconds: float) -> None:
 
 
 def rate(network: ak.Network, seconds: float) -> tuple[float, Counter[int]]:
-    """Return batches per second from now on, and which windows were seen how often."""
+    """Return batches per second from now on, and how often each window was in use."""
     seen = Counter[int]()
     began, before = time.monotonic(), network.status().sentinels[0].done
     while (now := time.monotonic()) < began + seconds:
@@ -66,7 +69,7 @@ def rate(network: ak.Network, seconds: float) -> tuple[float, Counter[int]]:
 
 
 def measure(number: int, rounds: int) -> tuple[Rates, Counter[int]]:
-    """Return batches per second in each round, by window, and the windows that auto has found."""
+    """Return batches per second in each round, by window, and the windows that "auto" found."""
     rates: Rates = {str(each): [] for each in ("auto", *WINDOWS)}
     kept = Counter[int]()
     with ak.launch(gates(number)) as network:
@@ -85,7 +88,7 @@ def measure(number: int, rounds: int) -> tuple[Rates, Counter[int]]:
 
 
 def row(arm: str, rates: Rates, kept: Counter[int]) -> str:
-    """One line of the table: medians over the rounds of each round's share of its best fixed window."""
+    """Return a row of the table: the median throughput of each window, to that of the best fixed one."""
     medians = {window: statistics.median(each) for window, each in rates.items()}
     best = max(medians[str(window)] for window in WINDOWS)
     shares = {window: each / best for window, each in medians.items()}
@@ -95,15 +98,12 @@ def row(arm: str, rates: Rates, kept: Counter[int]) -> str:
     return "| " + " | ".join([*cells, f"{shares['auto']:.3f}", str(smallest), found]) + " |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser(PACKAGE, __doc__)
+    options.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    chosen = options.parse_args(arguments)
+    found = {arm: measure(number, chosen.rounds) for arm, number in ARMS.items()}
     names = ["network", "best, batches/s", *(str(each) for each in WINDOWS), "auto", f"smallest >= {GOAL}", "found"]
-    print("| " + " | ".join(names) + " |\n" + "|" + " --- |" * len(names))
-    for arm, number in ARMS.items():
-        print(row(arm, *measure(number, options.rounds)), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    head = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    write_results(HERE, {arm: {"rates": rates, "found": kept} for arm, (rates, kept) in found.items()})
+    write_table(HERE, [*head, *(row(arm, rates, kept) for arm, (rates, kept) in found.items())])

@@ -1,19 +1,20 @@
-"""What it costs to train the small GPT asynchronously: its loss after equal tokens, one and many batches in flight.
+"""Compares the loss of the small GPT after equal tokens, trained synchronously and asynchronously.
 
-Both arms have the same first weights, windows in the same order, optimizer and schedule. They differ in `in_flight`
-alone: with 1 this is synchronous training, with more each gate updates on late gradients. The loss is that of the
-held-out tenth, after training; all figures are means over the seeds.
+Both arms have the same initial weights, windows in the same order, optimizer and schedule. They differ in `in_flight`
+alone: 1 is synchronous training; with more, each gate updates with stale gradients. The loss is that of the held-out
+tenth, after training. All figures are means over the seeds.
 
-    python benchmarks/recipes/char_gpt.py                   # two runs per arm of 460,800 tokens; writes table.md
-    python benchmarks/recipes/char_gpt.py --tokens 76800    # a short one
-    python benchmarks/recipes/char_gpt.py --text python --in-flight 4
+Examples:
+  python -m benchmarks.char_gpt                   # two runs of 460,800 tokens per arm; writes results.json, table.md
+  python -m benchmarks.char_gpt --tokens 76800    # a short one
+  python -m benchmarks.char_gpt --text python --in-flight 4
 """
 
 import argparse
 import itertools
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -25,14 +26,15 @@ from torch import Tensor
 import akkordeon as ak
 from akkordeon.datasets import Loader
 from akkordeon.recipes import char_gpt
+from benchmarks.common.claims import parser, write_results, write_table
 
-HERE = Path(__file__).parent
+HERE, PACKAGE = Path(__file__).parent, "benchmarks.char_gpt"
 BATCH, CONTEXT = 12, 64
 """Windows per batch and characters per window: a batch of training has 768 tokens."""
 
 
 class Result(NamedTuple):
-    """Of one run: how it trained, and the held-out tenth afterwards."""
+    """Of one run: staleness and time of its training, then loss and accuracy on the held-out tenth."""
 
     in_flight: int
     loss: float
@@ -41,29 +43,28 @@ class Result(NamedTuple):
     staleness: float
 
 
-def main() -> None:
-    options = parse()
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
     updates = math.ceil(options.tokens / (BATCH * CONTEXT))
     runs = itertools.product(range(options.seeds), (1, options.in_flight))
     results = [train(options, updates, seed, in_flight) for seed, in_flight in runs]
-    table = describe(options, updates, results)
-    (HERE / "table.md").write_text(table)
-    print(table, end="")
+    write_results(HERE, [result._asdict() for result in results])
+    write_table(HERE, describe(options, updates, results))
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=460_800, help="how much each run learns from")
-    parser.add_argument("--in-flight", type=int, default=8, help="of the asynchronous arm")
-    parser.add_argument("--lr", type=float, default=2e-3, help="learning rate; the default is the recipe's")
-    parser.add_argument("--seeds", type=int, default=2, help="runs per arm, each of other first weights and order")
-    parser.add_argument("--text", choices=char_gpt.TEXTS, default="auto", help="what to learn")
-    parser.add_argument("--data", type=Path, help="folder (or file) of Shakespeare, if you have it")
-    return parser.parse_args()
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    options = parser(PACKAGE, __doc__)
+    options.add_argument("--tokens", type=int, default=460_800, help="to train each run with (default: %(default)s)")
+    options.add_argument("--in-flight", type=int, default=8, help="of the asynchronous arm (default: %(default)s)")
+    options.add_argument("--lr", type=float, default=2e-3, help="default: %(default)s, that of the recipe")
+    options.add_argument("--seeds", type=int, default=2, help="runs per arm (default: %(default)s)")
+    options.add_argument("--text", choices=char_gpt.TEXTS, default="auto", help="default: %(default)s")
+    options.add_argument("--data", type=Path, help="folder (or file) of Shakespeare, if you have it")
+    return options.parse_args(arguments)
 
 
 def train(options: argparse.Namespace, updates: int, seed: int, in_flight: int) -> Result:
-    """Train for so many updates, then validate."""
+    """Train for a number of updates, then validate."""
     torch.manual_seed(seed)
     batches = partial(char_gpt.batches, folder=options.data, text=options.text, seed=seed, context=CONTEXT)
     training = ak.TrainingSentinel(
@@ -83,7 +84,7 @@ def train(options: argparse.Namespace, updates: int, seed: int, in_flight: int) 
 
 
 def first(updates: int, loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield so many batches, of as many epochs as that takes."""
+    """Yield a number of batches, over several epochs if need be."""
     return itertools.islice(itertools.chain.from_iterable(itertools.repeat(loader)), updates)
 
 
@@ -94,7 +95,7 @@ def run(network: ak.Network, sentinel: ak.TrainingSentinel | ak.ValidationSentin
     return report
 
 
-def describe(options: argparse.Namespace, updates: int, results: list[Result]) -> str:
+def describe(options: argparse.Namespace, updates: int, results: list[Result]) -> list[str]:
     gates = char_gpt.gates(context=CONTEXT)
     size = sum(parameter.numel() for gate in gates for parameter in gate.module.parameters())
     text = char_gpt.which(options.text, options.data)
@@ -112,8 +113,4 @@ def describe(options: argparse.Namespace, updates: int, results: list[Result]) -
         spread = f"{min(result.loss for result in arm):.3f} - {max(result.loss for result in arm):.3f}"
         head = f"| {arm[0].in_flight} | {staleness:.1f} | {loss:.3f} | {spread} "
         lines.append(f"{head}| {loss - alone:+.3f} | {accuracy:.3f} | {seconds:.0f} |")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    main()
+    return lines

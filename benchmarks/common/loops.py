@@ -1,4 +1,4 @@
-"""Plain PyTorch and akkordeon, training the same model on the same data: seconds of each epoch."""
+"""Trains a model with plain PyTorch or as actors, and returns the seconds of each epoch."""
 
 import itertools
 import time
@@ -13,9 +13,7 @@ from torch.optim import SGD
 import akkordeon as ak
 from akkordeon.actor import Engine
 from akkordeon.engines import Threads
-from models import MODELS, Batch, Model
-
-__all__ = ["EPOCHS", "LR", "WARM_UP", "Data", "actors", "batches", "gates", "plain", "train"]
+from benchmarks.common.models import MODELS, Batch, Model
 
 EPOCHS, WARM_UP = 9, 2
 LR = 0.01
@@ -48,7 +46,7 @@ def plain(model: Model, data: Data, threads: int) -> list[float]:
 
 
 def batches(name: str) -> list[Batch]:
-    """Return the batches of a model, as a loader that can be told to another process."""
+    """Return the batches of a model; with `partial`, a loader that another process can unpickle."""
     return MODELS[name].data()
 
 
@@ -66,7 +64,7 @@ def actors(
     computations: int = COMPUTATIONS,
     engine: Engine | None = None,
 ) -> list[float]:
-    """Return seconds of each epoch of one sentinel, on the threads engine unless told otherwise."""
+    """Return seconds of each epoch of one sentinel, on the threads engine by default."""
     sentinel = ak.TrainingSentinel("train", data, cross_entropy, in_flight=in_flight, epochs=WARM_UP + EPOCHS + 1)
     with ak.launch(gates(model, computations), engine=engine or Threads()) as network:
         network.attach(sentinel)

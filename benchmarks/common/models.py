@@ -1,4 +1,4 @@
-"""What is trained: the modules of the gates, and batches that are ready in memory, so that no loader is measured."""
+"""Models to train, as modules of gates, with batches that are ready in memory: no loader is measured."""
 
 import itertools
 from collections.abc import Callable
@@ -9,21 +9,19 @@ from torch import Tensor, nn
 
 from akkordeon.recipes import char_gpt
 
-__all__ = ["MODELS", "Batch", "Model"]
-
 Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class Model:
-    """Something to train.
+    """A model to train.
 
     Args:
-        modules: makes the parts that it can be cut into.
+        modules: makes the parts that it can be split into.
         make_batch: makes one batch of inputs and targets.
-        batches: of an epoch, the unit of time here: some tenths of a second.
-        target: ratio to plain PyTorch at its best.
-        merged: all modules are one gate; small gates cost more than they bring.
+        batches: per epoch, the unit of time here: some tenths of a second.
+        target: throughput to plain PyTorch at its best.
+        merged: whether all modules form one gate; small gates cost more than they gain.
     """
 
     modules: Callable[[], list[nn.Module]]
@@ -43,7 +41,7 @@ class Model:
 
 
 def perceptron(*widths: int) -> Callable[[], list[nn.Module]]:
-    """Return what makes one module per layer."""
+    """Return a function that makes one module per layer."""
 
     def modules() -> list[nn.Module]:
         *hidden, last = (nn.Linear(a, b) for a, b in itertools.pairwise(widths))

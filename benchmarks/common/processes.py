@@ -1,7 +1,7 @@
-"""Training with several processes: what a user could do instead of actors. Each trains on one thread.
+"""Trains with several processes, the alternatives to actors; each process uses one thread.
 
-`DistributedDataParallel` halves each batch; Hogwild (Recht et al., NeurIPS 2011, arXiv 1106.5730) halves their number;
-`torch.distributed.pipelining` cuts the model into stages, and each batch into micro-batches.
+`DistributedDataParallel` halves each batch. Hogwild (Recht et al., NeurIPS 2011, arXiv 1106.5730) halves the number of
+batches per process. `torch.distributed.pipelining` splits the model into stages and each batch into micro-batches.
 """
 
 import itertools
@@ -13,21 +13,19 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from loops import EPOCHS, LR, WARM_UP, train
 from torch import distributed, multiprocessing, nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 
-from models import MODELS, Model
-
-__all__ = ["data_parallel", "hogwild", "pipeline", "staged"]
+from benchmarks.common.loops import EPOCHS, LR, WARM_UP, train
+from benchmarks.common.models import MODELS, Model
 
 RANKS = 2
 
-PATIENCE = timedelta(minutes=1)
-"""How long a rank waits for another one before it fails, as by default after half an hour."""
+TIMEOUT = timedelta(minutes=1)
+"""Time after which a rank that waits for another one fails; the default is half an hour."""
 
 Epoch = Callable[[], None]
 
@@ -38,13 +36,13 @@ def data_parallel(name: str) -> list[float]:
 
 
 def hogwild(name: str) -> list[float]:
-    """Return seconds of each epoch with half of the batches each, on shared weights."""
+    """Return seconds of each epoch with half of the batches per process, on shared weights."""
     model = nn.Sequential(*MODELS[name].modules()).share_memory()
     return _together(_hogwild, name, model)
 
 
 def pipeline(name: str, kind: str, pieces: int) -> list[float]:
-    """Return seconds of each epoch with half of the model each.
+    """Return seconds of each epoch with half of the model per process.
 
     Args:
         name: of the model.
@@ -55,12 +53,12 @@ def pipeline(name: str, kind: str, pieces: int) -> list[float]:
 
 
 def staged(model: Model, kind: str, pieces: int) -> list[float]:
-    """Return seconds of each epoch with one process for each module.
+    """Return seconds of each epoch with one process per module.
 
     Args:
-        model: all its modules must take and yield tensors of one shape.
+        model: all its modules must take and return tensors of one shape.
         kind: as in `pipeline`.
-        pieces: likewise.
+        pieces: micro-batches of a batch.
     """
     return _together(_staged, model, kind, pieces, ranks=len(model.modules()))
 
@@ -87,7 +85,7 @@ def _rank(rank: int, ranks: int, port: int, times: Any, begin: Callable[..., Epo
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    distributed.init_process_group("gloo", rank=rank, world_size=ranks, timeout=PATIENCE)
+    distributed.init_process_group("gloo", rank=rank, world_size=ranks, timeout=TIMEOUT)
     epoch = begin(rank, *arguments)
     took = []
     for _ in range(WARM_UP + EPOCHS):
@@ -147,19 +145,19 @@ def _stage(module: nn.Module, rank: int, ranks: int, model: Model, kind: str, pi
 
 
 def _half(model: Model, rank: int) -> list[nn.Module]:
-    """Return the modules of a rank: cut where both take most nearly as long, forward and backward."""
+    """Return the modules of a rank, split where both ranks take most nearly the same time."""
     modules = model.modules()
     x, target = model.data()[0]
     costs = _costs(modules, x)
     cut = min(range(1, len(modules)), key=lambda at: max(sum(costs[:at]), sum(costs[at:])))
-    agreed = torch.tensor(cut)  # by the clock of one of them
+    agreed = torch.tensor(cut)  # as rank 0 measured it
     distributed.broadcast(agreed, 0)
     del target
     return modules[int(agreed) :] if rank else modules[: int(agreed)]
 
 
 def _costs(modules: Sequence[nn.Module], x: torch.Tensor) -> list[float]:
-    """Return the least seconds of three that each module takes, forward and backward."""
+    """Return the least seconds of three runs of each module, forward and backward."""
     costs = []
     for number, module in enumerate(modules):
         times = []

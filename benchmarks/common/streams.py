@@ -1,4 +1,4 @@
-"""Batches that are ready in memory: a loader that can be told to another process."""
+"""Batches that are ready in memory, from a loader that another process can unpickle."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -7,17 +7,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-__all__ = ["BATCHES", "Batches", "batches"]
-
 BATCHES = 60
-"""In an epoch."""
+"""Per epoch."""
 
 Batch = tuple[Tensor, Tensor]
 Batches = Callable[[], Iterator[Batch]]
 
 
 def batches(size: int, features: int, classes: int) -> Batches:
-    """Return what yields the batches of an epoch."""
+    """Return a function that yields the batches of an epoch."""
     return partial(_stream, size, features, classes)
 
 

@@ -1,4 +1,4 @@
-"""The threads engine with a watch: how long turns and computations take, and until a worker that sleeps is awake."""
+"""A threads engine that times turns, computations, and how long sleeping workers take to wake."""
 
 import threading
 import time
@@ -10,17 +10,17 @@ from akkordeon.engines.cell import Turn
 from akkordeon.engines.pool import Lane, Seat, Worker
 
 Samples = dict[tuple[str, str, str], list[tuple[float, float]]]
-"""When it was over and how many seconds it took, by what it was ("turn", "work", "wake"), actor and kind."""
+"""When each event ended and the seconds it took, by "turn", "work" or "wake", actor, and kind of message."""
 
 
 Note = Callable[[str, str, str, float], float]
-"""Notes what was done by which actor, of what kind, and since when; returns the time."""
+"""Takes "turn", "work" or "wake", the actor, the kind of message and the time of the start; returns the time."""
 
 
 def take_turns(
     worker: Worker, seat: Seat, note: Note, begins: Callable[[Seat, Turn, float], None] = lambda *_: None
 ) -> None:
-    """Do what a worker does with an actor, and note it; `begins` is told of each turn, and since when it is tried."""
+    """Take turns of an actor as a worker does, and note them; call `begins` with each turn and its start."""
     engine, began = worker._engine, time.perf_counter()
     turn = engine.begin_turn(seat)
     while turn is not None:
@@ -41,7 +41,7 @@ def take_turns(
 
 
 class WatchedWorker(Worker):
-    """Times turns and computations, each with what the engine does around it, and how long it takes to wake."""
+    """Times turns and computations, including the overhead of the engine, and its own wake-ups."""
 
     def _pick(self) -> Seat | None:
         engine = self._engine
@@ -59,7 +59,7 @@ class WatchedWorker(Worker):
 
 
 class WatchedThreads(Threads):
-    """The threads engine with a watch."""
+    """The threads engine, timed."""
 
     def __init__(self, workers: int) -> None:
         self.samples: Samples = defaultdict(list)
@@ -68,14 +68,14 @@ class WatchedThreads(Threads):
         super().__init__(workers)
 
     def note(self, what: str, name: str, kind: str, began: float) -> float:
-        """Note how long something took; return the time."""
+        """Note how long an event took; return the time."""
         now = time.perf_counter()
         if self.counts:
             self.samples[what, name, kind].append((now, now - began))
         return now
 
     def hand_over(self, seat: Seat) -> None:
-        """Note when."""
+        """Note the time of the hand-over."""
         self.put_at[seat.name] = time.perf_counter()
         super().hand_over(seat)
 

@@ -1,16 +1,15 @@
-"""What each compensation costs: the seed's network on MNIST, batch 1024, five in flight, on the threads engine.
+"""Measures the cost of each compensation in time: 784-50-20-10 on MNIST, batch 1024, five in flight, on threads.
 
-Each compensation is compared with its own base optimizer without it: both train in turns in one fresh process, a few
-epochs at a time, and the ratio of each pair of turns counts. In flight, so that there is something to compensate.
-Beside the time on the clock stands the processors', of which a machine that is shared with others takes less away.
+Each compensation is compared with its base optimizer alone. Both train in turns in one fresh process, a few epochs at a
+time, and the ratio of each pair of turns counts. Several batches are in flight, so that there is staleness to
+compensate. Beside wall-clock time stands processor time, which other processes on the machine disturb less.
 
-    python benchmarks/staleness/overhead.py                 # writes overhead.md
-    python benchmarks/staleness/overhead.py --only spike
+Examples:
+  python -m benchmarks.compensation_overhead                 # half an hour; writes results.json and table.md
+  python -m benchmarks.compensation_overhead --only spike    # one compensation; writes nothing
 """
 
-import argparse
-import subprocess
-import sys
+import json
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,9 +23,11 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW
 
 import akkordeon as ak
-from akkordeon.bench.tasks import TASKS
+from benchmarks.common.apart import run_apart
+from benchmarks.common.claims import parser, write_results, write_table
+from benchmarks.staleness.tasks import TASKS
 
-HERE = Path(__file__).parent
+HERE, PACKAGE = Path(__file__).parent, "benchmarks.compensation_overhead"
 MOMENTUM, PLAIN, ADAMW = partial(SGD, lr=1e-3, momentum=0.9), partial(SGD, lr=1e-3), partial(AdamW, lr=1e-4)
 RECOMPUTED = {"activations": "recomputed"}
 
@@ -50,38 +51,20 @@ CASES: dict[str, tuple[Callable[..., Any], Sequence[ak.Compensation], dict[str, 
 }
 PAIRS, EPOCHS, BATCHES = 11, 4, 54
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=CASES, help="one of them, without writing the table")
-    parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.case:
-        for ratios in measure(options.case):
-            print(*ratios)
-        return
-    lines = [
-        "| compensation | time with it to without, median | quarter to three quarters | processor time, likewise | |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    for name in [options.only] if options.only else CASES:
-        command = [sys.executable, __file__, "--case", name]
-        measured = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        columns = [spread([float(each) for each in line.split()]) for line in measured.splitlines()]
-        lines.append(f"| {name} | {' | '.join(columns)} |")
-        print(lines[-1], flush=True)
-    if not options.only:
-        (HERE / "overhead.md").write_text("\n".join(lines) + "\n")
+HEAD = (
+    "| compensation | time with it to without, median | first to third quartile | processor time, median | quartiles |",
+    "| --- | ---: | ---: | ---: | ---: |",
+)
 
 
 def spread(ratios: list[float]) -> str:
-    """Return the median, and the quarters beside it, as two cells of a table."""
+    """Return the median and the quartiles as two cells of a table."""
     low, middle, high = quantiles(ratios, n=4)
     return f"{middle:.3f} | {low:.3f} … {high:.3f}"
 
 
 def measure(name: str) -> list[list[float]]:
-    """Return the ratios of time on the clock, pair by pair, and those of the processors' time."""
+    """Return the ratios of wall-clock time, pair by pair, and those of processor time."""
     stream = TASKS["mnist-1024"].train(0)
     data = [next(stream) for _ in range(BATCHES)]
     optimizer, compensation, settings = CASES[name]
@@ -106,7 +89,7 @@ def launch(
 
 
 def train(network: ak.Network, data: Any, number: int) -> tuple[float, float]:
-    """Return the seconds of a few epochs, and those that all processors worked."""
+    """Return the wall-clock seconds and the processor seconds of a few epochs."""
     began, worked = time.perf_counter(), time.process_time()
     network.attach(ak.TrainingSentinel(f"train{number}", lambda: data, cross_entropy, in_flight=5, epochs=EPOCHS))
     for _ in network.watch():
@@ -114,5 +97,23 @@ def train(network: ak.Network, data: Any, number: int) -> tuple[float, float]:
     return time.perf_counter() - began, time.process_time() - worked
 
 
-if __name__ == "__main__":
-    main()
+def row(name: str, ratios: Sequence[list[float]]) -> str:
+    """Return a row of the table."""
+    return f"| {name} | {' | '.join(spread(each) for each in ratios)} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser(PACKAGE, __doc__)
+    options.add_argument("--only", choices=CASES, metavar="CASE", help="measure this alone; write nothing")
+    options.add_argument("--arm", choices=CASES, metavar="CASE", help="measure this in this process; print JSON")
+    chosen = options.parse_args(arguments)
+    if chosen.arm:
+        print(json.dumps({"ratios": measure(chosen.arm)}))
+        return
+    results = {}
+    for name in [chosen.only] if chosen.only else CASES:
+        results[name] = run_apart(PACKAGE, name)[0]["ratios"]
+        print(row(name, results[name]), flush=True)
+    if not chosen.only:
+        write_results(HERE, results)
+        write_table(HERE, [*HEAD, *(row(name, ratios) for name, ratios in results.items())])

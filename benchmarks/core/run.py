@@ -1,25 +1,24 @@
-"""The core's figures: throughput against a plain loop, what the engine costs, and memory over 50,000 batches.
+"""Compares the core with a plain PyTorch loop: throughput, cost of a hop, busy workers, and memory over 50,000 batches.
 
-Each arm runs in a fresh process, and the arms of a round run one after the other, so that a machine that wanders
-wanders under all of them. An arm's figure is its fastest epoch: what disturbs a run only ever slows it. A round is
-void if other processes took more than 5 % of the CPU. The baseline is the better of a plain PyTorch loop with one and
-with two intra-op threads.
+Each arm runs in a fresh process, and the arms of a round run one after the other, so that drift of the machine affects
+all of them. The figure of an arm is its fastest epoch: a disturbance only ever slows it down. A round is void if other
+processes used more than 5 % of the CPU. The baseline is the faster of plain PyTorch loops with one and with two
+intra-op threads.
 
-    python benchmarks/core/main.py                 # everything; writes table.md and figures.json beside this file
-    python benchmarks/core/main.py --arm hop       # one arm, in this process; prints JSON
+Examples:
+  python -m benchmarks.core                 # everything, about eight minutes; writes results.json and table.md
+  python -m benchmarks.core --arm hop       # one arm, in this process; prints JSON
 """
 
-import argparse
 import itertools
 import json
 import os
-import statistics
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -29,13 +28,12 @@ from torch.optim import SGD
 
 import akkordeon as ak
 from akkordeon.actor import Actor, Context, Ref
-from akkordeon.bench.apart import of_the_median, rounds, run_apart
 from akkordeon.engines import Threads
+from benchmarks.common.apart import of_the_median, rounds, run_apart
+from benchmarks.common.claims import parser, write_results, write_table
+from benchmarks.common.watched import WatchedThreads
 
-sys.path.append(str(Path(__file__).parents[1] / "prediction"))
-from watched import WatchedThreads
-
-HERE = Path(__file__).parent
+HERE, PACKAGE = Path(__file__).parent, "benchmarks.core"
 ROUNDS = 7
 BATCH = 1024
 BATCHES = 60
@@ -43,14 +41,13 @@ EPOCHS = 12
 
 HOPS = 200_000
 WORKERS, GATES, IN_FLIGHT = 2, 6, 12
-"""Of the network whose workers are watched: twice as many batches in flight as gates are enough."""
+"""Of the network whose workers are timed: twice as many batches in flight as gates keep all of them busy."""
 
 SIZE, WATCHED, WARM_UP, LAST = 256, 50, 2, 6
-"""Of its layers, batches of an epoch, and epochs before and with those that count."""
+"""Width of its layers, batches of an epoch, epochs of warm-up, and the last epoch that counts."""
 
 
 def network_parts() -> list[nn.Module]:
-
     return [
         nn.Sequential(nn.Flatten(), nn.Linear(784, 50), nn.ReLU()),
         nn.Sequential(nn.Linear(50, 20), nn.ReLU()),
@@ -59,7 +56,6 @@ def network_parts() -> list[nn.Module]:
 
 
 def batches() -> Callable[[], Iterator[Any]]:
-
     torch.manual_seed(0)
     x, target = torch.rand(BATCHES * BATCH, 784), torch.randint(0, 10, (BATCHES * BATCH,))
     return lambda: iter(zip(torch.split(x, BATCH), torch.split(target, BATCH), strict=True))
@@ -100,10 +96,10 @@ def actors(in_flight: int, computations: int) -> dict[str, float]:
 
 
 def hop(*, computes: bool = False) -> dict[str, float]:
-    """Microseconds from the handler of one actor to that of the next, with one message on its way.
+    """Return microseconds from the handler of one actor to that of the next, with one message on its way.
 
     Args:
-        computes: each of them asks for a computation, and passes the message on after it.
+        computes: each actor asks for a computation and passes the message on after it.
     """
     done = threading.Event()
 
@@ -139,7 +135,7 @@ def hop(*, computes: bool = False) -> dict[str, float]:
 
 
 def busy() -> dict[str, float]:
-    """Share of their time that two workers have something to do, on a chain of six equal gates."""
+    """Return the share of time in which two workers are busy, on a chain of six equal gates."""
     gates = [
         ak.Gate(f"g{n}", nn.Sequential(nn.Linear(SIZE, SIZE), nn.ReLU()), partial(SGD, lr=0.01)) for n in range(GATES)
     ]
@@ -157,13 +153,13 @@ def busy() -> dict[str, float]:
     took = sum(
         sum(each for _, each in seen)
         for (what, name, _), seen in engine.samples.items()
-        if what != "wake" and not name.startswith("provider")  # which has a thread of its own
+        if what != "wake" and not name.startswith("provider")  # a provider has a thread of its own
     )
     return {"share": took / seconds / WORKERS}
 
 
 def memory() -> dict[str, float]:
-    """Growth of the resident set over 40,000 batches of a tiny network, after the first 10,000, in MB per 10,000."""
+    """Return the growth of the resident set over 40,000 batches of a tiny network, after 10,000, in MB per 10,000."""
     x, target = torch.rand(4, 8), torch.rand(4, 1)
     gates = [
         ak.Gate("stem", nn.Linear(8, 8), partial(SGD, lr=0.01), ak.DelayCompensation()),
@@ -193,47 +189,57 @@ ARMS: dict[str, Callable[[], dict[str, float]]] = {
 TIMED = list(ARMS)[:5]
 
 
-def ratio_row(name: str, ratios: list[float], target: str) -> str:
-    spread = f"{min(ratios):.2f} - {max(ratios):.2f}"
-    return f"| {name} | {statistics.median(ratios):.2f} | {spread} | {target} |"
+def measure() -> dict[str, Any]:
+    """Measure all arms, each in fresh processes."""
+
+    def apart(arm: str, unit: str) -> tuple[float, float, float]:
+        return of_the_median([run_apart(PACKAGE, arm)[0][unit] for _ in range(ROUNDS)])
+
+    counted = rounds(PACKAGE, TIMED, ROUNDS)
+    return {
+        "rounds": [{arm: figures["seconds"] for arm, figures in each.items()} for each in counted],
+        "hop": apart("hop", "microseconds"),
+        "hop, computing": apart("hop, computing", "microseconds"),
+        "busy": apart("busy", "share"),
+        "memory": run_apart(PACKAGE, "memory")[0]["megabytes"],
+    }
 
 
-def main() -> None:
-    counted = rounds(__file__, TIMED, ROUNDS)
-    seconds = [{arm: figures["seconds"] for arm, figures in each.items()} for each in counted]
+def lines(results: dict[str, Any]) -> list[str]:
+    """Return the lines of the table."""
+    seconds = results["rounds"]
     best = [min(each["plain, 1 thread"], each["plain, 2 threads"]) for each in seconds]
     ratios = {arm: [b / each[arm] for b, each in zip(best, seconds, strict=True)] for arm in TIMED}
     alone = [each["plain, 1 thread"] / each["in_flight=1"] for each in seconds]
-    hops = of_the_median([run_apart(__file__, "hop")[0]["microseconds"] for _ in range(ROUNDS)])
-    computing = of_the_median([run_apart(__file__, "hop, computing")[0]["microseconds"] for _ in range(ROUNDS)])
-    share = of_the_median([run_apart(__file__, "busy")[0]["share"] for _ in range(ROUNDS)])
-    growth = run_apart(__file__, "memory")[0]["megabytes"]
-    lines = [
-        f"784-50-20-10, batch {BATCH}, SGD, {len(counted)} rounds; ratio of throughputs, above 1 is faster than plain.",
+    busy = "| share of time in which workers are busy, enough batches in flight | {:.3f} | {:.3f} - {:.3f} | >= 0.97 |"
+    return [
+        f"784-50-20-10, batch {BATCH}, SGD, {len(seconds)} rounds; ratio of throughputs, above 1 is faster than plain.",
         "",
-        "| what | median | min - max | target |",
+        "| figure | median | min - max | target |",
         "| --- | --- | --- | --- |",
         ratio_row("one batch in flight, to plain with one thread", alone, ">= 0.85"),
-        ratio_row("four in flight, to the better plain loop", ratios["in_flight=4"], ">= 0.75"),
-        ratio_row("four in flight, two computations, likewise", ratios["in_flight=4, computations=2"], ""),
-        "| hop on the threads engine, microseconds | {:.1f} | {:.1f} - {:.1f} | <= 5 |".format(*hops),
-        "| hop with a computation, likewise | {:.1f} | {:.1f} - {:.1f} | <= 10 |".format(*computing),
-        "| share of their time that workers are busy, enough in flight | {:.3f} | {:.3f} - {:.3f} | >= 0.97 |".format(
-            *share
+        ratio_row("four in flight, to the faster plain loop", ratios["in_flight=4"], ">= 0.75"),
+        ratio_row("four in flight and two computations, to the same", ratios["in_flight=4, computations=2"], ""),
+        "| hop on the threads engine, microseconds | {:.1f} | {:.1f} - {:.1f} | <= 5 |".format(*results["hop"]),
+        "| hop with a computation, microseconds | {:.1f} | {:.1f} - {:.1f} | <= 10 |".format(
+            *results["hop, computing"]
         ),
-        f"| memory, MB per 10,000 batches | {growth:.2f} | | < 1 |",
+        busy.format(*results["busy"]),
+        f"| memory, MB per 10,000 batches | {results['memory']:.2f} | | < 1 |",
     ]
-    figures = {"rounds": seconds, "hop": hops, "hop, computing": computing, "busy": share, "memory": growth}
-    (HERE / "table.md").write_text("\n".join(lines) + "\n")
-    (HERE / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
-    print("\n".join(lines))
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arm", choices=list(ARMS), help="run this arm alone, in this process")
-    chosen = parser.parse_args().arm
-    if chosen:
-        print(json.dumps(ARMS[chosen]()))
-    else:
-        main()
+def ratio_row(name: str, ratios: list[float], target: str) -> str:
+    return f"| {name} | {median(ratios):.2f} | {min(ratios):.2f} - {max(ratios):.2f} | {target} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser(PACKAGE, __doc__)
+    options.add_argument("--arm", choices=list(ARMS), help="measure this arm alone, in this process; print JSON")
+    arm = options.parse_args(arguments).arm
+    if arm:
+        print(json.dumps(ARMS[arm]()))
+        return
+    results = measure()
+    write_results(HERE, results)
+    write_table(HERE, lines(results))

@@ -1,15 +1,15 @@
-"""What gates that end cost: how soon they learn again, and the accuracy and time of MNIST with a hundred crashes.
+"""Measures restarts of gates: how soon a gate learns again, and the accuracy and time of MNIST with a hundred crashes.
 
-Each run is a process of its own. `recovery` raises in the middle of updates, a hundred times, and takes the time until
-the same gate, made anew, applies its first gradient. `mnist` trains the recipe; with crashes, it ends a random gate a
-hundred times, evenly over the training, as if its process had died.
+Each run is a process of its own. `recovery` raises a hundred times in the middle of an update, and takes the time until
+the same gate, restarted, applies its first gradient. `mnist` trains the recipe; with crashes, it ends a random gate a
+hundred times, evenly over the training, as if the process of the gate had died.
 
-    python benchmarks/faults/main.py               # everything; writes figures.json, and the tables into docs
-    python benchmarks/faults/main.py --write       # the tables alone, from the figures there are
-    python benchmarks/faults/main.py --arm mnist --crashes 100 --seed 0     # one run, in this process; prints JSON
+Examples:
+  python -m benchmarks.faults           # everything, half an hour; writes results.json, table.md and docs/faults.md
+  python -m benchmarks.faults --table   # write the tables again from the results
+  python -m benchmarks.faults --arm mnist --crashes 100 --seed 0    # one run, in this process; prints JSON
 """
 
-import argparse
 import json
 import random
 import statistics
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,29 +30,30 @@ from torch.optim import SGD
 import akkordeon as ak
 from akkordeon.recipes import mnist
 from akkordeon.testing import crash
+from benchmarks.common.claims import parser, read_results, write_results
 
-HERE = Path(__file__).parent
+HERE, PACKAGE = Path(__file__).parent, "benchmarks.faults"
 PAGE = HERE.parent.parent / "docs" / "faults.md"
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 CLEAN = 5
 CRASHES = 100
 FREELY = ak.Supervision(restarts=100_000, backoff=(0.0,), copy_share=0.01)
-"""Ten times as many copies as by default: what one would choose where gates end every second."""
+"""Ten times as many copies as by default, a sensible choice where gates end every second."""
 
 
 class Failing(SGD):
-    """Raises in the middle of every so many steps, and notes when the gate it belongs to learns again."""
+    """Raises in the middle of every 50th step, and notes when its gate learns again."""
 
     every = 50
     steps = 0
     failed: tuple[str, float] | None = None
-    recovered: list[float] = []  # noqa: RUF012 - of all of them together
+    recovered: list[float] = []  # noqa: RUF012 - shared by all gates
 
     def __init__(self, parameters: Any, gate: str, lr: float) -> None:
         super().__init__(parameters, lr=lr)
         self.gate = gate
 
-    def step(self, closure: object = None) -> None:  # type: ignore[override] # noqa: ARG002, D102
+    def step(self, closure: object = None) -> None:  # type: ignore[override] # noqa: ARG002
         Failing.steps += 1
         if Failing.failed is None and Failing.steps % self.every == 0:
             Failing.failed = (self.gate, time.perf_counter())
@@ -64,7 +65,7 @@ class Failing(SGD):
 
 
 def recovery(crashes: int, seed: int) -> dict[str, Any]:
-    """Seconds from an exception in a gate to its first new gradient, on the seed's network with batches of 64."""
+    """Return seconds from an exception in a gate to its next gradient, 784-50-20-10 with batches of 64."""
     torch.manual_seed(seed)
     sizes = {"stem": (784, 50), "body": (50, 20), "head": (20, 10)}
     gates = [ak.Gate(name, nn.Linear(*size), partial(Failing, gate=name, lr=0.01)) for name, size in sizes.items()]
@@ -92,7 +93,7 @@ def recovery(crashes: int, seed: int) -> dict[str, Any]:
 
 
 def train_mnist(crashes: int, seed: int) -> dict[str, Any]:
-    """Train the MNIST recipe, with a random gate ended every so often."""
+    """Train the MNIST recipe, and end a random gate at regular intervals."""
     torch.manual_seed(seed)
     total = mnist.EPOCHS * 938
     dice = random.Random(seed)  # noqa: S311 - which gate is to end
@@ -122,7 +123,7 @@ def train_mnist(crashes: int, seed: int) -> dict[str, Any]:
 
 
 def inject(network: ak.Network, dice: random.Random, crashes: int, total: int) -> None:
-    """End a random gate each time that so many batches have passed."""
+    """End a random gate each time that an equal number of batches is done."""
     pause = threading.Event()
     for number in range(1, crashes + 1):
         due = total * number // (crashes + 1)
@@ -144,26 +145,27 @@ ARMS: dict[str, Callable[[int, int], dict[str, Any]]] = {"recovery": recovery, "
 
 
 def run_apart(arm: str, crashes: int, seed: int) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--arm", arm, "--crashes", str(crashes), "--seed", str(seed)]
+    command = [sys.executable, "-m", PACKAGE, "--arm", arm, "--crashes", str(crashes), "--seed", str(seed)]
     out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     print(out.splitlines()[-1], file=sys.stderr, flush=True)
     figures: dict[str, Any] = json.loads(out.splitlines()[-1])
     return figures
 
 
-def main() -> None:
+def measure_all() -> None:
+    """Measure all arms, and write results and tables."""
     recovered = run_apart("recovery", CRASHES, 0)
     clean, crashing = [], []
-    for seed in range(CLEAN):  # in turns, so that a machine that wanders wanders under both
+    for seed in range(CLEAN):  # in turns, so that drift of the machine affects both
         clean.append(run_apart("mnist", 0, seed))
         crashing.append(run_apart("mnist", CRASHES, seed))
-    figures = {"recovery": recovered, "clean": clean, "crashing": crashing}
-    (HERE / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    write_results(HERE, {"recovery": recovered, "clean": clean, "crashing": crashing})
     write()
 
 
 def write() -> None:
-    """Write the tables into the page."""
+    """Write `table.md`, and the tables into the page of the documentation."""
+    (HERE / "table.md").write_text(tables())
     before, rest = PAGE.read_text().split(BEGIN)
     PAGE.write_text(before + BEGIN + tables() + END + rest.split(END)[1])
     print(tables())
@@ -171,11 +173,10 @@ def write() -> None:
 
 def tables() -> str:
     """Return all tables: of threads, of the simulation, and of its rules."""
-    figures, soak, rules = (
-        json.loads((HERE / f"{name}.json").read_text()) for name in ("figures", "soak", "mutations")
-    )
-    cost = (HERE / "cost.md").read_text()
-    return f"{on_threads(figures)}\n{simulated(soak)}\n{switched_off(rules)}\nWhere nothing fails, it costs: {cost}"
+    soak, rules = (json.loads((HERE / f"{name}.json").read_text()) for name in ("soak", "mutations"))
+    cost = (HERE.parent / "protocol_overhead" / "table.md").read_text()
+    threads = on_threads(read_results(HERE))
+    return f"{threads}\n{simulated(soak)}\n{switched_off(rules)}\nCost where nothing fails: {cost}"
 
 
 def simulated(soak: dict[str, Any]) -> str:
@@ -187,13 +188,13 @@ def simulated(soak: dict[str, Any]) -> str:
         ("simulation", "measured", "target"),
         ("---", "---", "---"),
         ("networks under faults", f"{runs:,}", "100,000"),
-        ("batches done; sent again; dropped with a reason", _batches(soak), ""),
+        ("batches done; resent; dropped with a reason", _batches(soak), ""),
         ("broken promises: batches lost or applied twice, entries left behind, …", "0", "0"),
-        ("gradients of batches that had been applied, and were not again", f"{soak['dedup_hits']:,}", ""),
+        ("gradients that arrived twice, and were applied once", f"{soak['dedup_hits']:,}", ""),
         (f"faults per network, of {len(faults)} kinds", f"{sum(faults.values()) / runs:.0f}", ">= 3"),
-        ("all of them", kinds, ""),
-        ("gates made anew; updates lost with each", _replaced(soak), ""),
-        ("virtual seconds from a gate's end to a batch through", f"p50 {recovery['p50']}, p95 {recovery['p95']}", ""),
+        ("faults by kind", kinds, ""),
+        ("gates restarted; updates lost with each", _replaced(soak), ""),
+        ("virtual seconds from the end of a gate to its next batch", "p50 {p50}, p95 {p95}".format(**recovery), ""),
     ]
     return "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
@@ -208,8 +209,8 @@ def _replaced(soak: dict[str, Any]) -> str:
 
 
 def switched_off(rules: dict[str, int]) -> str:
-    """Return the table of the rules that the simulation must miss when they are switched off."""
-    head = "| rule, switched off | missed after so many networks, at most 200 |\n| --- | --- |\n"
+    """Return the table of the rules of the protocol; the simulation must fail if one is switched off."""
+    head = "| rule, switched off | networks until the simulation fails, at most 200 |\n| --- | --- |\n"
     return head + "".join(f"| {rule} | {seeds} |\n" for rule, seeds in rules.items())
 
 
@@ -233,7 +234,7 @@ def on_threads(figures: dict[str, Any]) -> str:
             "p95 <= 200 ms",
         ),
         (f"MNIST, mean accuracy of {len(clean)} clean runs", f"{means[0]:.2f} % ({spreads[0]})", ""),
-        (f"MNIST, {CRASHES} crashes, likewise", f"{means[1]:.2f} % ({spreads[1]})", "within 0.5 points"),
+        (f"MNIST, mean accuracy with {CRASHES} crashes", f"{means[1]:.2f} % ({spreads[1]})", "within 0.5 points"),
         (f"time with {CRASHES} crashes to time without", times, ""),
         ("updates of a gate lost per crash, mean; copies may take 1 % of the time", f"{lost:.1f}", ""),
         (f"batches dropped, all {len(crashing)} runs", str(dropped), ""),
@@ -241,16 +242,16 @@ def on_threads(figures: dict[str, Any]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arm", choices=list(ARMS), help="run this alone, in this process")
-    parser.add_argument("--crashes", type=int, default=CRASHES)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--write", action="store_true", help="write the tables from the figures there are")
-    chosen = parser.parse_args()
-    if chosen.write:
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser(PACKAGE, __doc__)
+    options.add_argument("--arm", choices=list(ARMS), help="run this alone, in this process; print JSON")
+    options.add_argument("--crashes", type=int, default=CRASHES, help="of the arm (default: %(default)s)")
+    options.add_argument("--seed", type=int, default=0, help="of the arm (default: %(default)s)")
+    options.add_argument("--table", action="store_true", help="write the tables again from the results")
+    chosen = options.parse_args(arguments)
+    if chosen.table:
         write()
     elif chosen.arm:
         print(json.dumps(ARMS[chosen.arm](chosen.crashes, chosen.seed)))
     else:
-        main()
+        measure_all()

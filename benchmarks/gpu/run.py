@@ -1,20 +1,19 @@
-"""Throughput and memory on one GPU: akkordeon against the plain loop, both in bfloat16.
+"""Compares throughput and memory on one GPU: akkordeon and the plain loop, both in bfloat16.
 
-A GPT of 12 blocks and width 768 (85 million parameters; characters, so hardly any in the embedding), cut into 4 gates.
-All arms have the same model, batches, optimizer (AdamW) and autocast, and differ in who runs them: the plain loop, the
-same with the model compiled, and one sentinel with 1 to 4 batches in flight. An arm's figure is the median over its
-epochs, in a fresh process; all arms of a round run one after the other.
+The model is a GPT of 12 blocks and width 768 (85 million parameters; characters, so hardly any in the embedding), split
+into 4 gates. All arms have the same model, batches, optimizer (AdamW) and autocast: the plain loop, the same with the
+model compiled, and one sentinel with 1 to 4 batches in flight. The figure of an arm is the median over its epochs, in a
+fresh process; all arms of a round run one after the other.
 
-    python benchmarks/speed/gpu.py                              # everything, on the first GPU; writes gpu.md, gpu.json
-    python benchmarks/speed/gpu.py --rounds 3                   # fewer rounds
-    python benchmarks/speed/gpu.py --tiny --device cpu          # does it run at all? A small model; writes nothing
-    python benchmarks/speed/gpu.py --arm "cuda full plain"      # one arm, in this process; prints JSON
+Examples:
+  python -m benchmarks.gpu                            # everything, on the first GPU; writes results.json, table.md
+  python -m benchmarks.gpu --rounds 3                 # fewer rounds
+  python -m benchmarks.gpu --tiny --device cpu        # a small model, to test the benchmark; writes nothing
+  python -m benchmarks.gpu --arm "cuda full plain"    # one arm, in this process; prints JSON
 
-Where the device is not there, it says so and ends with code 0: nothing has failed, and nothing was measured. What the
-memory is made of says `Memory.expected`.
+Without that device it says so and exits with code 0. `Memory.expected` explains the expected memory.
 """
 
-import argparse
 import itertools
 import json
 import time
@@ -32,23 +31,22 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
 
 import akkordeon as ak
-from akkordeon.bench.apart import of_the_median, rounds, run_apart
 from akkordeon.recipes import char_gpt
+from benchmarks.common.apart import rounds, run_apart, with_interval
+from benchmarks.common.claims import parser, write_results, write_table
 
-__all__ = ["ARMS", "SIZES", "Memory", "absent", "measure", "report"]
-
-HERE = Path(__file__).parent
+HERE, PACKAGE = Path(__file__).parent, "benchmarks.gpu"
 ROUNDS, WARM_UP, EPOCHS, GATES = 7, 2, 5, 4
 LR = 3e-4
 TIME_LIMIT = 900.0
-"""Seconds that a batch may be out: compiled gates take a minute or more for their first one."""
+"""Seconds that a batch may be in flight: compiled gates take a minute or more for their first one."""
 
 Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of the model and its batches; an epoch, the unit of time, has so many."""
+    """Of the model and its batches; an epoch, the unit of time, has `batches` of them."""
 
     width: int
     heads: int
@@ -65,7 +63,7 @@ class Size:
         return [nn.Sequential(*parts[begin : begin + each]) for begin in range(0, len(parts), each)]
 
     def data(self, device: torch.device) -> list[Batch]:
-        """Return the batches of an epoch, in pinned memory where that is of use, as a `DataLoader` yields them."""
+        """Return the batches of an epoch, in pinned memory for a GPU, as a `DataLoader` yields them."""
         shape = (self.batches, 2, self.batch, self.context)
         codes = torch.randint(0, 65, shape, generator=torch.Generator().manual_seed(0))
         pairs = [(x.clone(), target.clone()) for x, target in codes]
@@ -138,29 +136,28 @@ TINY = ["plain", "akkordeon, 1 in flight", "akkordeon, 2 in flight"]
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that one model takes.
+    """Bytes of one model.
 
     Args:
         weights: of all parameters.
-        activations: what a forward leaves for its backward, of one batch, at all gates together.
+        activations: that a forward saves for its backward, for one batch, at all gates together.
     """
 
     weights: int
     activations: int
 
     def expected(self, in_flight: int | None) -> int:
-        """Return the most that there is at once, in the plain loop (None) or with so many batches in flight.
+        """Return the peak in the plain loop (None) or with a number of batches in flight.
 
         Live weights W; AdamW keeps two moments of each, 2 W. Each batch in flight keeps its activations, A, and the
-        version of the weights that it was forwarded at: W, if no two of them share one. The gradients are W in the
-        plain loop; of gates, each has a share W / 4 that lives from its backward to its update, and in general not at
-        the same time.
+        version of the weights of its forward: W, if no two batches share one. The gradients are W in the plain loop;
+        those of a gate are W / 4, live from its backward to its update, and in general not at the same time.
 
             plain    W + 2 W + W + A
             actors   W (1 + in_flight) + 2 W + W / 4 + A * in_flight
 
-        Bounds, both: a backward frees activations while it makes gradients; and the last gates, where staleness is
-        small, keep fewer versions than the first. What A holds of weights, as bfloat16 copies, is in A.
+        Both are upper bounds: a backward frees activations while it makes gradients, and the last gates, where
+        staleness is small, keep fewer versions than the first. The bfloat16 copies of weights count in A.
         """
         if in_flight is None:
             return 4 * self.weights + self.activations
@@ -168,7 +165,7 @@ class Memory:
 
 
 def kept(size: Size, device: torch.device) -> Memory:
-    """Measure weights, and the storages that a forward saves for its backward, weights apart."""
+    """Measure weights, and the storages that a forward saves for its backward, without weights."""
     model = nn.Sequential(*size.pieces()).to(device)
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     saved: dict[int, int] = {}
@@ -192,17 +189,17 @@ def kept(size: Size, device: torch.device) -> Memory:
 
 @contextmanager
 def peak_of(device: torch.device) -> Iterator[Callable[[], int | None]]:
-    """Yield what tells the most bytes that were allocated at once; None where nobody counts."""
+    """Yield a function that returns the peak of allocated bytes; None on a device that does not count them."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     yield lambda: torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
-# What is measured, and told
+# Measuring and reporting
 
 
 def measure(arm: str) -> dict[str, Any]:
-    """Measure one arm, named by device, size and what it is."""
+    """Measure one arm, named by device, size and way to train."""
     where, scale, what = arm.split(" ", 2)
     device, size = torch.device(where), SIZES[scale]
     memory = kept(size, device)
@@ -225,50 +222,49 @@ def report(found: Sequence[Mapping[str, Mapping[str, Any]]]) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for arm in found[0]:
-        ratios = of_the_median([each["plain"]["seconds"] / each[arm]["seconds"] for each in found])
+        ratio = with_interval([each["plain"]["seconds"] / each[arm]["seconds"] for each in found])
         seconds = median(each[arm]["seconds"] for each in found)
         peak, expected = found[0][arm]["peak"], found[0][arm]["expected"]
-        told = "not counted" if peak is None else f"{peak / 2**20:.0f}"
-        ratio = "{:.2f} ({:.2f} - {:.2f})".format(*ratios)
-        lines.append(f"| {arm} | {seconds:.4f} | {ratio} | {told} | {expected / 2**20:.0f} |")
+        mib = "not counted" if peak is None else f"{peak / 2**20:.0f}"
+        lines.append(f"| {arm} | {seconds:.4f} | {ratio} | {mib} | {expected / 2**20:.0f} |")
     return "\n".join(lines) + "\n"
 
 
 def absent(device: torch.device) -> str | None:
-    """Say that a device is not there; None if it is."""
+    """Return the message that a device is missing; None if it is there."""
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type != "cuda" or (device.index or 0) < there:
         return None
-    return f"no GPU here: torch {torch.__version__} finds {there}, and {device} is wanted; nothing was measured"
+    return f"no {device}: torch {torch.__version__} finds {there} GPUs; nothing was measured"
 
 
-def main(device: torch.device, *, tiny: bool, wanted: int) -> None:
+def measure_all(device: torch.device, *, tiny: bool, wanted: int) -> None:
+    """Measure all arms; write results and table unless they are of the tiny model."""
     head = f"{device} {'tiny' if tiny else 'full'}"
     arms = {f"{head} {arm}": arm for arm in (TINY if tiny else ARMS)}
-    counted = [{arm: run_apart(__file__, arm)[0] for arm in arms}] if tiny else rounds(__file__, list(arms), wanted)
+    counted = [{arm: run_apart(PACKAGE, arm)[0] for arm in arms}] if tiny else rounds(PACKAGE, list(arms), wanted)
     found = [{arms[arm]: figures for arm, figures in each.items()} for each in counted]
     if not found:
         print("no round was quiet")
-        return
-    table = report(found)
-    print(table, end="")
-    if not tiny:
+    elif tiny:
+        print(report(found), end="")
+    else:
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-        (HERE / "gpu.md").write_text(f"{name}, torch {torch.__version__}, {len(found)} rounds.\n\n{table}")
-        (HERE / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
+        write_results(HERE, found)
+        write_table(HERE, [f"{name}, torch {torch.__version__}, {len(found)} rounds.", "", *report(found).splitlines()])
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", type=torch.device, default=torch.device("cuda"), help="where to compute")
-    parser.add_argument("--tiny", action="store_true", help="a small model, one round: only shows that it runs")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="quiet ones that are wanted")
-    parser.add_argument("--arm", metavar="'DEVICE SIZE ARM'", help="measure this alone, in this process")
-    options = parser.parse_args()
-    if options.arm:
-        torch.set_num_threads(1)  # as akkordeon's workers have; only matters where the device is the CPU
-        print(json.dumps(measure(options.arm)))
-    elif (missing := absent(options.device)) is not None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser(PACKAGE, __doc__)
+    options.add_argument("--device", type=torch.device, default=torch.device("cuda"), help="default: %(default)s")
+    options.add_argument("--tiny", action="store_true", help="a small model, one round; tests the benchmark itself")
+    options.add_argument("--rounds", type=int, default=ROUNDS, help="number of quiet rounds (default: %(default)s)")
+    options.add_argument("--arm", metavar="'DEVICE SIZE ARM'", help="measure this alone, in this process; print JSON")
+    chosen = options.parse_args(arguments)
+    if chosen.arm:
+        torch.set_num_threads(1)  # like the workers of akkordeon; matters only if the device is the CPU
+        print(json.dumps(measure(chosen.arm)))
+    elif (missing := absent(chosen.device)) is not None:
         print(missing)
     else:
-        main(options.device, tiny=options.tiny, wanted=options.rounds)
+        measure_all(chosen.device, tiny=chosen.tiny, wanted=chosen.rounds)

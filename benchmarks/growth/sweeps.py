@@ -1,4 +1,4 @@
-"""The first part: a network on the threads engine, as it grows in gates, batches in flight, or sentinels."""
+"""Networks on the threads engine that grow in gates, batches in flight or sentinels, and their measurement."""
 
 import resource
 import sys
@@ -7,17 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from chain import batches, gates, sentinel
-
 import akkordeon as ak
 from akkordeon.events import Status
-
-__all__ = ["SWEEPS", "Grown", "measure"]
+from benchmarks.common.chain import batches, gates, sentinel
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 WARM, COUNTED = 1.5, 4.0
-"""Seconds that are not counted, and that are."""
+"""Seconds of warm-up, and of the measurement."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +45,11 @@ class _Look:
     cpu: float
     updates: list[int]
     lateness: list[float]
-    """Of each gate, summed up over all its updates."""
+    """Staleness of each gate, summed over all its updates."""
 
 
 def measure(grown: Grown) -> dict[str, float]:
-    """Train, and return what came out between two looks."""
+    """Train, and return the figures between two moments."""
     before = _peak()
     launched = time.perf_counter()
     with ak.launch(gates(grown.gates)) as network:
@@ -75,7 +72,7 @@ def measure(grown: Grown) -> dict[str, float]:
 
 
 def _looks(network: ak.Network) -> Iterator[_Look]:
-    """Yield how the gates stand after the first seconds, and after those that count; reports are the clock."""
+    """Yield the state of the gates after the warm-up, and after the measurement; reports are the clock."""
     due = time.perf_counter() + WARM
     for _ in network.watch():
         if time.perf_counter() >= due:
@@ -89,5 +86,5 @@ def _look(status: Status) -> _Look:
 
 
 def _peak() -> int:
-    """Return the most memory that this process has had, in bytes."""
+    """Return the peak memory of this process, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,7 +1,7 @@
-"""What GPipe and 1F1B are known to cost, for a chain of equal gates.
+"""Published formulas for the cost of GPipe and 1F1B, for a chain of equal gates.
 
 Both cut a batch into pieces that go through the chain one after the other, and update all gates once at the end, so no
-gradient is late. Links are taken to carry one message after the other in each direction, while gates compute.
+gradient is late. Links carry one message after the other in each direction, while gates compute.
 
 References:
     GPipe: Huang et al., "GPipe: Efficient Training of Giant Neural Networks using Pipeline Parallelism", 2019,
@@ -12,27 +12,12 @@ References:
 
 from dataclasses import dataclass
 
-__all__ = ["Costs", "Link", "bubble", "flushed_seconds", "gpipe_seconds", "stashed_by_1f1b", "stashed_by_gpipe"]
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Seconds that one gate takes for one piece.
-
-    Args:
-        forward: of its computation, and all around it.
-        backward: likewise.
-        update: of the weights; GPipe and 1F1B make one per batch, gates one per piece.
-    """
-
-    forward: float
-    backward: float
-    update: float = 0.0
+from benchmarks.common.costs import Costs
 
 
 @dataclass(frozen=True)
 class Link:
-    """Between neighbours.
+    """A link between neighbours.
 
     Args:
         latency: seconds.
@@ -44,7 +29,7 @@ class Link:
 
 
 def bubble(gates: int, pieces: int) -> float:
-    """Return the share of time in which a gate stands still, where links take no time."""
+    """Return the share of time in which a gate is idle, where links take no time."""
     return (gates - 1) / (pieces + gates - 1)
 
 
@@ -57,8 +42,8 @@ def flushed_seconds(gates: int, pieces: int, costs: Costs) -> float:
 def gpipe_seconds(gates: int, pieces: int, costs: Costs, link: Link) -> float:
     """Return the seconds of a batch.
 
-    There and back, pieces pass gates and links as in a flow shop of equal jobs: the first piece takes the sum of all
-    stations, each further one what the slowest takes. Latency holds nobody up but the first.
+    Forward and backward, pieces pass gates and links as in a flow shop of equal jobs: the first piece takes the sum
+    of all stations, each further one the time of the slowest. Latency delays only the first.
     """
     return sum(_wave(each, gates, pieces, link) for each in (costs.forward, costs.backward)) + costs.update
 
@@ -70,10 +55,10 @@ def _wave(seconds: float, gates: int, pieces: int, link: Link) -> float:
 
 
 def stashed_by_gpipe(gates: int, pieces: int) -> int:
-    """Return how many pieces all gates together keep at most, without recomputation."""
+    """Return the most pieces that all gates together keep, without recomputation."""
     return gates * pieces
 
 
 def stashed_by_1f1b(gates: int, pieces: int) -> int:
-    """Return how many pieces all gates together keep at most."""
+    """Return the most pieces that all gates together keep."""
     return sum(min(pieces, gates - gate) for gate in range(gates))

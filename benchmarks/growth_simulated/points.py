@@ -1,18 +1,16 @@
-"""Which networks are simulated, and what GPipe and 1F1B would make of the same gates and links."""
+"""Networks to simulate, and the figures of GPipe and 1F1B on the same gates and links."""
 
 import itertools
 import random
 from functools import partial
 
-from costs import Table, of_a_gate
-from formulas import gpipe_seconds, stashed_by_1f1b, stashed_by_gpipe
-from schedules import Schedule, makespan
-from simulated import Point
-
-__all__ = ["GROUPS", "pieces", "rival"]
+from benchmarks.common.costs import Table, of_a_gate
+from benchmarks.growth_simulated.formulas import gpipe_seconds, stashed_by_1f1b, stashed_by_gpipe
+from benchmarks.growth_simulated.schedules import Schedule, makespan
+from benchmarks.growth_simulated.simulation import Point
 
 HEAVY = 100.0
-"""Gates that are worth a machine of their own: some fifty milliseconds for a batch."""
+"""Factor for gates that are worth a machine of their own: some fifty milliseconds per batch."""
 
 LATENCIES, RATES = (0.001, 0.01, 0.1), (10.0, 100.0, 1000.0)
 
@@ -49,16 +47,16 @@ GROUPS: dict[str, list[Point]] = {
 }
 
 BATCHES = 20
-"""Of a schedule that are played through where computations are uneven."""
+"""Batches of a schedule that are simulated where computations are uneven."""
 
 
 def pieces(point: Point) -> tuple[int, int]:
-    """Return into how many pieces a batch of the rivals is cut: as many as are in flight here, or four a gate."""
+    """Return the pieces per batch of GPipe and 1F1B: as many as are in flight here, or four per gate."""
     return point.in_flight * point.sentinels, 4 * point.gates
 
 
 def rival(schedule: Schedule, point: Point, number: int, table: Table) -> dict[str, float]:
-    """Return what a schedule makes of the same gates and links, with so many pieces in a batch."""
+    """Return the figures of a schedule on the same gates and links, with `number` pieces per batch."""
     costs, link = of_a_gate(table, point.heavier), point.link(table)
     if point.spread:
         draw = partial(point.draw, random.Random(0))  # noqa: S311 - a simulation, not a secret

@@ -1,18 +1,17 @@
-"""GPipe and 1F1B played through, piece by piece: for costs that differ, and for links, where no formula is known.
+"""Simulates GPipe and 1F1B piece by piece, for uneven costs and for links, where no formula is known.
 
-Each gate does its computations in the order that the schedule lays down, each as soon as what it needs is there.
+Each gate computes in the order of the schedule, each computation as soon as its input is there.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-from formulas import Costs, Link
-
-__all__ = ["Draw", "Schedule", "makespan", "order"]
+from benchmarks.common.costs import Costs
+from benchmarks.growth_simulated.formulas import Link
 
 Draw = Callable[[float], float]
-"""Makes the seconds of one computation out of those that it takes on average."""
+"""Returns the seconds of one computation, given the average."""
 
 Schedule = Literal["gpipe", "1f1b"]
 
@@ -20,7 +19,7 @@ Step = Literal["forward", "backward"]
 
 
 def order(schedule: Schedule, gate: int, gates: int, pieces: int) -> Iterator[Step]:
-    """Yield what a gate does, one after the other; pieces come in their order both ways."""
+    """Yield the computations of a gate in order; pieces keep their order both ways."""
     ahead = pieces if schedule == "gpipe" else min(gates - 1 - gate, pieces)
     for _ in range(ahead):
         yield "forward"
@@ -32,7 +31,7 @@ def order(schedule: Schedule, gate: int, gates: int, pieces: int) -> Iterator[St
 
 
 class _Way:
-    """What comes to a gate from one side: when each piece arrives, and until when the link is occupied."""
+    """Input of a gate from one side: when each piece arrives, and until when the link is occupied."""
 
     def __init__(self, link: Link, arrived: list[float] | None = None) -> None:
         self._link = link
@@ -67,7 +66,7 @@ def makespan(
     """Return the seconds of a batch.
 
     Args:
-        schedule: which.
+        schedule: "gpipe" or "1f1b".
         gates: how many.
         pieces: of the batch.
         costs: on average.
@@ -92,7 +91,7 @@ def _gate(schedule: Schedule, gate: int, gates: int, pieces: int, link: Link) ->
 
 
 def _step(chain: list[_Gate], place: int, costs: Costs, draw: Draw) -> list[int]:
-    """Let a gate do what is next; return whose turn that may make it."""
+    """Run the next computation of a gate; return the gates that may go on because of it."""
     gate = chain[place]
     if gate.next == "backward":
         gate.take(draw(costs.backward))
@@ -101,7 +100,7 @@ def _step(chain: list[_Gate], place: int, costs: Costs, draw: Draw) -> list[int]
         chain[place - 1].ways["backward"].send(gate.free)
         return [place - 1]
     gate.take(draw(costs.forward))
-    if place == len(chain) - 1:  # goes back by itself
+    if place == len(chain) - 1:  # turns around here
         gate.ways["backward"].send(gate.free)
         return []
     chain[place + 1].ways["forward"].send(gate.free)

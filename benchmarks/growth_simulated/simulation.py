@@ -1,7 +1,7 @@
-"""The second part: the same network on the simulation, with costs as measured, on machines and links as one chooses.
+"""Runs a network on the simulation, with measured costs, on any machines and links.
 
-Each gate, and each sentinel with its provider, has a processor of its own. Gates are wired, and sentinels told to
-begin, from outside: a conductor tells each gate anew whenever another has begun, which is the square of their number.
+Each gate, and each sentinel with its provider, has a processor of its own. The benchmark wires the gates and starts the
+sentinels itself: a conductor writes to all gates whenever another one has started, the square of their number.
 """
 
 import itertools
@@ -13,10 +13,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from chain import MESSAGE_BYTES
-from costs import Table, role
-from formulas import Link
-from stand_ins import Census, StandIn
 from torch import Tensor, nn
 
 import akkordeon as ak
@@ -25,11 +21,13 @@ from akkordeon.engines import Delays, Stepped
 from akkordeon.gate_actor import GateActor
 from akkordeon.signals import Chain, Lease, Orders, Wire
 from akkordeon.training_actor import TrainingActor
-
-__all__ = ["Point", "simulate"]
+from benchmarks.common.chain import MESSAGE_BYTES
+from benchmarks.common.costs import Table, role
+from benchmarks.growth_simulated.formulas import Link
+from benchmarks.growth_simulated.stand_ins import Census, StandIn
 
 COPIES = (10**12, 0.001)
-"""When gates hand over copies: never."""
+"""Updates and share of time between copies: gates never send any."""
 
 FOR_EVER = 1e9
 """A time limit, in seconds."""
@@ -37,17 +35,17 @@ FOR_EVER = 1e9
 
 @dataclass(frozen=True)
 class Point:
-    """A network that is simulated.
+    """A network to simulate.
 
     Args:
         gates: how many.
         in_flight: of each sentinel.
         sentinels: how many.
-        latency: seconds; without, all gates live in one process, and a hop takes what was measured.
+        latency: seconds; None means one process, where a hop takes the measured time.
         megabits: per second, of each link in each direction.
-        heavier: how many times longer than measured computations of gates take.
+        heavier: factor on the measured time of computations of gates.
         spread: of the time of computations: standard deviation of its logarithm.
-        rounds: times that all batches in flight come back, counted after one such time.
+        rounds: how often all batches in flight come back while it counts; the time before is one more.
     """
 
     gates: int
@@ -60,21 +58,21 @@ class Point:
     rounds: float = 3.0
 
     def link(self, table: Table) -> Link:
-        """Return what links between gates cost."""
+        """Return the cost of links between gates."""
         if self.latency is None:
             return Link(table["hop"])
         return Link(self.latency, 8 * MESSAGE_BYTES / (1e6 * self.megabits))
 
     def draw(self, source: random.Random, mean: float) -> float:
-        """Return the seconds of one computation, given those that it takes on average."""
+        """Return the seconds of one computation, given the average."""
         return mean * math.exp(source.gauss(-(self.spread**2) / 2, self.spread)) if self.spread else mean
 
 
 class Links:
-    """When messages arrive: a link carries one after the other, in each direction.
+    """Delays of messages: a link carries one after the other, in each direction.
 
-    Only what carries a tensor takes it up: all between gates, and between sentinels and gates all but the news that a
-    batch is over, from the first gate.
+    Only messages with tensors occupy it: all between gates, and between sentinels and gates all but the notice of the
+    first gate that a batch is done.
     """
 
     def __init__(self, link: Link, last: str, clock: Callable[[], float]) -> None:
@@ -84,7 +82,7 @@ class Links:
         self._free: dict[tuple[str, str], float] = {}
 
     def __call__(self, source: random.Random, sender: str, receiver: str) -> float:  # noqa: ARG002 - nothing is drawn
-        """Return the seconds of a message that is told now."""
+        """Return the seconds of a message that is sent now."""
         now = self._clock()
         if not self._link.transfer or (role(receiver) == "sentinel" and sender != self._last):
             return self._link.latency
@@ -94,7 +92,7 @@ class Links:
 
 
 def simulate(point: Point, table: Table) -> dict[str, float]:
-    """Run a network, and return what came out, from when all batches in flight have come back once."""
+    """Run a network; return its figures after all batches in flight have come back once."""
     torch.set_num_threads(1)
     census = Census("g0", lambda: engine.time)
     links = Links(point.link(table), f"gate g{point.gates - 1}", lambda: engine.time)
@@ -128,14 +126,14 @@ def _delays(point: Point, table: Table, links: Links) -> Delays:
     return Delays(link=links, turn=turn, work=work)
 
 
-# Who is there
+# The actors
 
 
 def _begin(point: Point, census: Census, engine: Stepped) -> None:
     conductor = engine.inbox("conductor").ref
     refs = [_gate(engine, number, census) for number in range(point.gates)]
     attached = tuple(range(1, point.sentinels + 1))
-    for number, answers in ((1, 0), (2, 1)):  # gates apply nothing before their first sign of life is answered
+    for number, answers in ((1, 0), (2, 1)):  # gates apply nothing before their first heartbeat is answered
         for ref, before, after in zip(refs, [None, *refs], [*refs[1:], None], strict=False):
             ref.tell(_lease(number, answers, conductor, Wire(before, after), attached))
         engine.run(seconds=1.0)

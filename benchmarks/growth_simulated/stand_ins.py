@@ -1,7 +1,7 @@
-"""What is not real in the simulation: what gates compute. Gates, sentinels and providers are the real ones.
+"""Stands in for the computations of gates; gates, sentinels and providers are the real actors.
 
-A gate hands on what it gets, learns nothing, and counts: what it keeps of batches in flight, the versions of its
-weights that these hold, and how late its updates are.
+A gate passes on its input, learns nothing, and counts: the batches in flight that it keeps, the versions of weights
+that these hold, and the staleness of its updates.
 """
 
 from collections import Counter
@@ -19,16 +19,14 @@ from akkordeon.steps import Norms
 from akkordeon.tree import Tree
 from akkordeon.versions import Snapshot
 
-__all__ = ["Census", "StandIn"]
-
 
 @dataclass
 class Tally:
     """Of one gate.
 
     Args:
-        updates: since it last began to count.
-        late: staleness of these, summed up.
+        updates: since the count began.
+        late: sum of their staleness.
     """
 
     updates: int = 0
@@ -37,15 +35,15 @@ class Tally:
 
 @dataclass
 class Census:
-    """What all gates of a network keep, now and at most.
+    """Counts of all gates of a network, now and at most.
 
     Args:
         first: name of the gate where batches end.
-        clock: tells the virtual second.
-        ended: when each batch was over.
+        clock: returns the virtual time in seconds.
+        ended: time at which each batch was done.
         tallies: by gate.
-        stashed: batches that gates keep something of, each as often as gates do.
-        versions: of weights that gates hold, live ones included.
+        stashed: batches that gates keep, each counted once per gate.
+        versions: of weights that gates hold, including the live ones.
     """
 
     first: str
@@ -58,14 +56,14 @@ class Census:
     most_versions: int = 0
 
     def keeps(self, more_versions: int) -> None:
-        """Note that a gate keeps one batch more."""
+        """Count one more batch at a gate."""
         self.stashed += 1
         self.versions += more_versions
         self.most_stashed = max(self.most_stashed, self.stashed)
         self.most_versions = max(self.most_versions, self.versions)
 
     def applies(self, gate: str, staleness: int, fewer_versions: int) -> None:
-        """Note that a gate applies a batch."""
+        """Count an update of a gate."""
         self.stashed -= 1
         self.versions -= fewer_versions
         tally = self.tallies[gate]
@@ -75,7 +73,7 @@ class Census:
             self.ended.append(self.clock())
 
     def begin(self) -> None:
-        """Count staleness from here."""
+        """Count staleness from now on."""
         self.tallies = {name: Tally() for name in self.tallies}
 
     def staleness(self, gate: str) -> float:
@@ -103,7 +101,7 @@ class _Weights:
 
 
 class StandIn:
-    """See `akkordeon.learner.Learner`; it is its own replica."""
+    """Replaces the learner of a gate; it is its own replica."""
 
     def __init__(self, census: Census, gate: Gate, state: GateState | None) -> None:  # noqa: ARG002 - there is none
         self.weights = _Weights()
@@ -116,11 +114,11 @@ class StandIn:
         census.versions += 1  # the live ones
 
     def replicas(self, random_lock: object) -> list["StandIn"]:  # noqa: ARG002 - nothing is drawn
-        """Compute with itself."""
+        """Return itself."""
         return [self]
 
     def snapshot(self, in_flight: int) -> Snapshot:  # noqa: ARG002 - nothing is predicted
-        """Return the present version; a batch holds it from here on."""
+        """Return the current version; a batch holds it from now on."""
         version = self.weights.version
         if self._snapshot.version != version:
             self._snapshot = Snapshot(version, (), ())
@@ -129,11 +127,11 @@ class StandIn:
         return self._snapshot
 
     def train(self, x: Tree, snapshot: Snapshot, buffers: object, *, wants_gradient: bool) -> Trained:  # noqa: ARG002
-        """Hand on the input."""
+        """Pass on the input."""
         return Trained(x, _Graph((), (), snapshot), {}, None)
 
     def learn(self, result: Any, staleness: int, arrival: object, others: float = 0.0) -> int:  # noqa: ARG002
-        """Count, and begin another version."""
+        """Count, and start the next version."""
         self._holders[result.version] -= 1
         over = not self._holders[result.version]
         if over:

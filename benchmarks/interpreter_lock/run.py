@@ -1,9 +1,10 @@
-"""What the interpreter's lock costs two threads that call torch: calls per second of two threads, to those of one.
+"""Measures the cost of Python's lock to two threads that call torch: calls per second of two threads, to those of one.
 
-The threads share nothing else: where they train, in the last rows, each has a model of its own. Two processes, which
-do not share the lock either, show what the cores would yield.
+The threads share nothing else: each has a model of its own where they train, in the last rows. Two processes, which do
+not share the lock, show the limit of the cores.
 
-    python benchmarks/speed/lock.py  # a minute; prints a table
+Example:
+  python -m benchmarks.interpreter_lock    # a minute; writes results.json and table.md
 """
 
 import multiprocessing
@@ -13,14 +14,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
-from loops import LR, train
 from torch import nn
 from torch.optim import SGD
 
-from models import MODELS
+from benchmarks.common.claims import parser, write_results, write_table
+from benchmarks.common.loops import LR, train
+from benchmarks.common.models import MODELS
 
+HERE, PACKAGE = Path(__file__).parent, "benchmarks.interpreter_lock"
 ROUNDS = 7
 SECONDS = 0.2
 
@@ -50,7 +54,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "product, 1024 x 784 x 50": partial(multiply, 1024, 784, 50),
     **{f"batch of {name} in a plain loop": partial(learn, name) for name in ("tiny-64", "256x3-64", "mlp-1024")},
 }
-"""Makes what each thread calls over and over."""
+"""Each makes the function that a thread calls over and over."""
 
 
 def rate(make: Callable[[], Call], threads: int) -> float:
@@ -77,8 +81,8 @@ def rate_of_processes(make: Callable[[], Call], processes: int) -> float:
 
 
 def repeat(make: Callable[[], Call], wait: Callable[[], object], tell: Callable[[int], object]) -> None:
-    """Call over and over, once the others are ready, too; tell how often."""
-    torch.set_num_threads(1)  # each thread must say so for itself
+    """Call over and over once all are ready; report the number of calls."""
+    torch.set_num_threads(1)  # a setting of the calling thread
     call = make()
     call()
     wait()
@@ -90,19 +94,20 @@ def repeat(make: Callable[[], Call], wait: Callable[[], object], tell: Callable[
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> str:
-    """Write what two do to what one does: the median, the least and the greatest."""
+    """Format the ratio of two to one: median, minimum and maximum."""
     ratios = sorted(two / one for one, two in pairs)
     return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} - {ratios[-1]:.2f})"
 
 
-def main() -> None:
-    print("| call | microseconds | two threads to one | two processes to one |\n| --- | ---: | ---: | ---: |")
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser(PACKAGE, __doc__).parse_args(arguments)
+    results = {}
+    rows = ["| call | microseconds | two threads to one | two processes to one |", "| --- | ---: | ---: | ---: |"]
     for name, make in CALLS.items():
         threads = [(rate(make, 1), rate(make, 2)) for _ in range(ROUNDS)]
         processes = [(rate_of_processes(make, 1), rate_of_processes(make, 2)) for _ in range(ROUNDS)]
+        results[name] = {"threads": threads, "processes": processes}
         took = statistics.median(1e6 / one for one, _ in threads)
-        print(f"| {name} | {took:.1f} | {ratio(threads)} | {ratio(processes)} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        rows.append(f"| {name} | {took:.1f} | {ratio(threads)} | {ratio(processes)} |")
+    write_results(HERE, results)
+    write_table(HERE, rows)

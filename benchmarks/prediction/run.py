@@ -1,15 +1,15 @@
-"""The simulation against reality: throughput and staleness on threads and on Ray, measured and predicted.
+"""Compares the simulation with reality: throughput and staleness on threads and on Ray, measured and predicted.
 
-In a fresh process per configuration, a network trains on a real engine, and every turn, computation and waking of a
-worker is timed by actor and kind of message; on Ray, how long messages are on their way, too. Then the same, with
-modules that do next to nothing, trains on the simulation, with as many workers (for Ray, a processor for each actor)
-and with delays drawn from what was measured. Nothing else is fitted.
+A network trains on a real engine, in a fresh process per configuration. Every turn, computation and wake-up of a worker
+is timed by actor and kind of message; on Ray, the time of messages in transit as well. Then the same network, with
+modules that compute almost nothing, trains on the simulation, with as many workers (for Ray, a processor per actor) and
+with delays drawn from the measured ones. No number is fitted.
 
-    python benchmarks/prediction/prediction.py              # everything; writes table.md and figures.json beside it
-    python benchmarks/prediction/prediction.py --arm NAME   # one configuration, in this process; prints JSON
+Examples:
+  python -m benchmarks.prediction                # everything, a quarter of an hour; writes results.json and table.md
+  python -m benchmarks.prediction --arm "seed, 1 in flight"    # one configuration, in this process; prints JSON
 """
 
-import argparse
 import bisect
 import itertools
 import json
@@ -25,33 +25,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from streams import BATCHES, Batches, batches
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
-from watched import Samples, WatchedThreads
 
 import akkordeon as ak
-from akkordeon.bench.apart import run_apart
 from akkordeon.engines import Delays, Ray, Stepped, crew
 from akkordeon.engines.delays import Delay
+from benchmarks.common.apart import run_apart
+from benchmarks.common.claims import parser, write_results, write_table
+from benchmarks.common.streams import BATCHES, Batches, batches
+from benchmarks.common.watched import Samples, WatchedThreads
 
-HERE = Path(__file__).parent
+HERE, PACKAGE = Path(__file__).parent, "benchmarks.prediction"
 ROUNDS = 3
 BATCH = 1024
 WARM, EPOCHS = 2, 8
-"""Epochs that are not counted, and all."""
+"""Epochs of warm-up, and all epochs."""
 
 GOAL, NEAR_ZERO = 0.1, 0.1
-"""How far off a prediction may be: relative, and of a staleness that is small."""
+"""Largest error of a prediction: relative, and absolute for a small staleness."""
 
 NEAR = 2
-"""Measurements before and after a moment that count as of about that moment."""
+"""Measurements before and after a moment that count as near it."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A configuration: how wide the layers of each gate are, and how the network runs.
+    """A configuration: the widths of the layers of each gate, and how the network runs.
 
     Args:
         layers: widths, gate by gate.
@@ -108,13 +109,13 @@ def layers(widths: Sequence[int]) -> nn.Module:
 
 
 def stand_in(widths: Sequence[int]) -> nn.Module:  # noqa: ARG001
-    """Make a module that costs next to nothing."""
+    """Make a module that computes almost nothing."""
     return nn.Linear(4, 4)
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What a run yields, between two moments."""
+    """Results of a run, between two moments."""
 
     throughput: float
     staleness: list[float]
@@ -180,7 +181,7 @@ def predict(arm: Arm, samples: Samples, *, near: bool) -> Figures:
 
 def on_threads(arm: Arm) -> tuple[Figures, Samples]:
     """Run a configuration on threads."""
-    crew.MANY = math.inf  # the simulation does not try, now and then, whether one worker alone does more
+    crew.MANY = math.inf  # the simulation has no trials with one worker alone
     engine = WatchedThreads(arm.workers or 1)
     return train(arm.gates(layers), arm.data(), arm.in_flight, engine, time.perf_counter, EPOCHS), engine.samples
 
@@ -189,7 +190,7 @@ def on_ray(arm: Arm) -> tuple[Figures, Samples]:
     """Run a configuration on Ray."""
     with tempfile.TemporaryDirectory() as folder:
         engine = Ray(first=len(arm.layers) + 2)
-        import watched_ray  # noqa: PLC0415 - imports Ray, which must not be before the engine is made
+        from benchmarks.prediction import watched_ray  # noqa: PLC0415 - imports Ray, which the engine must do first
 
         watched_ray.watch(Path(folder))
         real = train(arm.gates(layers), arm.data(), arm.in_flight, engine, time.perf_counter, EPOCHS)
@@ -210,7 +211,7 @@ def measure(name: str) -> dict[str, Any]:
 
 
 def row(arm: str, rounds: list[dict[str, Any]]) -> str:
-    """One line of the table: medians over the rounds; what misses the goal is bold."""
+    """Return a row of the table: medians over the rounds; figures that miss the goal are bold."""
     mine = [each[arm] for each in rounds]
     throughput = statistics.median(each["real"]["throughput"] for each in mine)
     cells = [arm, f"{throughput:.0f}"]
@@ -233,32 +234,37 @@ def emphasized(text: str, *, missed: bool) -> str:
     return f"**{text}**" if missed else text
 
 
-def main() -> None:
+def measure_all() -> list[dict[str, Any]]:
+    """Measure all configurations in turns, several times."""
     rounds = []
     for number in range(ROUNDS):
-        results = {arm: run_apart(__file__, arm) for arm in ARMS}
+        results = {arm: run_apart(PACKAGE, arm) for arm in ARMS}
         rounds.append({arm: {**figures, "foreign": foreign} for arm, (figures, foreign) in results.items()})
         print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
-    # Ray's processes are nobody's children, and would count as others.
+    return rounds
+
+
+def lines(rounds: list[dict[str, Any]]) -> list[str]:
+    """Return the lines of the table."""
+    # The processes of Ray are no children of this one, and would count as other processes.
     foreign = [each["foreign"] for one in rounds for arm, each in one.items() if not ARMS[arm].on_ray]
-    what = (
-        f"Batch {BATCH}, SGD; medians of {ROUNDS} rounds of {EPOCHS - WARM} epochs of {BATCHES} batches; staleness by "
-        f"gate, in the order of the chain. Others took {min(foreign):.0%} to {max(foreign):.0%} of the CPU meanwhile. "
-        f"Bold is what misses the goal: {GOAL:.0%}, or {NEAR_ZERO} of staleness."
+    about = (
+        f"Batch {BATCH}, SGD; medians of {len(rounds)} rounds of {EPOCHS - WARM} epochs of {BATCHES} batches; "
+        f"staleness by gate, in the order of the chain. Others used {min(foreign):.0%} to {max(foreign):.0%} of CPU. "
+        f"Figures that miss the goal of {GOAL:.0%}, or {NEAR_ZERO} of staleness, are bold."
     )
     names = ["configuration", "batches/s", "near", "independent", "staleness", "near", "independent"]
     head = ["| " + " | ".join(names) + " |", "| " + " | ".join(["---"] * len(names)) + " |"]
-    lines = [what, "", *head, *(row(arm, rounds) for arm in ARMS)]
-    (HERE / "table.md").write_text("\n".join(lines) + "\n")
-    (HERE / "figures.json").write_text(json.dumps(rounds, indent=1) + "\n")
-    print("\n".join(lines))
+    return [about, "", *head, *(row(arm, rounds) for arm in ARMS)]
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arm", choices=list(ARMS), help="measure this configuration alone, in this process")
-    chosen = parser.parse_args().arm
-    if chosen:
-        print(json.dumps(measure(chosen)))
-    else:
-        main()
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser(PACKAGE, __doc__)
+    options.add_argument("--arm", choices=list(ARMS), metavar="ARM", help="measure this alone, in this process")
+    arm = options.parse_args(arguments).arm
+    if arm:
+        print(json.dumps(measure(arm)))
+        return
+    rounds = measure_all()
+    write_results(HERE, rounds)
+    write_table(HERE, lines(rounds))

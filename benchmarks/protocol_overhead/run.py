@@ -1,70 +1,42 @@
-"""What the protocol costs where nothing fails: this version against an earlier one, on the seed's network.
+"""Measures the cost of the protocol where no gate fails: this version against an earlier one, 784-50-20-10.
 
-    git worktree add ../before c458ea6             # the commit before the protocol
-    python benchmarks/faults/cost.py ../before     # some minutes; writes cost.md beside this file
+Both versions run at once, each in a process of its own, and take turns, one epoch of 60 batches each, so that drift of
+the machine affects both. A pair of epochs in which other processes used more than 5 % of the CPU is void.
 
-Both versions live at once, each in a process of its own, and take turns, an epoch of 60 batches each: what slows the
-machine down slows both. A pair of epochs in which other processes took more than 5 % of the CPU is void.
+Examples:
+  git worktree add ../before c458ea6                  # the commit before the protocol
+  python -m benchmarks.protocol_overhead ../before    # some minutes; writes results.json and table.md
 """
 
-import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.optim import SGD
+from benchmarks.common.apart import FOREIGN, with_interval
+from benchmarks.common.claims import parser, write_results, write_table
+from benchmarks.protocol_overhead.worker import BATCH
 
-HERE = Path(__file__).parent
-PAIRS, BATCH, BATCHES, FOREIGN = 100, 1024, 60, 0.05
-
-
-def run(in_flight: int) -> None:
-    """Train an epoch for each line of input, with whatever akkordeon is found first; print how long each took."""
-    import akkordeon as ak  # noqa: PLC0415 - which one, the caller decides
-
-    torch.manual_seed(0)
-    x, target = torch.rand(BATCHES * BATCH, 784), torch.randint(0, 10, (BATCHES * BATCH,))
-    parts = {
-        "stem": nn.Sequential(nn.Flatten(), nn.Linear(784, 50), nn.ReLU()),
-        "body": nn.Sequential(nn.Linear(50, 20), nn.ReLU()),
-        "head": nn.Linear(20, 10),
-    }
-    gates = [ak.Gate(name, part, partial(SGD, lr=0.01)) for name, part in parts.items()]
-    began = (0.0, 0.0)
-
-    def epoch() -> Iterator[tuple[Tensor, Tensor]]:
-        nonlocal began
-        sys.stdin.readline()
-        began = (time.perf_counter(), time.process_time())
-        yield from zip(torch.split(x, BATCH), torch.split(target, BATCH), strict=True)
-
-    with ak.launch(gates) as network:
-        data = ak.TrainingSentinel("train", epoch, cross_entropy, in_flight=in_flight, epochs=PAIRS, time_limit=1e4)
-        network.attach(data)
-        for _ in network.watch():
-            print(json.dumps([time.perf_counter() - began[0], time.process_time() - began[1]]), flush=True)
+HERE, PACKAGE = Path(__file__).parent, "benchmarks.protocol_overhead"
+ROOT = HERE.parent.parent
+PAIRS = 100
 
 
 class Version:
-    """A version at work in a process of its own."""
+    """A version of akkordeon in a process of its own."""
 
     def __init__(self, source: Path, in_flight: int) -> None:
-        environment = os.environ | {"PYTHONPATH": str(source.resolve() / "src")}
-        command = [sys.executable, __file__, "--run", str(in_flight), str(source)]
+        # The benchmark is that of this version, the library that of `source`.
+        environment = os.environ | {"PYTHONPATH": f"{source.resolve() / 'src'}{os.pathsep}{ROOT}"}
+        command = [sys.executable, "-m", f"{PACKAGE}.worker", str(in_flight), str(PAIRS)]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment, cwd=ROOT)
 
     def epoch(self) -> list[float]:
-        """Let it train an epoch; return seconds, and seconds of CPU."""
+        """Train an epoch; return seconds, and seconds of CPU."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write("go\n")
@@ -73,19 +45,19 @@ class Version:
         return took
 
     def end(self) -> None:
-        """Let it go."""
+        """Close its input, and wait for its end."""
         self.process.communicate()
 
 
 def busy() -> float:
-    """CPU seconds that all processes took since the machine started, steal included."""
+    """Return the CPU seconds of all processes since the machine started, steal included."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def compare(before: Path, in_flight: int) -> str:
-    """Return a row of the table: this version's time over the earlier one's."""
-    versions = [Version(source, in_flight) for source in (before, HERE.parent.parent)]
+def compare(before: Path, in_flight: int) -> list[tuple[float, float]]:
+    """Return the ratio of this version to the earlier one, in seconds and in seconds of CPU, by pair of epochs."""
+    versions = [Version(source, in_flight) for source in (before, ROOT)]
     ratios: list[tuple[float, float]] = []
     for pair in range(PAIRS):
         began, others = time.monotonic(), busy()
@@ -97,38 +69,25 @@ def compare(before: Path, in_flight: int) -> str:
             ratios.append((seconds_now / seconds, cpu_now / cpu))
     for version in versions:
         version.end()
-    cells = [interval([ratio[each] for ratio in ratios]) for each in range(2)]
-    return f"| {in_flight} in flight | {len(ratios)} | {' | '.join(cells)} |"
+    return ratios
 
 
-def interval(ratios: list[float]) -> str:
-    """Return the median, and its interval of 95 %."""
-    ordered, num = sorted(ratios), len(ratios)
-    margin = round(0.98 * num**0.5)  # of ranks: a binomial with p = 1/2
-    low, high = ordered[max(0, num // 2 - margin)], ordered[min(num - 1, num // 2 + margin)]
-    return f"{statistics.median(ordered):.3f} ({low:.3f} - {high:.3f})"
+def row(in_flight: int, ratios: Sequence[tuple[float, float]]) -> str:
+    """Return a row of the table."""
+    seconds, cpu = (with_interval(each, ".3f") for each in zip(*ratios, strict=True))
+    return f"| {in_flight} in flight | {len(ratios)} | {seconds} | {cpu} |"
 
 
-def main(before: Path) -> None:
-    """Compare, and write the table."""
-    rows = [compare(before, in_flight) for in_flight in (1, 4)]
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser(PACKAGE, __doc__)
+    options.add_argument("before", type=Path, help="a checkout of the earlier version")
+    chosen = options.parse_args(arguments)
+    results = {in_flight: compare(chosen.before, in_flight) for in_flight in (1, 4)}
     head = [
         f"784-50-20-10, batch {BATCH}, SGD; this version to the one before, medians and their 95 % intervals.",
         "",
         "| | pairs of epochs | seconds | CPU seconds |",
         "| --- | --- | --- | --- |",
     ]
-    table = "\n".join([*head, *rows]) + "\n"
-    (HERE / "cost.md").write_text(table)
-    print(table)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("before", type=Path, help="a checkout of the earlier version")
-    parser.add_argument("--run", type=int, metavar="IN_FLIGHT", help="run this alone, in this process")
-    chosen = parser.parse_args()
-    if chosen.run is not None:
-        run(chosen.run)
-    else:
-        main(chosen.before)
+    write_results(HERE, results)
+    write_table(HERE, [*head, *(row(in_flight, ratios) for in_flight, ratios in results.items())])

@@ -1,16 +1,18 @@
-"""What a hop costs on the engine on Ray, against the bare call of Ray with the same array.
+"""Compares a hop on the engine on Ray with the bare call of Ray with the same array.
 
 A hop is one message, from the handler of one actor to that of the other, which sends on what it received. Both kinds of
-players live on one cluster at once and take turns, a burst each: what slows the machine down slows both.
+players live on one cluster and take turns, one burst each, so that drift of the machine affects both.
 
-    python benchmarks/ray/main.py --arm hop  # prints JSON: seconds per hop of each burst
+Example:
+  python -m benchmarks.ray_hop    # some minutes; writes results.json and table.md
 """
 
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +20,16 @@ import torch
 
 from akkordeon.actor import Actor, Context, Ref
 from akkordeon.engines import Ray
+from benchmarks.common.apart import paired_ratio
+from benchmarks.common.claims import parser, table, write_results, write_table
 
-__all__ = ["PAIRS", "SIZES", "Burst", "measure"]
+HERE, PACKAGE = Path(__file__).parent, "benchmarks.ray_hop"
+
 
 PAIRS = 7
 
 SIZES = {"50 KB": (12_500, 400), "0.8 MB": (200_704, 200), "17 MB": (4_194_304, 32)}
-"""Float32 numbers in a message, and hops in a burst; a burst takes half a second or so."""
+"""Float32 numbers per message, and hops per burst; a burst takes about half a second."""
 
 IN_FLIGHT = (1, 16)
 
@@ -34,12 +39,12 @@ LIMIT = 60.0
 
 @dataclass(frozen=True)
 class Burst:
-    """To a player: send a few messages, and let them go to and fro.
+    """To a player: send messages to and fro.
 
     Args:
-        numbers: in each message.
-        hops: that each of them makes; an even number, so that they end where they began.
-        in_flight: how many.
+        numbers: per message.
+        hops: of each message; an even number, so that they end where they began.
+        in_flight: number of messages.
     """
 
     numbers: int
@@ -49,36 +54,27 @@ class Burst:
 
 @dataclass(frozen=True)
 class Token:
-    """A message on its way, with the hops that are left, and its load."""
+    """A message in flight, with the hops that are left and its load."""
 
     left: int
     load: torch.Tensor
 
-    def pack(self) -> tuple[tuple[object, ...], list[Any]]:
-        """See `akkordeon.actor.Parcel.pack`."""
-        return (self.left,), [self.load]
-
-    @classmethod
-    def unpack(cls, header: tuple[Any, ...], tensors: list[Any]) -> "Token":
-        """See `akkordeon.actor.Parcel.unpack`."""
-        return cls(header[0], tensors[0])
-
 
 class Rally:
-    """Counts the messages of a burst that have come home."""
+    """Counts the messages of a burst that have returned."""
 
     def begin(self, burst: Burst) -> None:
         self._out, self._hops = burst.in_flight, burst.in_flight * burst.hops
         self._began = time.perf_counter()
 
     def home(self) -> float | None:
-        """Count one; with the last one, return seconds per hop."""
+        """Count a message; with the last one, return seconds per hop."""
         self._out -= 1
         return None if self._out else (time.perf_counter() - self._began) / self._hops
 
 
 class Player(Actor):
-    """One of two actors, told of the other first."""
+    """One of two actors; the first message is the other one."""
 
     def __init__(self, score: Ref) -> None:
         self._score = score
@@ -103,7 +99,7 @@ class Player(Actor):
 
 
 class BarePlayer:
-    """One of two plain actors of Ray."""
+    """One of two bare actors of Ray."""
 
     def __init__(self, score: Any) -> None:
         self._score = score
@@ -120,7 +116,7 @@ class BarePlayer:
             self._deliver.remote(burst.hops - 1, load)
 
     def deliver(self, left: int, load: Any) -> None:
-        load = load.copy()  # or Ray would have to keep it for as long as somebody looks at it
+        load = load.copy()  # otherwise Ray keeps it as long as it is referenced
         if left:
             self._deliver.remote(left - 1, load)
         elif (seconds := self._rally.home()) is not None:
@@ -128,7 +124,7 @@ class BarePlayer:
 
 
 def ours(engine: Ray) -> Callable[[Burst], float]:
-    """Return what runs a burst on the engine."""
+    """Return a function that runs a burst on the engine."""
     inbox = engine.inbox("score")
     score = inbox.ref
     players = [engine.spawn(name, lambda: Player(score)) for name in ("ping", "pong")]
@@ -144,7 +140,7 @@ def ours(engine: Ray) -> Callable[[Burst], float]:
 
 
 def bare() -> Callable[[Burst], float]:
-    """Return what runs a burst on plain actors of Ray; this process must be connected to it."""
+    """Return a function that runs a burst on bare actors of Ray; this process must be connected to Ray."""
     import ray  # noqa: PLC0415 - reads its settings when it is imported, and the engine has set them
     from ray.util.queue import Queue  # noqa: PLC0415
 
@@ -163,7 +159,7 @@ def bare() -> Callable[[Burst], float]:
 
 
 def measure() -> dict[str, dict[str, list[float]]]:
-    """Return seconds per hop of each burst, by size and messages in flight, then "bare" and "ours"."""
+    """Return seconds per hop of each burst, by size and messages in flight, then by "bare" and "ours"."""
     engine = Ray(spares=0)
     try:
         plays = {"bare": bare(), "ours": ours(engine)}
@@ -179,8 +175,25 @@ def bursts(plays: dict[str, Callable[[Burst], float]], size: str, in_flight: int
     for pair in range(PAIRS + 1):
         for arm, play in plays.items():
             took = play(Burst(numbers, each, in_flight))
-            if pair:  # the first one warms up
+            if pair:  # the first one is a warm-up
                 seconds[arm].append(took)
     middle = {arm: statistics.median(all_) * 1e3 for arm, all_ in seconds.items()}
     print(f"{size}, {in_flight} in flight, ms:", middle, file=sys.stderr, flush=True)
     return seconds
+
+
+def lines(results: dict[str, dict[str, list[float]]]) -> list[str]:
+    """Return the lines of the table."""
+    rows = []
+    for case, each in results.items():
+        bare_ms, ours_ms = (f"{statistics.median(each[arm]) * 1e3:.2f}" for arm in ("bare", "ours"))
+        rows.append((case, bare_ms, ours_ms, paired_ratio(each["ours"], each["bare"]), "<= 1.2"))
+    head = ("a hop with float32 numbers", "bare call, ms", "ours, ms", "ratio (pairs)", "target")
+    return table(head, rows).splitlines()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser(PACKAGE, __doc__).parse_args(arguments)
+    results = measure()
+    write_results(HERE, results)
+    write_table(HERE, lines(results))

@@ -1,14 +1,16 @@
-"""Memory on Ray over 10,000 batches: of every process, of the object store, and the references that Ray counts.
+"""Measures memory on Ray over 10,000 batches: of each process and of the object store, and references that Ray counts.
 
-    python benchmarks/ray/main.py --arm memory    # prints JSON: what each process held after so many batches
+A sentinel sends small batches, which go by value; then another one sends large ones, which go through the object store.
+Each process reports its own memory, in a call of Ray that any of its actors answers.
 
-A sentinel sends small batches, which go by value; at the end another one sends large ones, which go by way of the
-object store. What each process holds, it says itself, in a call of Ray that any of its actors answers.
+Example:
+  python -m benchmarks.ray_memory    # some minutes; writes results.json and table.md
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -19,11 +21,13 @@ from torch.optim import SGD
 
 import akkordeon as ak
 from akkordeon.engines import Ray
+from benchmarks.common.claims import parser, table, write_results, write_table
 
-__all__ = ["EVERY", "SAMPLES", "measure"]
+HERE, PACKAGE = Path(__file__).parent, "benchmarks.ray_memory"
+
 
 EVERY, SAMPLES = 2000, 5
-"""Batches between two looks, and looks."""
+"""Batches between two samples, and number of samples."""
 
 SMALL, LARGE = 4, 150_000
 """Samples of eight float32 numbers in a batch: 128 bytes, and 4.8 MB, which is more than Ray sends by value."""
@@ -35,12 +39,12 @@ Look = dict[str, dict[str, int]]
 
 
 def measure() -> dict[str, Any]:
-    """Train, and return what was seen after each 2,000 batches, and after the large ones."""
+    """Train; return samples after every 2,000 batches, and after the large ones."""
     engine = Ray(spares=0)
     gates = [ak.Gate(name, nn.Linear(8, 8), partial(SGD, lr=0.01)) for name in ("stem", "head")]
     looks: list[Look] = []
     with ak.launch(gates, engine=engine) as network:
-        small = partial(batches, SMALL, EVERY)  # one epoch more than needed, so that its process is there to the end
+        small = partial(batches, SMALL, EVERY)  # one epoch more, so that its process lives to the end
         network.attach(ak.TrainingSentinel("small", small, mse_loss, in_flight=4, epochs=SAMPLES + 1))
         for report in network.watch():
             if report.epoch <= SAMPLES:
@@ -61,7 +65,7 @@ def batches(size: int, amount: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def look(engine: Ray) -> Look:
-    """Return what each process of a network holds, by the name of its actor, and what the object store does."""
+    """Return the memory of each process of a network, by the name of its actor, and of the object store."""
     import ray  # noqa: PLC0415 - reads its settings when it is imported, and the engine has set them
 
     actors = {int(where.split()[0]): name for name, where in engine.where().items()}
@@ -76,9 +80,9 @@ def look(engine: Ray) -> Look:
 
 
 def holds(host: object) -> tuple[int, dict[str, int]]:  # noqa: ARG001 - Ray passes it
-    """Return this process's number, resident bytes of its own, and how many references to objects Ray counts in it.
+    """Return the id of this process, its private resident bytes, and its number of references to objects of Ray.
 
-    What it shares is left out: every process maps the object store, which is looked at by itself.
+    Shared memory is left out: every process maps the object store, which is measured by itself.
     """
     from ray._private import worker  # noqa: PLC0415 - as above; nothing public tells
 
@@ -90,9 +94,34 @@ def holds(host: object) -> tuple[int, dict[str, int]]:  # noqa: ARG001 - Ray pas
 
 
 def in_store() -> int:
-    """Return the bytes of the object store that are taken."""
+    """Return the bytes in use in the object store."""
     import ray  # noqa: PLC0415 - as above
 
     name = "object_store_memory"
     there, free = ray.cluster_resources(), ray.available_resources()  # type: ignore[no-untyped-call]
     return int(there[name] - free.get(name, 0))
+
+
+def lines(results: dict[str, Any]) -> list[str]:
+    """Return the lines of the table."""
+    looks, after = results["looks"], results["after large"]
+    counts = [f"{EVERY * (each + 1):,}" for each in range(len(looks))]
+    thousands = EVERY * (len(looks) - 1) / 1000
+    rows = []
+    for process in looks[0]:
+        growth = (looks[-1][process]["bytes"] - looks[0][process]["bytes"]) / 1e6 / thousands
+        last = cell(after[process]) if process in after else ""
+        rows.append((process, *(cell(each[process]) for each in looks), f"{growth:.2f}", last))
+    head = ("MB, references after batches", *counts, "MB per 1,000 (target < 1)", "after large batches")
+    return table(head, rows).splitlines()
+
+
+def cell(held: dict[str, int]) -> str:
+    return f"{held['bytes'] / 1e6:.1f}, {held['references']}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser(PACKAGE, __doc__).parse_args(arguments)
+    results = measure()
+    write_results(HERE, results)
+    write_table(HERE, lines(results))

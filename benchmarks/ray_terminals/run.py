@@ -1,10 +1,10 @@
-"""The first akkordeon's second scenario: a network, and sentinels in terminals of their own, all on this machine.
+"""Runs a network and sentinels in terminals of their own, on this machine, and times starts and error messages.
 
-python benchmarks/ray/terminals.py            # everything, about five minutes; prints the table
-python benchmarks/ray/terminals.py --write    # likewise, and writes it into terminals.md
+Examples:
+  python -m benchmarks.ray_terminals                    # everything, five minutes; writes results.json and table.md
+  python -m benchmarks.ray_terminals --only mistakes    # one part; writes nothing
 """
 
-import argparse
 import ipaddress
 import os
 import signal
@@ -14,17 +14,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
 
 from akkordeon.cluster.home import wait_until
+from benchmarks.common.claims import parser, table, write_results, write_table
 
-HERE = Path(__file__).parent
+HERE, PACKAGE = Path(__file__).parent, "benchmarks.ray_terminals"
 
-# Where a shell began this with Ctrl-C ignored, it counts all the same.
+# Ctrl-C works even if the shell that started this process ignores it.
 DRIVER = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -35,21 +36,21 @@ PORT = 25533
 LOCAL = "127.0.0.1"
 AT = f"{LOCAL}:{PORT}"
 EPOCHS = 8
-PATIENCE = 300.0
-"""Seconds that whatever is waited for has."""
+TIMEOUT = 300.0
+"""Seconds after which any wait fails."""
 
 LEAVING = 10.0
-"""Seconds that processes have to end, once their network is closed."""
+"""Seconds for processes to end after their network has closed."""
 
 STARTS = 3
-"""Sentinels that join alone, each of which is timed."""
+"""Timed sentinels that join alone."""
 
 ELSEWHERE = f"{LOCAL}:{PORT + 1}"
-"""Where nothing listens."""
+"""An address where no process listens."""
 
 
 class Terminal:
-    """A command in a process of its own, and what it has written so far."""
+    """A command in a process of its own, and its output so far."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
         self.process = process
@@ -57,12 +58,12 @@ class Terminal:
         self.began = time.monotonic()
 
     def wait_for(self, text: str) -> float:
-        """Wait until a text was written; return the seconds since the command was typed."""
+        """Wait until a text is written; return the seconds since the command started."""
         return self._wait(lambda: text in self.log.read_text(), text)
 
     def end(self) -> int:
         """Wait for the end; return the exit code."""
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
     def leave(self) -> int:
         """Press Ctrl-C, and wait for the end."""
@@ -73,15 +74,15 @@ class Terminal:
         def over() -> bool:
             return met() or self.process.poll() is not None
 
-        wait_until(over, time.monotonic() + PATIENCE)
+        wait_until(over, time.monotonic() + TIMEOUT)
         seconds = time.monotonic() - self.began
         if not met():
-            raise SystemExit(f"waited for {what!r}, and what came is:\n{self.log.read_text()}")
+            raise SystemExit(f"no {what!r} in the output:\n{self.log.read_text()}")
         return seconds
 
 
 class Shell:
-    """Types commands, each in a terminal of its own."""
+    """Starts commands, each in a terminal of its own."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder = folder
@@ -156,7 +157,7 @@ def _start(shell: Shell) -> float:
 
 def _await_one_more(validation: Terminal) -> None:
     seen = len(_accuracies(validation))
-    wait_until(lambda: len(_accuracies(validation)) > seen, time.monotonic() + PATIENCE)
+    wait_until(lambda: len(_accuracies(validation)) > seen, time.monotonic() + TIMEOUT)
 
 
 def _accuracies(terminal: Terminal) -> list[float]:
@@ -197,7 +198,7 @@ def _remaining(before: set[int]) -> list[psutil.Process]:
 
 
 def mistakes(shell: Shell, folder: Path) -> list[tuple[str, str, str]]:
-    """Make mistakes; return how long each takes to be told, and what is said."""
+    """Make mistakes; return the seconds until each is reported."""
     network = shell.type(f"network mnist --address {AT}")
     network.wait_for("the network is open")
     nothing = {"AKKORDEON_TOKEN_PATH": str(folder / "no token")}
@@ -228,21 +229,17 @@ def _mistake(shell: Shell, what: str, words: str, variables: dict[str, str], tar
     return what, f"{seconds:.1f} s", target
 
 
-def main() -> None:
-    """Measure, and show or write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="write terminals.md, too")
-    parser.add_argument("--only", choices=("scenario", "mistakes"), help="measure one part, and write nothing")
-    chosen = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser(PACKAGE, __doc__)
+    options.add_argument("--only", choices=("scenario", "mistakes"), help="measure one part; write nothing")
+    only = options.parse_args(arguments).only
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder, shell = Path(name), Shell(Path(name), stack)
-        rows = scenario(shell) if chosen.only != "mistakes" else []
-        rows += mistakes(shell, folder) if chosen.only != "scenario" else []
-    table = ["| what | measured | target |", "| --- | --- | --- |", *(f"| {' | '.join(row)} |" for row in rows)]
-    print("\n".join(table))
-    if chosen.write and not chosen.only:
-        (HERE / "terminals.md").write_text("\n".join(table) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+        rows = scenario(shell) if only != "mistakes" else []
+        rows += mistakes(shell, folder) if only != "scenario" else []
+    lines = table(("figure", "measured", "target"), rows).splitlines()
+    if only:
+        print("\n".join(lines))
+    else:
+        write_results(HERE, {figure: {"measured": measured, "target": target} for figure, measured, target in rows})
+        write_table(HERE, lines)

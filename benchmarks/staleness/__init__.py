@@ -1,1 +1,1 @@
-"""What staleness costs, and what compensations win back: experiments on real actors, with delays that are chosen."""
+"""Benchmark: cost of staleness, and what compensations regain; published experiments with chosen delays."""

@@ -1,4 +1,4 @@
-"""What is compared: base optimizers with compensations, and what a user could do instead."""
+"""Ways to train that are compared: base optimizers with compensations, and alternatives without them."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +24,6 @@ from akkordeon.staleness import (
     nadamw,
 )
 
-__all__ = ["SYNCHRONOUS", "UNCOMPENSATED", "Arm", "arms"]
-
 SYNCHRONOUS, UNCOMPENSATED = "synchronous", "uncompensated"
 
 Make = Callable[..., Optimizer]
@@ -38,10 +36,10 @@ class Arm:
     Args:
         name: in tables.
         optimizer: takes parameters and `lr`; and `updates`, the number planned, if `planned`.
-        compensation: beside it; called with the number of updates planned.
+        compensation: beside the optimizer; called with the number of updates planned.
         settings: of all gates.
-        faster: learning rates to try are multiplied by this: without momentum, they have to be higher.
-        planned: whether the optimizer wants to know the number of updates.
+        faster: factor on the learning rates to try; without momentum, they must be higher.
+        planned: whether the optimizer needs the number of updates.
         finish: share of the updates, at the end, with one batch in flight.
     """
 
@@ -60,7 +58,7 @@ class Arm:
             modules: of the gates.
             lr: learning rate.
             updates: planned.
-            warm_up: updates over which the rate rises, to fall to a tenth along a cosine then; 0 keeps it as it is.
+            warm_up: updates over which the rate rises; then it falls to a tenth along a cosine. 0 keeps it constant.
         """
         make = partial(self.optimizer, lr=lr, **({"updates": updates} if self.planned else {}))
         settings: dict[str, Any] = {"compensation": self.compensation(updates), **self.settings}
@@ -70,7 +68,7 @@ class Arm:
 
 
 def sgd_arms(momentum: float) -> dict[str, Arm]:
-    """Return what is compared where SGD with momentum is the base."""
+    """Return the arms with SGD and momentum as the base."""
     base = partial(SGD, momentum=momentum)
     low = momentum / 2
     without, less = 1 / (1 - momentum), (1 - low) / (1 - momentum)
@@ -100,7 +98,7 @@ def sgd_arms(momentum: float) -> dict[str, Arm]:
 
 
 def adam_arms() -> dict[str, Arm]:
-    """Return what is compared where AdamW is the base, as nanoGPT has it."""
+    """Return the arms with AdamW as the base, with the settings of nanoGPT."""
     low = partial(AdamW, betas=(0.9, 0.99), weight_decay=0.1)
     high = partial(AdamW, betas=(0.99, 0.99), weight_decay=0.1)
     nesterov = partial(nadamw, weight_decay=0.1)
@@ -145,7 +143,7 @@ def _finishing(*arms: Arm) -> Iterator[Arm]:
 
 
 def bare() -> dict[str, Arm]:
-    """Return optimizers without compensation, with their usual rates relative to that of SGD."""
+    """Return optimizers without compensation, with their usual rates relative to SGD."""
     arms = [
         Arm("SGD", SGD),
         Arm("momentum", partial(SGD, momentum=0.9), faster=0.2),
@@ -164,7 +162,7 @@ def arms(family: str) -> dict[str, Arm]:
 
 
 def _share(update: int, updates: int, warm_up: int) -> float:
-    """Of the learning rate at this update: a line up from 0, then half a cosine down to a tenth."""
+    """Return the factor on the learning rate: a line up from 0, then half a cosine down to a tenth."""
     if update < warm_up:
         return (update + 1) / (warm_up + 1)
     progress = min(1.0, (update - warm_up) / max(1, updates - warm_up))

@@ -1,26 +1,24 @@
-"""The experiments: what is learned, how late gradients are, which arms are compared, and how much of it."""
+"""The experiments: tasks, delays, arms, and how much of each runs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from akkordeon.bench.arms import SYNCHRONOUS, UNCOMPENSATED, arms
-from akkordeon.bench.search import FACTORS
-from akkordeon.bench.trial import Trial
-
-__all__ = ["EXPERIMENTS", "Condition", "Experiment", "Size"]
+from benchmarks.staleness.arms import SYNCHRONOUS, UNCOMPENSATED, arms
+from benchmarks.staleness.search import FACTORS
+from benchmarks.staleness.trial import Trial
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much of an experiment.
+    """The size of an experiment.
 
     Args:
         updates: of each run.
         seeds: final runs of each arm.
         factors: of the usual learning rate, to try.
         tuning: runs for each.
-        shorter: updates of these; None is all.
+        shorter: updates of these runs; None for all.
         arms: names; empty for all of the family.
     """
 
@@ -42,7 +40,7 @@ class Condition:
         profile: of delays.
         family: of arms.
         lr: the usual learning rate.
-        arms: names that belong here, if not all do.
+        arms: names; empty for all of the family.
     """
 
     title: str
@@ -55,19 +53,19 @@ class Condition:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A question to the compensations.
+    """A published experiment, repeated with all compensations.
 
     Args:
         key: on the command line.
         title: of its section.
-        about: what it repeats, and what is to be expected.
+        about: its source, and the expected result.
         conditions: one table each.
-        quick: how much of it in a few minutes.
-        full: how much of it for figures.
-        points: looks at held-out data on the way.
-        warm_up: updates over which the learning rate rises, to fall again then; 0 keeps it as it is.
-        accuracy: to be reached, where it is about how soon.
-        longer: give the best arm more updates, and see when it is where synchronous training ends.
+        quick: its size for a test of the benchmark.
+        full: its size for figures.
+        points: evaluations on held-out data during training.
+        warm_up: updates over which the learning rate rises, before it falls again; 0 keeps it constant.
+        accuracy: to reach, if the experiment counts updates until then.
+        longer: give the best arm more updates, until it has the final loss of synchronous training.
     """
 
     key: str
@@ -99,7 +97,7 @@ class Experiment:
 
 
 ALWAYS = (SYNCHRONOUS, UNCOMPENSATED, "momentum 0", "η/(1+τ)")
-"""In every table: what is lost, and what a user could do about it without any of this."""
+"""In every table: the loss by staleness, and the remedies without a compensation."""
 
 REFERENCE = 0.9 ** (8 / 128)
 """Momentum for batches of 8 that corresponds to 0.9 for 128: Kosson et al., section 4.2."""
@@ -119,7 +117,7 @@ GEM = Experiment(
     conditions=[
         Condition(f"{workers} workers", "gem", ("uniform", workers - 1), "sgd 0.9", 0.01) for workers in (5, 10, 30)
     ],
-    quick=Size(150, 1, (0.1, 1.0), arms=(UNCOMPENSATED, "η/(1+τ)", "GEM", "spike")),
+    quick=Size(60, 1, (0.1, 1.0), arms=(UNCOMPENSATED, "η/(1+τ)", "GEM", "spike")),
     full=Size(840, 1, shorter=400, arms=(*ALWAYS, "GEM", "spike", "linear", "linear + spike")),
 )
 
@@ -142,7 +140,7 @@ DEPTH = Experiment(
         for hidden in (1, 4)
         for s in (0, 4, 8, 16)
     ],
-    quick=Size(300, 1, (1.0,)),
+    quick=Size(60, 1, (1.0,)),
     full=Size(1500, 2, (1.0,)),
     points=20,
     accuracy=0.84,
@@ -159,7 +157,7 @@ DELAY = Experiment(
     conditions=[
         Condition(f"{workers} workers", "cnn", ("uniform", workers - 1), "sgd 0.9", 0.003) for workers in (4, 8)
     ],
-    quick=Size(200, 1, (0.316, 1.0), arms=("momentum 0", "DC-a, momentum 0", "DC-c, momentum 0")),
+    quick=Size(60, 1, (0.316, 1.0), arms=("momentum 0", "DC-a, momentum 0", "DC-c, momentum 0")),
     full=Size(
         800,
         3,
@@ -176,7 +174,7 @@ SHARED = Experiment(
     conditions=[
         Condition("8 workers, η = 0.05", "cnn", ("uniform", 7), "sgd 0.9", 0.005),
     ],
-    quick=Size(200, 1, (1.0,), arms=("momentum 0", "DC-a, momentum 0", "DC-c, momentum 0")),
+    quick=Size(60, 1, (1.0,), arms=("momentum 0", "DC-a, momentum 0", "DC-c, momentum 0")),
     full=Size(800, 3, (1.0,), arms=("momentum 0", "DC-a, momentum 0", "DC-c, momentum 0")),
 )
 
@@ -190,7 +188,7 @@ PIPELINE = Experiment(
         "of it back."
     ),
     conditions=[Condition("8 gates, τ = 14, 12, … 0", "deep", ("pipelined", 8), KOSSON, KOSSON_RATE)],
-    quick=Size(600, 2, (0.1, 0.316), arms=(SYNCHRONOUS, UNCOMPENSATED, "spike", "linear", "linear + spike")),
+    quick=Size(150, 2, (0.1, 0.316), arms=(SYNCHRONOUS, UNCOMPENSATED, "spike", "linear", "linear + spike")),
     full=Size(
         1200,
         10,
@@ -211,7 +209,7 @@ THREADS = Experiment(
     title="R6 on the threads engine",
     about="The same network with 8 batches in flight on this machine: the delay is what comes out.",
     conditions=[Condition("8 gates, 8 in flight", "deep", ("threads", 8), KOSSON, KOSSON_RATE)],
-    quick=Size(300, 1, (1.0,), arms=(SYNCHRONOUS, UNCOMPENSATED, "spike", "linear")),
+    quick=Size(100, 1, (1.0,), arms=(SYNCHRONOUS, UNCOMPENSATED, "spike", "linear")),
     full=Size(1500, 5, (1.0,), arms=(SYNCHRONOUS, UNCOMPENSATED, "spike", "linear", "linear + spike")),
 )
 
@@ -235,7 +233,7 @@ LANGUAGE = Experiment(
         "SC-AdamW near synchronous."
     ),
     conditions=[Condition("8 gates, τ = 7, 6, … 0", "text", ("1F1B", 8), "adam", 1e-3)],
-    quick=Size(60, 1, (1.0,), arms=(SYNCHRONOUS, UNCOMPENSATED, "β1 0.5", "NAdamW 0.99", "SC-AdamW 0.99", "linear")),
+    quick=Size(20, 1, (1.0,), arms=(SYNCHRONOUS, UNCOMPENSATED, "β1 0.5", "NAdamW 0.99", "SC-AdamW 0.99", "linear")),
     full=Size(
         2000,
         3,
@@ -258,7 +256,7 @@ IMAGES = Experiment(
         "300 updates and falls to a tenth then. Each arm is tuned on held-out training data, and tested on the 10,000."
     ),
     conditions=[Condition("batches of 64", "mnist", ("1F1B", 3, 5), "sgd 0.9", 0.03)],
-    quick=Size(800, 1, (0.316, 1.0), arms=(SYNCHRONOUS, UNCOMPENSATED, "momentum 0", "linear")),
+    quick=Size(200, 1, (0.316, 1.0), arms=(SYNCHRONOUS, UNCOMPENSATED, "momentum 0", "linear")),
     full=Size(4290, 20, (0.316, 0.562, 1.0, 1.78), arms=SEED),
     warm_up=300,
 )
@@ -268,7 +266,7 @@ ADAM = Experiment(
     title="The seed's network with AdamW",
     about="As before, with AdamW of betas 0.9 and 0.99 and weight decay 0.1 as the base.",
     conditions=[Condition("batches of 64, AdamW", "mnist", ("1F1B", 3, 5), "adam", 3e-3)],
-    quick=Size(800, 1, (0.316, 1.0), arms=(SYNCHRONOUS, UNCOMPENSATED, "β1 0.5", "linear")),
+    quick=Size(200, 1, (0.316, 1.0), arms=(SYNCHRONOUS, UNCOMPENSATED, "β1 0.5", "linear")),
     full=Size(
         4290,
         20,
@@ -286,7 +284,7 @@ LARGE = Experiment(
         "staleness takes away. Learning rates stay as they are."
     ),
     conditions=[Condition("batches of 1024", "mnist-1024", ("1F1B", 3, 5), "sgd 0.9", 0.1)],
-    quick=Size(160, 3, (0.1, 1.0), arms=(SYNCHRONOUS, UNCOMPENSATED, "momentum 0", "linear")),
+    quick=Size(40, 2, (0.1, 1.0), arms=(SYNCHRONOUS, UNCOMPENSATED, "momentum 0", "linear")),
     full=Size(530, 10, (0.0316, 0.1, 0.178, 0.316, 1.0), arms=SEED),
 )
 

@@ -1,4 +1,4 @@
-"""A figure of the results: training loss of every arm, with its spread."""
+"""Draws the training loss of every arm, with its spread."""
 
 import logging
 from collections.abc import Mapping
@@ -6,13 +6,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-__all__ = ["draw"]
-
 logger = logging.getLogger(__name__)
 
 
 def draw(results: Mapping[str, Any], file: Path) -> None:
-    """Draw one panel per table; without matplotlib, say so and draw nothing."""
+    """Draw one panel per table; without matplotlib, log a warning and draw nothing."""
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
     except ImportError:
@@ -42,6 +40,6 @@ def draw(results: Mapping[str, Any], file: Path) -> None:
 
 
 def _losses(arm: Mapping[str, Any]) -> list[float]:
-    """Return the losses of an arm none of whose runs diverged."""
+    """Return the losses of an arm; none if a run diverged."""
     found = [run["loss"] for run in arm["runs"].values()]
     return found if all(each is not None for each in found) else []

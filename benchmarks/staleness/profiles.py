@@ -1,6 +1,6 @@
-"""Delays of gradients, chosen: how long everything takes on the simulated clock, and how many batches are out.
+"""Chosen delays of gradients: the time that everything takes on the simulated clock, and the batches in flight.
 
-A unit is a millisecond of virtual time, in which nothing else happens than what a profile says.
+A unit is a millisecond of virtual time, in which nothing else happens than the profile says.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,22 +14,20 @@ from akkordeon.engines import Stepped, Threads
 from akkordeon.engines.delays import Delay, Delays
 from akkordeon.gate import Gate
 
-__all__ = ["QUEUE", "Profile", "profile"]
-
 UNIT = 1e-3
 QUEUE = "queue"
-"""Name of a gate without weights that stands behind the others: batches wait there for their gradients."""
+"""Name of a gate without weights behind all others: batches wait there for their gradients."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A way for gradients to be late.
+    """Chosen delays of gradients.
 
     Args:
         name: in tables.
-        in_flight: batches that are out.
-        delays: how long everything takes; None on the threads engine.
-        queue: batches that wait at once for their gradients behind the last gate; 0 without such a place.
+        in_flight: batches in flight.
+        delays: time of every step; None for the threads engine.
+        queue: batches that wait at once behind the last gate for their gradients; 0 without such a gate.
     """
 
     name: str
@@ -47,20 +45,20 @@ class Profile:
         return [*gates, *behind]
 
     def engine(self, seed: int) -> Engine:
-        """Return an engine on which it is so."""
+        """Return an engine with these delays."""
         return Threads() if self.delays is None else Stepped(seed, delays=self.delays)
 
 
 def uniform(staleness: int) -> Profile:
-    """Every gradient at every gate is exactly so late: all batches wait in one queue, behind the last gate.
+    """Give every gradient at every gate the same staleness: all batches wait in one queue, behind the last gate.
 
-    So it is with free-running workers that take turns: staleness is one less than there are workers.
+    This is the case of free-running workers that take turns; staleness is one less than their number.
     """
     return Profile(f"τ = {staleness} at all gates", staleness + 1, _working(QUEUE, "Backward", lambda _: UNIT), 1)
 
 
 def scattered(longest: int) -> Profile:
-    """Each batch waits for a time drawn evenly between nothing and `longest` units; one comes in per unit."""
+    """Let each batch wait for a time drawn evenly from 0 to `longest` units; one batch enters per unit."""
 
     def waits(random: Random) -> float:
         return random.uniform(0, longest * UNIT)
@@ -75,12 +73,12 @@ def scattered(longest: int) -> Profile:
 
 
 def pipelined(gates: int) -> Profile:
-    """Gate k of P is exactly 2(P - 1 - k) updates late: one batch per unit goes each way, as in Kosson et al."""
+    """Give gate k of P a staleness of exactly 2(P - 1 - k): one batch per unit each way, as in Kosson et al."""
 
     def link(_random: Random, sender: str, receiver: str) -> float:
         if sender.startswith("gate") and receiver.startswith("gate"):
             return UNIT
-        # So that a gradient and the forward that it meets come in the right order.
+        # Keeps a gradient and the forward that it meets in the right order.
         return 0.3 * UNIT if sender.startswith("sentinel") and receiver != "gate 0" else 0.0
 
     delays = Delays(link=link, turn=0.0, work=_only("gate 0", "Forward", lambda _: UNIT))
@@ -88,7 +86,7 @@ def pipelined(gates: int) -> Profile:
 
 
 def one_forward_one_backward(gates: int, in_flight: int | None = None) -> Profile:
-    """Gate k of P is exactly P - 1 - k updates late with P batches in flight: forward and backward take a unit each."""
+    """Give gate k of P a staleness of P - 1 - k, with P batches in flight; forward and backward take a unit each."""
     delays = Delays(link=0.0, turn=0.0, work=UNIT)
     if in_flight is None:
         return Profile("τ = P-1-k", gates, delays)
@@ -96,7 +94,7 @@ def one_forward_one_backward(gates: int, in_flight: int | None = None) -> Profil
 
 
 def on_threads(in_flight: int) -> Profile:
-    """The threads engine, on this machine: staleness is what comes out."""
+    """Use the threads engine on this machine; its timing decides the staleness."""
     return Profile(f"threads, {in_flight} in flight", in_flight, None)
 
 
@@ -110,7 +108,7 @@ KINDS: dict[str, Callable[..., Profile]] = {
 
 
 def profile(kind: str, *arguments: int) -> Profile:
-    """Return a profile by its name, which other processes understand too."""
+    """Return a profile by its name, which can be sent to other processes."""
     return KINDS[kind](*arguments)
 
 

@@ -1,4 +1,4 @@
-"""Many runs, on all cores: the learning rate of each arm is chosen on held-out data, then come the final runs."""
+"""Runs trials on all cores: chooses the learning rate of each arm on held-out data, then makes the final runs."""
 
 import math
 import os
@@ -14,12 +14,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from akkordeon.bench import tasks
-from akkordeon.bench.arms import arms
-from akkordeon.bench.trial import Outcome, Trial, run
 from akkordeon.posix import available_cores
-
-__all__ = ["Best", "Pool", "tuned"]
+from benchmarks.staleness import tasks
+from benchmarks.staleness.arms import arms
+from benchmarks.staleness.trial import Outcome, Trial, run
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -32,9 +30,9 @@ class Pool:
     """Processes that run trials, each on one thread.
 
     Args:
-        say: takes lines on how far it has come.
-        workers: how many at once; None for one per core.
-        folder: where the text is, if the user has it.
+        say: receives lines of progress.
+        workers: processes; None for one per core.
+        folder: of the text, if the user has it.
     """
 
     def __init__(self, say: Say, workers: int | None = None, folder: Path | None = None) -> None:
@@ -47,7 +45,7 @@ class Pool:
         )
 
     def run(self, what: str, trials: Iterable[Trial]) -> dict[Trial, Outcome]:
-        """Run them all."""
+        """Run trials; return their outcomes in the order of the trials."""
         wanted = list(trials)
         running = {self._pool.submit(run, trial): trial for trial in wanted}
         outcomes = {}
@@ -58,27 +56,27 @@ class Pool:
         return {trial: outcomes[trial] for trial in wanted}
 
     def map(self, what: str, do: Callable[..., T], arguments: Sequence[tuple[Any, ...]]) -> list[T]:
-        """Call a function with each of these, and return what it returns, in their order."""
+        """Call a function with each tuple of arguments; return the results in their order."""
         running = [self._pool.submit(do, *each) for each in arguments]
         for number, _ in enumerate(as_completed(running), 1):
             self.say(f"{what}: {number} of {len(running)}")
         return [each.result() for each in running]
 
     def close(self) -> None:
-        """End the processes at once; what they have not finished is given up."""
+        """End the processes at once; unfinished trials are given up."""
         self._over.set()
         self._pool.shutdown(cancel_futures=True)
 
 
 def _begin(folder: Path | None, over: Event) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever began this process gets it, too
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process gets it, too
     Thread(target=_leave, args=(over,), daemon=True).start()
     torch.set_num_threads(1)
     tasks.where.append(folder)
 
 
 def _leave(over: Event) -> None:
-    """End with whoever began this process, or when told."""
+    """End this process with its parent, or when the pool closes."""
     parent = parent_process()
     while parent is not None and parent.is_alive() and not over.wait(1.0):
         pass
@@ -87,12 +85,12 @@ def _leave(over: Event) -> None:
 
 @dataclass(frozen=True)
 class Best:
-    """What an arm does at its best learning rate.
+    """The outcomes of an arm at its best learning rate.
 
     Args:
         lr: that rate.
         outcomes: by seed.
-        edge: whether the rate was the lowest or highest that was tried.
+        edge: whether the rate was the lowest or the highest of those tried.
     """
 
     lr: float
@@ -118,12 +116,12 @@ def tuned(
 
     Args:
         pool: to run in.
-        what: for the lines on how far it has come.
+        what: name for the lines of progress.
         trials: one per arm, at the usual learning rate; seeds are set here.
-        seeds: final runs of each, with the same seeds in all arms.
-        factors: of the usual rate, to try; where there is one only, nothing is tried.
-        tuning: runs per rate that is tried, with other seeds than the final ones.
-        shorter: updates of these runs; None is all.
+        seeds: final runs per arm, with the same seeds in all arms.
+        factors: of the usual rate, to try; with a single one, there are no tries.
+        tuning: runs per rate, with other seeds than the final ones.
+        shorter: updates of these runs; None for all.
     """
     rates = {t.arm: [t.lr * arms(t.family)[t.arm].faster * factor for factor in factors] for t in trials}
     chosen = dict.fromkeys(rates, (math.nan, False))

@@ -1,7 +1,7 @@
-"""How large a learning rate may be on a quadratic, for a delay: measured on a gate that lives, and by the theory.
+"""Measures the largest stable learning rate on a quadratic for a given delay, beside the theory.
 
-A gate of one weight w has the loss w²/2, so its gradient is the weight of the forward. Whether |w| grows or shrinks is
-all that is asked. PipeMare's lemma 1 (arXiv 1910.05124) gives the limit without momentum, 2 sin(π / (2 (2τ + 1))); with
+A gate of one weight w has the loss w²/2, so its gradient is the weight of the forward. The measurement is whether |w|
+grows or shrinks. PipeMare's lemma 1 (arXiv 1910.05124) gives the limit without momentum, 2 sin(π / (2 (2τ + 1))); with
 momentum it follows from the roots of the characteristic polynomial.
 """
 
@@ -13,20 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from akkordeon.bench.arms import arms
-from akkordeon.bench.profiles import profile
 from akkordeon.errors import AkkordeonError
 from akkordeon.launching import launch
 from akkordeon.sentinel import TrainingSentinel
-
-__all__ = ["KINDS", "Limit", "law", "limit", "measured"]
+from benchmarks.staleness.arms import arms
+from benchmarks.staleness.profiles import profile
 
 MOMENTUM = 0.9
 KINDS = {"SGD": ("sgd 0.9", "momentum 0"), "heavy ball": ("sgd 0.9", "uncompensated"), "spike": ("sgd 0.9", "spike")}
-"""Rows of the table, and the arms that they are."""
+"""Rows of the table, and their family and arm."""
 
 PRECISION = 1.008
-"""Between the highest rate that is found to be stable and the lowest that is not."""
+"""Largest ratio of the lowest unstable rate to the highest stable rate found."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Limit:
 
 
 def limit(kind: str, staleness: int) -> Limit:
-    """Measure the limit of a kind of momentum at a staleness, and work it out."""
+    """Measure the limit of a kind of momentum at a staleness, and compute it by the theory."""
     return Limit(kind, staleness, measured(kind, staleness), law(kind, staleness))
 
 
@@ -61,7 +59,7 @@ def law(kind: str, staleness: int) -> float:
 
 
 def _radius(kind: str, staleness: int, rate: float) -> float:
-    """Return the largest root's size: (z - 1)(z - m) z^τ + η (a z + b (z - m)) = 0."""
+    """Return the size of the largest root: (z - 1)(z - m) z^τ + η (a z + b (z - m)) = 0."""
     m = MOMENTUM
     a, b = (m**staleness, (1 - m**staleness) / (1 - m)) if kind == "spike" else (1.0, 0.0)
     polynomial = np.zeros(staleness + 3)
@@ -73,7 +71,7 @@ def _radius(kind: str, staleness: int, rate: float) -> float:
 
 
 def measured(kind: str, staleness: int) -> float:
-    """Find the limit by trying: between a rate at which the weight shrinks and one at which it grows."""
+    """Find the limit by bisection, between a rate at which the weight shrinks and one at which it grows."""
     low = high = 0.8 * law(kind, staleness)
     while not _grows(kind, staleness, high):
         low, high = high, 1.2 * high

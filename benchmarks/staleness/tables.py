@@ -1,4 +1,4 @@
-"""From runs to tables: means, spreads, and how much of what staleness costs an arm wins back."""
+"""Turns runs into tables: means, spreads, and the share of the cost of staleness that an arm regains."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,19 +6,17 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from akkordeon.bench.arms import SYNCHRONOUS, UNCOMPENSATED
-from akkordeon.bench.search import Best
-from akkordeon.bench.trial import Outcome
-
-__all__ = ["Interval", "as_json", "closed", "paired", "table"]
+from benchmarks.staleness.arms import SYNCHRONOUS, UNCOMPENSATED
+from benchmarks.staleness.search import Best
+from benchmarks.staleness.trial import Outcome
 
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
-"""Student's t for 95 % on both sides, for 1 to 15 degrees of freedom; beyond, the approximation is good to 0.1 %."""
+"""Student's t for a two-sided 95 % interval, for 1 to 15 degrees of freedom; beyond, an approximation good to 0.1 %."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, and where it lies with 95 % confidence; without an end where there is one value only."""
+    """A mean and its 95 % interval, which is infinite for a single value."""
 
     mean: float
     low: float
@@ -26,12 +24,12 @@ class Interval:
 
     @property
     def has_zero(self) -> bool:
-        """Whether the mean may as well be nothing."""
+        """Whether the interval contains 0."""
         return self.low <= 0 <= self.high
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Return the mean of values and its interval, by Student's t."""
+    """Return the mean of values and its interval by Student's t."""
     mean, count = fmean(values), len(values)
     if count < 2:
         return Interval(mean, -math.inf, math.inf)
@@ -42,14 +40,14 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def paired(these: Best, those: Best, of: Callable[[Outcome], float]) -> Interval | None:
-    """Return the mean difference over the seeds; None where a run diverged."""
+    """Return the mean difference over the seeds; None if a run diverged."""
     pairs = zip(these.figures(of), those.figures(of), strict=True)
     differences = [a - b for a, b in pairs]
     return interval(differences) if all(map(math.isfinite, differences)) else None
 
 
 def closed(arms: Mapping[str, Best], name: str) -> str:
-    """Say how much of the gap in training loss between uncompensated and synchronous an arm closes."""
+    """Format the share of the gap in training loss, uncompensated to synchronous, that an arm closes."""
     if not {SYNCHRONOUS, UNCOMPENSATED} <= set(arms) or name in (SYNCHRONOUS, UNCOMPENSATED):
         return ""
     gap = paired(arms[UNCOMPENSATED], arms[SYNCHRONOUS], _loss)
@@ -72,8 +70,8 @@ def table(arms: Mapping[str, Best], updates: int, accuracy: float | None, *, poi
     Args:
         arms: by name.
         updates: of each run.
-        accuracy: to be reached, where it is about how soon.
-        points: looks at held-out data in each run.
+        accuracy: to reach, if the table counts updates until then.
+        points: evaluations on held-out data per run.
     """
     soon = [] if accuracy is None else [f"updates to {accuracy:.0%}"]
     soon += ["tokens to the loss of synchronous"] if points >= 20 and accuracy is None and SYNCHRONOUS in arms else []
@@ -98,14 +96,14 @@ def _figures(arms: Mapping[str, Best], name: str) -> list[str]:
     if lost:
         return [f"{lost} of {len(best.outcomes)} diverged", *[""] * (len(HEADS) - 3)]
     held_out, accuracy = best.figures(lambda o: o.held_out), best.figures(_accuracy)
-    loss_told, accuracy_told = (_less_synchronous(arms, name, of) for of in (_loss, _accuracy))
+    loss_difference, accuracy_difference = (_less_synchronous(arms, name, of) for of in (_loss, _accuracy))
     return [
         _mean(best.figures(_loss), ".4f"),
-        loss_told,
+        loss_difference,
         closed(arms, name),
         _mean(held_out, ".4f"),
         _mean(accuracy, ".2%"),
-        accuracy_told,
+        accuracy_difference,
     ]
 
 
@@ -113,10 +111,10 @@ def _less_synchronous(arms: Mapping[str, Best], name: str, of: Callable[[Outcome
     if SYNCHRONOUS not in arms or name == SYNCHRONOUS:
         return ""
     difference = paired(arms[name], arms[SYNCHRONOUS], of)
-    return "" if difference is None else _told(difference, ".2%" if of is _accuracy else ".4f")
+    return "" if difference is None else _written(difference, ".2%" if of is _accuracy else ".4f")
 
 
-def _told(difference: Interval, form: str) -> str:
+def _written(difference: Interval, form: str) -> str:
     if math.isinf(difference.low):
         return f"{difference.mean:+{form}}"
     return f"{difference.mean:+{form}} ({difference.low:+{form}} … {difference.high:+{form}})"
@@ -149,7 +147,7 @@ def _accuracy(outcome: Outcome) -> float:
 
 
 def as_json(arms: Mapping[str, Best]) -> dict[str, Any]:
-    """Return all figures as plain values; what is infinite becomes None."""
+    """Return all figures as plain values; infinity becomes None."""
     return {
         name: {
             "lr": best.lr,

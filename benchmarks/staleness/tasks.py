@@ -1,4 +1,4 @@
-"""What is learned: modules, batches, and how good the result is."""
+"""Tasks: modules, batches, and evaluation."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,24 +13,22 @@ from torch.nn.functional import cross_entropy
 from akkordeon.datasets import fashion_mnist, mnist
 from akkordeon.recipes import char_gpt
 
-__all__ = ["TASKS", "Batch", "Stream", "Task", "evaluate"]
-
 Batch = tuple[Tensor, Tensor]
 Modules = list[nn.Module]
 
 HELD_OUT = 5000
-"""Samples at the end of the training data on which learning rates are chosen."""
+"""Samples at the end of the training data that learning rates are chosen on."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Something to learn.
+    """A task to learn.
 
     Args:
         name: in tables.
-        modules: makes the modules of the gates, given the seed that torch was given.
-        train: yields the batches of training for ever, given a seed.
-        held_out: batches on which learning rates are chosen.
+        modules: makes the modules of the gates; torch is seeded before.
+        train: yields batches of training without an end, given a seed.
+        held_out: batches that learning rates are chosen on.
         test: batches for the final figures.
     """
 
@@ -42,7 +40,7 @@ class Task:
 
 
 class Stream:
-    """Batches that go on from epoch to epoch where they stopped.
+    """A loader whose epochs continue where the last one stopped.
 
     Args:
         batches: without an end.
@@ -116,7 +114,7 @@ def seed_network() -> Modules:
 
 
 def perceptron(hidden: int) -> Callable[[], Modules]:
-    """Return what makes a perceptron of so many hidden layers of 256, in one gate."""
+    """Return a function that makes a perceptron with hidden layers of 256, in one gate."""
 
     def modules() -> Modules:
         sizes = [784, *([256] * hidden)]
@@ -189,7 +187,7 @@ def _text_task() -> Task:
 
 
 where: list[Path | None] = []
-"""Holds the folder of the text, once a process was told where the user has it."""
+"""Holds the folder of the text, if the user has named one."""
 
 
 def _folder() -> Path | None:

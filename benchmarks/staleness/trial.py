@@ -1,4 +1,4 @@
-"""One training run with chosen delays, from first weights to figures."""
+"""Makes one training run with chosen delays, from initial weights to figures."""
 
 import math
 import time
@@ -11,36 +11,34 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from akkordeon.bench.arms import SYNCHRONOUS, arms
-from akkordeon.bench.profiles import QUEUE, profile
-from akkordeon.bench.tasks import TASKS, Stream, Task, evaluate
 from akkordeon.errors import AkkordeonError
 from akkordeon.events import Report
 from akkordeon.launching import launch
 from akkordeon.network import Network
 from akkordeon.sentinel import TrainingSentinel
-
-__all__ = ["Outcome", "Trial", "run"]
+from benchmarks.staleness.arms import SYNCHRONOUS, arms
+from benchmarks.staleness.profiles import QUEUE, profile
+from benchmarks.staleness.tasks import TASKS, Stream, Task, evaluate
 
 HOPELESS = 3.0
-"""Times the loss of guessing, above which a run counts as diverged."""
+"""Factor on the first loss above which a run counts as diverged."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What to run, in plain values, for another process.
+    """A run in plain values, to send to another process.
 
     Args:
         task: name of one.
-        profile: of delays: its name, and what that needs.
+        profile: of delays: its name and its arguments.
         family: of the arm.
-        arm: how to train.
+        arm: the way to train.
         lr: learning rate.
-        seed: of first weights, order of batches and all else.
+        seed: of initial weights, order of batches and everything else.
         updates: batches to train with.
-        points: how often to look at the held-out data on the way.
-        final: take the last figures from the test data.
-        warm_up: updates over which the learning rate rises; 0 keeps it as it is.
+        points: evaluations on held-out data during training.
+        final: whether to evaluate on the test data.
+        warm_up: updates over which the learning rate rises; 0 keeps it constant.
     """
 
     task: str
@@ -57,15 +55,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out.
+    """The figures of a run.
 
     Args:
         loss: of training, over its last tenth; infinite where it diverged.
-        held_out: loss on data that were not trained with.
-        accuracy: there.
+        held_out: loss on held-out data.
+        accuracy: on held-out data.
         staleness: mean over the second half, by gate.
         curve: updates, and loss and accuracy on held-out data after them.
-        seconds: that it took.
+        seconds: of the run.
     """
 
     loss: float
@@ -77,15 +75,15 @@ class Outcome:
 
     @property
     def diverged(self) -> bool:
-        """Whether there is nothing to be compared."""
+        """Whether the loss is infinite."""
         return not math.isfinite(self.loss)
 
     def reached(self, accuracy: float) -> float:
-        """Return the updates after which it was first so accurate; infinite if it never was."""
+        """Return the updates until it first had an accuracy; infinite if it never did."""
         return next((float(update) for update, _, found in self.curve if found >= accuracy), math.inf)
 
     def reached_loss(self, loss: float) -> float:
-        """Return the updates after which the loss on held-out data was first so low, between the points on a line."""
+        """Return the updates until the held-out loss was first this low, interpolated between points."""
         before = (0, math.inf)
         for update, found, _ in self.curve:
             if found <= loss:
@@ -99,11 +97,11 @@ def run(trial: Trial) -> Outcome:
     """Train, on one thread.
 
     Raises:
-        DataUnavailable: the task's data cannot be had.
+        DataUnavailable: the data of the task are missing.
     """
     began = time.perf_counter()
     task = TASKS[trial.task]
-    task.held_out()  # what fails from here on has diverged
+    task.held_out()  # from here on, an error counts as divergence
     torch.manual_seed(trial.seed)
     modules = task.modules()
     late = profile(*trial.profile)
@@ -135,7 +133,7 @@ def run(trial: Trial) -> Outcome:
 
 
 def _until_hopeless(network: Network, reports: list[Report], last: int) -> Iterator[Report]:
-    """Yield reports until training ends, or is beyond hope; go on synchronously after epoch `last`, unless it is 0."""
+    """Yield reports until training ends or diverges; train synchronously after epoch `last`, unless it is 0."""
     for report in network.watch():
         reports.append(report)
         if report.epoch == last:
@@ -146,7 +144,7 @@ def _until_hopeless(network: Network, reports: list[Report], last: int) -> Itera
 
 
 def _held_out(network: Network, modules: list[nn.Module], task: Task, trial: Trial) -> tuple[float, float]:
-    """Return loss and accuracy with the weights as they are now."""
+    """Return loss and accuracy with the current weights."""
     model = nn.Sequential(*modules)
     weights = {name: each for name, each in network.state_dict().items() if not name.startswith(QUEUE)}
     model.load_state_dict(weights)

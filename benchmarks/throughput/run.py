@@ -1,33 +1,34 @@
-"""Throughput on a quiet machine: akkordeon against plain PyTorch, and against what two processes do.
+"""Compares throughput on a quiet machine: akkordeon, plain PyTorch, and what two processes achieve.
 
-The unit is an epoch of the same batches, ready in memory; an arm's figure is the median of its epochs, in a fresh
-process; all arms of a model run one after the other, and a round in which others took more than 5 % of the CPU is void.
-Plain PyTorch is the better of one and two intra-op threads; a pipeline has as many micro-batches as were best in one
-round before.
+The unit is an epoch of the same batches, ready in memory. The figure of an arm is the median of its epochs, in a fresh
+process. All arms of a model run one after the other, and a round in which other processes used more than 5 % of the CPU
+is void. Plain PyTorch is the faster of one and two intra-op threads. The number of micro-batches of a pipeline is the
+best of one earlier round.
 
-    python benchmarks/speed/quiet.py                           # everything, an hour or more; writes the tables
-    python benchmarks/speed/quiet.py --whole 2                 # DDP, Hogwild and pipelines in two rounds only
-    python benchmarks/speed/quiet.py --only cnn-64 --rounds 3  # a model; what is known of the others stays
-    python benchmarks/speed/quiet.py --add DDP --rounds 5      # more rounds, of this arm besides plain and akkordeon
-    python benchmarks/speed/quiet.py --arm "cnn-64 akkordeon"  # one arm, in this process; prints JSON
+Examples:
+  python -m benchmarks.throughput                           # everything, an hour or more; writes results and tables
+  python -m benchmarks.throughput --whole 2                 # DDP, Hogwild and pipelines in two rounds only
+  python -m benchmarks.throughput --only cnn-64 --rounds 3  # one model; results of the others are kept
+  python -m benchmarks.throughput --add DDP --rounds 5      # more rounds, of plain, akkordeon and this arm
+  python -m benchmarks.throughput --figure                  # draw figure.svg from results.json
+  python -m benchmarks.throughput --arm "cnn-64 akkordeon"  # one arm, in this process; prints JSON
 """
 
-import argparse
 import itertools
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from loops import actors, batches, plain
-from processes import data_parallel, hogwild, pipeline
+from benchmarks.common.apart import rounds, run_apart, with_interval
+from benchmarks.common.claims import parser, read_results, write_results, write_table
+from benchmarks.common.figure import Panel, draw
+from benchmarks.common.loops import actors, batches, plain
+from benchmarks.common.models import MODELS
+from benchmarks.common.processes import data_parallel, hogwild, pipeline
 
-from akkordeon.bench.apart import of_the_median, rounds, run_apart
-from models import MODELS
-
-HERE = Path(__file__).parent
+HERE, PACKAGE = Path(__file__).parent, "benchmarks.throughput"
 ROUNDS = 7
 KINDS, PIECES = ("gpipe", "1f1b"), (2, 4, 8)
 
@@ -47,7 +48,7 @@ def as_actors(name: str) -> list[float]:
 
 
 def on_ray(name: str) -> list[float]:
-    """Return the same with each gate, and the sentinel, in a process of its own."""
+    """Return seconds of each epoch with the sentinel and each gate in processes of their own."""
     from akkordeon.engines import Ray  # noqa: PLC0415 - an extra
 
     return actors(MODELS[name], partial(batches, name), engine=Ray(spares=0))
@@ -68,14 +69,14 @@ ARMS: dict[str, Measure] = {
     },
 }
 PLAIN, OURS, FIXED = list(ARMS)[:2], "akkordeon", 6
-"""The plain arms, akkordeon, and how many arms are no pipelines."""
+"""The plain arms, akkordeon, and the number of arms that are no pipelines."""
 
 
 def pipelines(name: str) -> list[str]:
-    """Return the arm of each kind of pipeline with its best number of micro-batches, which have to be equal."""
+    """Return the arm of each kind of pipeline with its best number of micro-batches, which must be of equal size."""
     size = len(MODELS[name].make_batch()[0])
     seconds = {
-        (kind, pieces): run_apart(__file__, f"{name} {kind}, {pieces}")[0]["seconds"]
+        (kind, pieces): run_apart(PACKAGE, f"{name} {kind}, {pieces}")[0]["seconds"]
         for kind, pieces in itertools.product(KINDS, PIECES)
         if size % pieces == 0
     }
@@ -84,19 +85,19 @@ def pipelines(name: str) -> list[str]:
 
 
 def measure(name: str, wanted: int, whole: int) -> list[dict[str, float]]:
-    """Return seconds per epoch of the arms of a model, by round; of all arms in so many whole rounds."""
+    """Return seconds per epoch of the arms of a model, by round; the first `whole` rounds have all arms."""
     everything = [*list(ARMS)[:FIXED], *pipelines(name)]
     return [*quiet_rounds(name, everything, whole), *quiet_rounds(name, [*PLAIN, OURS], wanted - whole)]
 
 
 def quiet_rounds(name: str, arms: Sequence[str], wanted: int) -> list[dict[str, float]]:
-    """Return seconds per epoch of these arms, by round."""
-    counted = rounds(__file__, [f"{name} {arm}" for arm in arms], wanted, strangers=[f"{name} {ON_RAY}"])
+    """Return seconds per epoch of these arms, by quiet round."""
+    counted = rounds(PACKAGE, [f"{name} {arm}" for arm in arms], wanted, strangers=[f"{name} {ON_RAY}"])
     return [{arm: each[f"{name} {arm}"]["seconds"] for arm in arms} for each in counted]
 
 
 def rows(name: str, found: Sequence[dict[str, float]]) -> list[str]:
-    """Return the lines of a model: throughput as a ratio to plain PyTorch at its best, and akkordeon's to each."""
+    """Return the rows of a model: throughput to plain PyTorch at its best, and that of akkordeon to each arm."""
     lines = []
     known = {arm for each in found for arm in each}
     for arm in (arm for arm in ARMS if arm in known):
@@ -105,54 +106,62 @@ def rows(name: str, found: Sequence[dict[str, float]]) -> list[str]:
         ahead = [each[arm] / each[OURS] for each in having]
         seconds = median(each[arm] for each in having)
         target = f">= {MODELS[name].target}" if arm == OURS else ""
-        lines.append(f"| {name} | {arm} | {seconds:.4f} | {told(ratios)} | {target} | {told(ahead)} | {len(having)} |")
+        figures = f"{seconds:.4f} | {with_interval(ratios)} | {target} | {with_interval(ahead)}"
+        lines.append(f"| {name} | {arm} | {figures} | {len(having)} |")
     return lines
 
 
-def told(ratios: Sequence[float]) -> str:
-    return "{:.2f} ({:.2f} - {:.2f})".format(*of_the_median(ratios))
-
-
 HEAD = [
-    "| model | arm | seconds per epoch | throughput to plain at its best | target | akkordeon's to this | rounds |",
+    "| model | arm | seconds per epoch | throughput to plain at its best | target | akkordeon to this arm | rounds |",
     "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
 ]
 
 
-def main(only: Sequence[str], wanted: int, whole: int, added: Sequence[str]) -> None:
-    kept = HERE / "figures.json"
-    figures: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+def measure_all(only: Sequence[str], wanted: int, whole: int, added: Sequence[str]) -> None:
+    """Measure models, and write results and table after each."""
+    results = read_results(HERE)
     for name in only or MODELS:
         if added:
-            found = [*figures.get(name, []), *quiet_rounds(name, [*PLAIN, OURS, *added], wanted)]
+            found = [*results.get(name, []), *quiet_rounds(name, [*PLAIN, OURS, *added], wanted)]
         else:
             found = measure(name, wanted, min(wanted, whole))
         if found:
-            figures[name] = found
-            print("\n".join([*HEAD, *rows(name, found)]), flush=True)
+            results[name] = found
         else:
             print(f"{name}: no round was quiet", flush=True)
-        lines = [line for each in MODELS if each in figures for line in rows(each, figures[each])]
-        (HERE / "table.md").write_text("\n".join([*HEAD, *lines]) + "\n")
-        kept.write_text(json.dumps(figures, indent=1) + "\n")
+        write_results(HERE, results)
+        write_table(HERE, [*HEAD, *(line for each in MODELS if each in results for line in rows(each, results[each]))])
 
 
-def run(arm: str) -> None:
-    """Measure one arm of one model, and print it."""
-    name, _, what = arm.partition(" ")
-    print(json.dumps({"seconds": median(ARMS[what](name))}))
+def panels() -> list[Panel]:
+    """Return one panel per model: throughput to plain PyTorch at its best."""
+    drawn = []
+    for name, found in read_results(HERE).items():
+        lines: dict[str, list[float]] = {}
+        for each in found:
+            best = min(each[plain] for plain in PLAIN)
+            for arm, seconds in each.items():
+                lines.setdefault(arm, []).append(best / seconds)
+        drawn.append(Panel(f"{name}: throughput to plain PyTorch at its best", lines, {OURS: MODELS[name].target}))
+    return drawn
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=list(MODELS), nargs="*", default=[], help="measure these models")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="quiet ones that are wanted")
-    parser.add_argument("--whole", type=int, default=ROUNDS, help="of these, with more than plain and akkordeon")
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser(PACKAGE, __doc__)
+    options.add_argument("--only", choices=list(MODELS), nargs="*", default=[], help="measure these models")
+    options.add_argument("--rounds", type=int, default=ROUNDS, help="number of quiet rounds (default: %(default)s)")
+    options.add_argument(
+        "--whole", type=int, default=ROUNDS, help="rounds with all arms, not only plain and akkordeon (default: all)"
+    )
     others = [arm for arm in ARMS if arm not in (*PLAIN, OURS)]
-    parser.add_argument("--add", choices=others, nargs="+", default=[], help="add rounds of these to what is known")
-    parser.add_argument("--arm", metavar="'MODEL ARM'", help="measure this alone, in this process")
-    options = parser.parse_args()
-    if options.arm:
-        run(options.arm)
+    options.add_argument("--add", choices=others, nargs="+", default=[], help="add rounds of these arms to the results")
+    options.add_argument("--figure", action="store_true", help="draw figure.svg from results.json; measure nothing")
+    options.add_argument("--arm", metavar="'MODEL ARM'", help="measure this alone, in this process; print JSON")
+    chosen = options.parse_args(arguments)
+    if chosen.arm:
+        name, _, arm = chosen.arm.partition(" ")
+        print(json.dumps({"seconds": median(ARMS[arm](name))}))
+    elif chosen.figure:
+        draw(HERE, panels())
     else:
-        main(options.only, options.rounds, options.whole, options.add)
+        measure_all(chosen.only, chosen.rounds, chosen.whole, chosen.add)

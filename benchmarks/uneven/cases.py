@@ -1,4 +1,4 @@
-"""The cases in which something is uneven, and what each arm does about it."""
+"""Defines the uneven conditions, and how each arm copes with them."""
 
 import itertools
 import os
@@ -12,9 +12,6 @@ from functools import partial
 from statistics import median
 
 import torch
-from loops import COMPUTATIONS, EPOCHS, IN_FLIGHT, LR, WARM_UP, Data, actors, gates, plain, train
-from paced import BACKWARD, FORWARD, paced
-from processes import staged
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
@@ -22,29 +19,30 @@ from torch.utils.data import DataLoader, IterableDataset
 
 import akkordeon as ak
 from akkordeon.engines import Threads
-from models import MODELS, Batch, Model
-
-__all__ = ["CASES", "Case"]
+from benchmarks.common.loops import COMPUTATIONS, EPOCHS, IN_FLIGHT, LR, WARM_UP, Data, actors, gates, plain, train
+from benchmarks.common.models import MODELS, Batch, Model
+from benchmarks.common.processes import staged
+from benchmarks.uneven.paced import BACKWARD, FORWARD, paced
 
 Figures = Mapping[str, float]
 Measure = Callable[[], float | list[float] | dict[str, float]]
-"""Returns a figure, one of each epoch, or several: what the others are follows the arm in the table."""
+"""Returns a figure, one per epoch, or several by name; the name follows that of the arm in the table."""
 
 Source = Callable[[str], tuple[Model, Data]]
 
 
 @dataclass(frozen=True)
 class Case:
-    """Something uneven.
+    """An uneven condition.
 
     Args:
         title: in the table.
-        arms: what each measures.
-        question: what `ratio` is.
-        ratio: of the figures of a round.
-        target: what it should be.
+        arms: the measurement of each arm.
+        question: the meaning of `ratio`.
+        ratio: computed from the figures of a round.
+        target: for the ratio.
         unit: of the figures of the arms.
-        also: another question about them, and its ratio.
+        also: a second question about them, and its ratio.
     """
 
     title: str
@@ -55,8 +53,8 @@ class Case:
     unit: str = "s per epoch"
     also: tuple[str, Callable[[Figures], float]] | None = None
 
-    def told(self, arm: str, figures: tuple[float, float, float]) -> str:
-        """Write a figure with its interval."""
+    def written(self, arm: str, figures: tuple[float, float, float]) -> str:
+        """Format a figure with its interval."""
         middle, low, high = figures
         unit = self.unit if arm in self.arms else ""
         return f"{middle:.4f} ({low:.4f} - {high:.4f}) {unit}".strip()
@@ -66,11 +64,11 @@ PLAIN = {"plain, 1 thread": 1, "plain, 2 threads": 2}
 
 
 def ahead(figures: Figures) -> float:
-    """Return how many times as fast akkordeon is as plain PyTorch at its best."""
+    """Return the throughput of akkordeon to that of plain PyTorch at its best."""
     return min(figures[arm] for arm in PLAIN) / figures["akkordeon"]
 
 
-# A process that holds a core
+# A process that keeps a core busy
 
 
 @contextmanager
@@ -87,21 +85,21 @@ def busy_core() -> Iterator[None]:
 
 
 def beside(measure: Callable[[], list[float]]) -> list[float]:
-    """Measure beside a process that holds a core."""
+    """Measure beside a process that keeps a core busy."""
     with busy_core():
         return measure()
 
 
 def ready(name: str) -> tuple[Model, Data]:
-    """Return a model, and its batches in memory."""
+    """Return a model and its batches in memory."""
     data = MODELS[name].data()
     return MODELS[name], lambda: data
 
 
 def more_actors(model: Model, data: Data) -> list[float]:
-    """Train with a worker more than there are cores, so that more of the busy one is theirs, and with more batches.
+    """Train with one worker more than there are cores, to get a larger share of the busy one, and with more batches.
 
-    While one worker waits for the busy core, others need batches to go on with.
+    While one worker waits for the busy core, the others need batches to compute.
     """
     return actors(model, data, in_flight=8, computations=3, engine=Threads(3))
 
@@ -113,23 +111,23 @@ def foreign(name: str) -> Case:
         for arm, threads in PLAIN.items()
     }
     arms["akkordeon"] = lambda: beside(lambda: more_actors(*ready(name)))
-    return Case(f"{name}, a foreign process on one core", arms, "throughput to plain at its best", ahead, ">= 1.5")
+    return Case(f"{name}, another process on one core", arms, "throughput to plain at its best", ahead, ">= 1.5")
 
 
 # A loader that stalls
 
 STALLS, LEAST, MOST = 0.3, 0.005, 0.05
-"""How many of the batches are late, and by how many seconds."""
+"""Share of the batches that are late, and by how many seconds at least and at most."""
 
 STRETCH = 10
-"""Epochs after which the same batches are late again; so many epochs with validations, and without, are compared."""
+"""Epochs after which the same batches are late again. As many epochs are compared with and without validation."""
 
 SLOW_LOADER = 1.0
-"""Likewise, of a loader that takes longer than training does."""
+"""Share of late batches of a loader that is slower than training."""
 
 
 class Stalling(IterableDataset[Batch]):
-    """The batches of a model, some of them late; in other places in each epoch, and as late in all of a stretch."""
+    """The batches of a model, some of them late: other ones in each epoch, the same delay over each stretch."""
 
     def __init__(self, model: Model, stalls: float) -> None:
         self._data = model.data()
@@ -147,7 +145,7 @@ class Stalling(IterableDataset[Batch]):
 
 
 def stalling(name: str, processes: int = 0, stalls: float = STALLS) -> tuple[Model, Data]:
-    """Return a model, and batches of which some are late."""
+    """Return a model and batches of which some are late."""
     dataset = Stalling(MODELS[name], stalls)
     if not processes:
         return MODELS[name], lambda: dataset
@@ -156,7 +154,7 @@ def stalling(name: str, processes: int = 0, stalls: float = STALLS) -> tuple[Mod
 
 
 def stalls(name: str) -> Case:
-    """Return the case of a model; the plain loop has a process that loads ahead."""
+    """Return the case of a model; the plain loop has a process that prefetches."""
     arms: dict[str, Measure] = {
         arm: partial(lambda threads: plain(*stalling(name, processes=1), threads), threads)
         for arm, threads in PLAIN.items()
@@ -168,7 +166,7 @@ def stalls(name: str) -> Case:
 # Validation while training
 
 EVERY, VALIDATION = 2.0, 2.0
-"""Seconds between two validations, and how many batches one takes, in epochs of training data."""
+"""Seconds between two validations, and the batches of one, in epochs of training data."""
 
 
 def held_out(model: Model) -> list[Batch]:
@@ -177,11 +175,11 @@ def held_out(model: Model) -> list[Batch]:
 
 
 MADE = ", validations made"
-"""What else is told of an arm."""
+"""Name of the second figure of an arm."""
 
 
 def validating_loop(model: Model, data: Data, threads: int) -> dict[str, float]:
-    """Return the time lost to validations, as a share of the time of an epoch without any, and how many there were."""
+    """Return the time lost to validations, as a share of the time without any, and their number."""
     torch.set_num_threads(threads)
     module = nn.Sequential(*model.modules())
     optimizer = SGD(module.parameters(), lr=LR)
@@ -209,7 +207,7 @@ def validating_loop(model: Model, data: Data, threads: int) -> dict[str, float]:
 
 
 def validating_actors(model: Model, data: Data) -> dict[str, float]:
-    """Return the same of a training and a validation sentinel; of a validation under way, what has been done of it."""
+    """Return the same for a training and a validation sentinel; a validation under way counts in part."""
     validation = held_out(model)
     training = ak.TrainingSentinel("train", data, cross_entropy, in_flight=IN_FLIGHT, epochs=WARM_UP + 2 * STRETCH)
     with ak.launch(gates(model)) as network:
@@ -231,12 +229,12 @@ def validating_actors(model: Model, data: Data) -> dict[str, float]:
 
 
 def lost(figures: Figures) -> float:
-    """Return what akkordeon loses for each that the plain loop does, where that is fastest."""
+    """Return the time that akkordeon loses to that of the fastest plain loop."""
     return figures["akkordeon"] / min(figures[arm] for arm in PLAIN)
 
 
 def lost_by_each(figures: Figures) -> float:
-    """Return the same of one validation."""
+    """Return the same per validation."""
     least = min(PLAIN, key=figures.__getitem__)
     ours, theirs = (figures[arm] / figures[arm + MADE] for arm in ("akkordeon", least))
     return ours / theirs
@@ -251,21 +249,21 @@ def validation(
     }
     arms["akkordeon"] = lambda: validating_actors(*source(name))
     title = f"{name}, validation every {EVERY:g} s, {what}"
-    question, also = "time lost to that of the loop", ("likewise, by each validation", lost_by_each)
-    return Case(title, arms, question, lost, "<= 0.33", "of the time without", also)
+    question, also = "time lost to that of the loop", ("time lost per validation, to the loop", lost_by_each)
+    return Case(title, arms, question, lost, "<= 0.33", "of the time without validation", also)
 
 
 # A slow machine
 
 SLOWNESS = (1.0, 1.0, 3.0, 1.0)
 PIECES = (4, 8, 16)
-"""Micro-batches of a pipeline, of which there must be one for each stage at least."""
+"""Micro-batches of a pipeline; at least one per stage."""
 
 
 def slow_actors() -> float:
-    """Return the share of the slowest gate's own throughput that the network has, over all epochs that count.
+    """Return the throughput of the network as a share of that of its slowest gate, over all epochs that count.
 
-    Over all, because epochs overlap: the time between the ends of two may be that of a batch more or less.
+    Epochs overlap: the time between the ends of two of them may be off by a batch, so all are measured together.
     """
     model = paced(*SLOWNESS)
     data = model.data()
@@ -278,12 +276,12 @@ def slow_actors() -> float:
 
 
 def share(seconds: float) -> float:
-    """Return for what share of the time of an epoch the slowest machine is busy."""
+    """Return the share of the time of an epoch in which the slowest machine is busy."""
     return paced(*SLOWNESS).batches * max(SLOWNESS) * (FORWARD + BACKWARD) / seconds
 
 
 def slow_stages(kind: str, pieces: int) -> float:
-    """Return the same of a pipeline of processes."""
+    """Return the same for a pipeline of processes."""
     return share(median(staged(paced(*SLOWNESS), kind, pieces)))
 
 

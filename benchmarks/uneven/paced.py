@@ -1,7 +1,7 @@
-"""Gates that take as long as they are told to, as if each were on a machine of its own, some of them slow.
+"""Gates that take a given time, as if each were on a machine of its own, some of them slow.
 
-They sleep, which takes no core from the others: what is measured is who waits for whom. A machine does one thing at a
-time, however many computations its gate may have at once.
+They sleep, which takes no core from the others: the benchmark measures which gate waits for which. A machine computes
+one thing at a time, however many computations its gate may run at once.
 """
 
 import threading
@@ -13,17 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models import Batch, Model
-
-__all__ = ["BATCH", "FORWARD", "Paced", "paced"]
+from benchmarks.common.models import Batch, Model
 
 BATCH, WIDTH, CLASSES = 64, 32, 10
 FORWARD, BACKWARD = 0.002, 0.004
-"""Seconds that a machine takes for a whole batch."""
+"""Seconds that a machine of slowness 1 takes for a whole batch."""
 
 
 class _Machine:
-    """Computes so many times slower than others, one thing after the other; copies of a module share it."""
+    """Computes one thing after the other, `slowness` times slower than other machines; copies of a module share it."""
 
     def __init__(self, slowness: float) -> None:
         self._slowness = slowness
@@ -33,7 +31,7 @@ class _Machine:
         return self
 
     def compute(self, seconds: float, samples: int) -> None:
-        """Take the time for a part of a batch."""
+        """Sleep for the time that a part of a batch takes."""
         with self._free:
             time.sleep(self._slowness * seconds * samples / BATCH)  # noqa: TID251 - this is its work
 
@@ -52,7 +50,7 @@ class _Sleep(torch.autograd.Function):
 
 
 class Paced(nn.Module):
-    """A linear layer on a machine that is so many times slower than others: (N, 32) -> (N, 32)."""
+    """A linear layer on a machine that is `slowness` times slower than others: (N, 32) -> (N, 32)."""
 
     def __init__(self, slowness: float) -> None:
         super().__init__()
@@ -60,7 +58,7 @@ class Paced(nn.Module):
         self._machine = _Machine(slowness)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Compute the layer, and take the time of the machine."""
         slept: Tensor = _Sleep.apply(self.layer(x), self._machine)  # type: ignore[no-untyped-call]
         return slept
 
@@ -78,5 +76,5 @@ def _batch() -> Batch:
 
 
 def paced(*slowness: float, batches: int = 20) -> Model:
-    """Return a model of one gate for each of these."""
+    """Return a model with one gate per slowness."""
     return Model(_Modules(slowness), partial(_batch), batches, 0.95)

@@ -1,10 +1,11 @@
 """Arms in processes of their own."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from akkordeon.bench.apart import of_the_median, rounds, run_apart
+from benchmarks.common.apart import of_the_median, rounds, run_apart
 
 SCRIPT = """
 import argparse, json, os
@@ -19,26 +20,26 @@ print(json.dumps({"arm": arm, "pid": os.getpid()}))
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> Path:
-    path = tmp_path / "script.py"
-    path.write_text(SCRIPT)
-    return path
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "made_up.py").write_text(SCRIPT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    return "made_up"
 
 
-def test_an_arm_gives_the_last_line_that_it_prints(script: Path) -> None:
-    figures, foreign = run_apart(script, "one")
+def test_an_arm_gives_the_last_line_that_it_prints(module: str) -> None:
+    figures, foreign = run_apart(module, "one")
     assert figures["arm"] == "one"
     assert foreign < 1
 
 
-def test_an_arm_that_fails_says_why(script: Path) -> None:
+def test_an_arm_that_fails_says_why(module: str) -> None:
     with pytest.raises(RuntimeError, match=r"--arm 'broken' failed:\nno such thing"):
-        run_apart(script, "broken")
+        run_apart(module, "broken")
 
 
-def test_a_round_has_all_arms_in_processes_of_their_own_or_is_void(script: Path) -> None:
+def test_a_round_has_all_arms_in_processes_of_their_own_or_is_void(module: str) -> None:
     said: list[str] = []
-    counted = rounds(script, ["one", "two"], 1, said.append)
+    counted = rounds(module, ["one", "two"], 1, said.append)
     assert len(said) in (1, 2, 3)
     assert len(counted) == sum("counts" in line for line in said)
     for each in counted:

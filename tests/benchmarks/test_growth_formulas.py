@@ -3,8 +3,17 @@
 import itertools
 
 import pytest
-from formulas import Costs, Link, bubble, flushed_seconds, gpipe_seconds, stashed_by_1f1b, stashed_by_gpipe
-from schedules import Schedule, makespan, order
+
+from benchmarks.common.costs import Costs
+from benchmarks.growth_simulated.formulas import (
+    Link,
+    bubble,
+    flushed_seconds,
+    gpipe_seconds,
+    stashed_by_1f1b,
+    stashed_by_gpipe,
+)
+from benchmarks.growth_simulated.schedules import Schedule, makespan, order
 
 COSTS = Costs(forward=1.0, backward=2.0, update=0.5)
 SIZES = list(itertools.product((1, 2, 3, 7), (1, 2, 5, 16)))

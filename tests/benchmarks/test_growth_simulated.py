@@ -1,7 +1,8 @@
 """What is simulated of a network as it grows takes as long as it must, and keeps what it must."""
 
 import pytest
-from simulated import Point, simulate
+
+from benchmarks.growth_simulated.simulation import Point, simulate
 
 TABLE = {"work gate Forward": 1.0, "work gate Backward": 2.0, "turn gate Backward then": 0.5, "hop": 0.0}
 OWN = 1 / 3.5

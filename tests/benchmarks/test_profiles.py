@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 import akkordeon as ak
-from akkordeon.bench.profiles import Profile, profile
+from benchmarks.staleness.profiles import Profile, profile
 from tests.numerics.loops import Batches, Recorded, Recorder, cross_entropy, one_thread
 
 LR, NUM_BATCHES = 0.1, 50

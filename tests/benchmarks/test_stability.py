@@ -2,7 +2,7 @@
 
 import pytest
 
-from akkordeon.bench.stability import KINDS, law, limit
+from benchmarks.staleness.stability import KINDS, law, limit
 
 
 @pytest.mark.parametrize(("kind", "staleness"), [(kind, staleness) for kind in KINDS for staleness in (0, 1, 2)])

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 import akkordeon as ak
-from akkordeon.bench import tasks
-from akkordeon.bench import trial as trial_module
-from akkordeon.bench.search import Best, Pool, tuned
-from akkordeon.bench.tables import closed, interval, table
-from akkordeon.bench.tasks import Batch, Stream, Task
-from akkordeon.bench.trial import Outcome, Trial, run
+from benchmarks.staleness import tasks
+from benchmarks.staleness import trial as trial_module
+from benchmarks.staleness.search import Best, Pool, tuned
+from benchmarks.staleness.tables import closed, interval, table
+from benchmarks.staleness.tasks import Batch, Stream, Task
+from benchmarks.staleness.trial import Outcome, Trial, run
 
 
 def best(*losses: float, lr: float = 0.1, held_out: float = 1.0) -> Best:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from akkordeon.bench import tasks
-from akkordeon.bench.arms import UNCOMPENSATED
-from akkordeon.bench.trial import Trial, run
 from akkordeon.errors import DataUnavailable
+from benchmarks.staleness import tasks
+from benchmarks.staleness.arms import UNCOMPENSATED
+from benchmarks.staleness.trial import Trial, run
 
 
 def test_a_text_that_is_not_there_is_told_and_not_taken_for_divergence(

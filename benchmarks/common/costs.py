@@ -1,24 +1,33 @@
-"""What turns, computations and wakings take on the threads engine, by role and kind of message.
+"""Measures turns, computations and wake-ups on the threads engine, by kind of actor and kind of message.
 
-Turns and computations are taken with one worker, so that none waits for another's core or for the interpreter; how long
-a worker takes to wake, which is what a hop costs between two idle cores, is taken with two.
+Turns and computations are measured with one worker, so that none waits for the core of another or for the interpreter.
+The time that a worker takes to wake, the cost of a hop between two idle cores, is measured with two.
 """
 
-import sys
 import time
 from collections import defaultdict
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import median
 
-from chain import batches, gates, sentinel
-from formulas import Costs
-
 import akkordeon as ak
+from benchmarks.common.chain import batches, gates, sentinel
+from benchmarks.common.watched import WatchedThreads
 
-sys.path.append(str(Path(__file__).parents[1] / "prediction"))
-from watched import WatchedThreads
 
-__all__ = ["Table", "measure_costs", "of_a_gate", "role"]
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of one gate for one batch, or one piece of a batch.
+
+    Args:
+        forward: of the computation, with its turns.
+        backward: the same.
+        update: of the weights; GPipe and 1F1B make one per batch, gates one per piece.
+    """
+
+    forward: float
+    backward: float
+    update: float = 0.0
+
 
 Table = dict[str, float]
 """Median seconds by "turn gate Backward", "work gate Backward", "turn gate Backward then", and so on; and "hop"."""
@@ -28,12 +37,12 @@ WARM, COUNTED = 1.5, 4.0
 
 
 def role(name: str) -> str:
-    """Return what an actor is: gate, sentinel, provider or conductor."""
+    """Return the kind of an actor: gate, sentinel, provider or conductor."""
     return name.partition(" ")[0].partition("#")[0]
 
 
 def measure_costs() -> Table:
-    """Train twice under the watch."""
+    """Train twice on timed engines."""
     table = {
         f"{what} {who} {kind}": median(seen)
         for (what, who, kind), seen in sorted(_watched(workers=1).items())
@@ -46,7 +55,7 @@ def measure_costs() -> Table:
 
 
 def of_a_gate(table: Table, heavier: float = 1.0) -> Costs:
-    """Return what formulas need to know of a gate whose computations take so many times longer than measured."""
+    """Return the costs of a gate whose computations take `heavier` times as long as measured."""
     forward = table["turn gate Forward"] + heavier * table["work gate Forward"] + table["turn gate Forward then"]
     backward = table["turn gate Backward"] + heavier * table["work gate Backward"]
     return Costs(forward, backward, table["turn gate Backward then"])

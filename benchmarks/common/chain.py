@@ -1,4 +1,4 @@
-"""What is trained on the threads engine: equal small gates in a chain, and batches that are ready in memory."""
+"""A chain of equal small gates, and batches that are ready in memory."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,21 +10,19 @@ from torch.optim import SGD
 
 import akkordeon as ak
 
-__all__ = ["BATCH", "MESSAGE_BYTES", "STASH_BYTES", "WEIGHT_BYTES", "WIDTH", "batches", "gates", "sentinel"]
-
 WIDTH, BATCH = 256, 64
 
 BATCHES = 16
-"""Of an epoch: short, since reports are the clock of a measurement."""
+"""Per epoch: few, since reports are the clock of a measurement."""
 
 MESSAGE_BYTES = 4 * BATCH * WIDTH
-"""Of an activation or a gradient."""
+"""Bytes of an activation or a gradient."""
 
 STASH_BYTES = 2 * MESSAGE_BYTES
-"""What a gate keeps of a batch in flight: its input and its output."""
+"""Bytes that a gate keeps per batch in flight: input and output."""
 
 WEIGHT_BYTES = 4 * (WIDTH * WIDTH + WIDTH)
-"""One version of the weights of a gate."""
+"""Bytes of one version of the weights of a gate."""
 
 
 def gates(number: int) -> list[ak.Gate]:
@@ -43,5 +41,5 @@ def batches() -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
 
 
 def sentinel(number: int, in_flight: int, data: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> ak.TrainingSentinel:
-    """Describe a sentinel that goes on until it is told to leave."""
+    """Describe a sentinel without an end."""
     return ak.TrainingSentinel(f"s{number}", data, cross_entropy, in_flight=in_flight)
