@@ -108,8 +108,14 @@ def _row(name: str, files: list[File], code: int, budget: int | None) -> str:
 def longest(files: list[File]) -> list[str]:
     """Return the longest file and the longest function."""
     file = max(files, key=lambda each: each.lines)
-    lines, name = max(((lines, name) for each in files for name, lines in each.functions.items()), default=(0, "none"))
+    lines, name = max(_all_functions(files), default=(0, "none"))
     return [f"longest file: {file.path}, {file.lines} lines", f"longest function: {name}, {lines} lines"]
+
+
+def _all_functions(files: list[File]) -> Iterator[tuple[int, str]]:
+    for each in files:
+        for name, lines in each.functions.items():
+            yield lines, str(each.path.parent / name)
 
 
 def excesses(files: list[File], settings: dict[str, Any]) -> Iterator[str]:

@@ -63,7 +63,7 @@ def test_code_is_counted_by_package_and_passes_within_its_budgets(tmp_path: Path
     assert rows["gate"] == ["2", str(2 * lines), str(2 * CODE), str(2 * CODE)]
     assert rows["alone"] == ["1", str(lines), str(CODE), str(CODE)]
     assert rows["total"] == ["3", str(3 * lines), str(3 * CODE), str(3 * CODE)]
-    assert "longest function: alone.py:total, 4 lines" in out
+    assert "longest function: gate/deep/inner.py:total, 4 lines" in out
 
 
 def test_a_package_over_its_budget_fails_by_name(tmp_path: Path) -> None:

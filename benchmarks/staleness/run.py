@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from akkordeon.errors import DataUnavailable
 from benchmarks.common.claims import parser, read_results, write_results
 from benchmarks.staleness import stability
 from benchmarks.staleness.experiments import EXPERIMENTS, Condition, Experiment, Size
@@ -55,13 +56,19 @@ def bench(
         workers: processes; None for one per core.
         text: folder of tiny-shakespeare, if the user has it.
         say: receives lines of progress.
+
+    An experiment whose data are missing is skipped.
     """
     out.mkdir(parents=True, exist_ok=True)
     results = read_results(out)
     pool = Pool(say, workers, text)
     try:
         for key in only or KEYS:
-            results[key] = _run(key, pool, quick=quick)
+            try:
+                results[key] = _run(key, pool, quick=quick)
+            except DataUnavailable as missing:
+                say(f"{key} skipped: {missing}")
+                continue
             write_results(out, results)
             _write(out, results)
     finally:
