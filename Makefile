@@ -7,7 +7,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 	$$($(PYTHON) scripts/cpu_index.py) --editable
 DOCS = $(BIN)/sphinx-build -W --keep-going -q docs build/docs
 
-.PHONY: train test check lint soak docs bench clean
+.PHONY: train test check lint soak docs bench sizes clean
 
 train: $(VENV)/.installed  ## Fetch MNIST, train it as actors, show the result
 	$(BIN)/akkordeon run mnist
@@ -33,13 +33,17 @@ soak: $(VENV)/.installed-dev  ## Simulate 100,000 networks under faults: hours
 docs: $(VENV)/.installed-dev  ## Build the documentation: build/docs/index.html
 	$(DOCS)
 
-bench: $(VENV)/.installed-dev  ## Measure the figures of speed again, some four hours
-	$(BIN)/python benchmarks/core/main.py
-	$(BIN)/python benchmarks/speed/quiet.py
-	$(BIN)/python benchmarks/speed/uneven.py
-	$(BIN)/python benchmarks/speed/accuracy.py --tune
-	$(BIN)/python benchmarks/speed/accuracy.py
-	$(BIN)/python benchmarks/speed/figure.py
+bench: $(VENV)/.installed-dev  ## Measure the figures of speed again: about four hours
+	$(BIN)/python -m benchmarks.core
+	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.throughput --figure
+	$(BIN)/python -m benchmarks.uneven
+	$(BIN)/python -m benchmarks.uneven --figure
+	$(BIN)/python -m benchmarks.accuracy --tune
+	$(BIN)/python -m benchmarks.accuracy
+
+sizes: $(VENV)/.installed-dev  ## Count lines of code, and check the budgets
+	$(BIN)/python scripts/sizes.py
 
 clean:  ## Remove the environment and all caches in this folder
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

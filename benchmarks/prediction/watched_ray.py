@@ -1,7 +1,7 @@
-"""A watch in each process of the engine on Ray: how long messages are on their way, turns and computations take.
+"""Times messages, turns and computations in each process of the engine on Ray.
 
-After `watch`, actors are made by `watched`, which brings the watch along to wherever they are made. What it sees is
-written into a folder, and `seen` reads it.
+After `watch`, actors are made by `watched`, which takes the timing along into their processes. Each process writes its
+records into a folder, and `seen` reads them.
 """
 
 import json
@@ -13,25 +13,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from watched import Samples, take_turns
-
 from akkordeon.actor import Actor
-from akkordeon.engines.cell import Turn
-from akkordeon.engines.pool import Seat, Worker
+from akkordeon.engines.mailbox import Turn
 from akkordeon.engines.ray import host, terminal
-from akkordeon.engines.ray.post import Post, RayRef
-
-__all__ = ["seen", "watch"]
+from akkordeon.engines.ray.post import RayRef, Transport
+from akkordeon.engines.threads.pool import Runnable, Worker
+from benchmarks.common.watched import Samples, take_turns
 
 MANY = 200
-"""Records after which they are written."""
+"""Records after which a process writes them."""
 
 Key = tuple[str, str, str, int]
-"""Of a message: whom it is for, of what type, of which batch, and the how manieth attempt."""
+"""Identifies a message: its receiver, type, batch and attempt."""
 
 
 class Watch:
-    """What is seen in this process, written into a file of its own."""
+    """Records of this process, written into a file of its own."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / f"{os.getpid()}.jsonl"
@@ -41,17 +38,17 @@ class Watch:
         self._ended: dict[threading.Thread, float] = {}
 
     def comes(self, message: object) -> None:
-        """Note that a message is here."""
+        """Note that a message has arrived."""
         self._came[id(message)] = time.perf_counter()
 
     def tells(self, receiver: str, message: object) -> None:
-        """Note that this thread tells a message: it is on its way when the turn ends, as in the simulation."""
+        """Note that this thread sends a message: it leaves when the turn ends, as in the simulation."""
         key = _key(receiver, message)
         if key is not None:
             self._told.setdefault(threading.current_thread(), []).append(key)
 
-    def begins(self, seat: Seat, turn: Turn, began: float) -> None:
-        """Note when the message that a turn is about has come: until a worker is awake, it is on its way."""
+    def begins(self, seat: Runnable, turn: Turn, began: float) -> None:
+        """Note when the message of a turn arrived: until a worker is awake, it counts as in transit."""
         message = next(iter(turn[1]), None)
         came, key = self._came.pop(id(message), None), _key(seat.name, message)
         if came is not None and key is not None:
@@ -59,7 +56,7 @@ class Watch:
             self._records.append(("came", *key, began if slept else came))
 
     def note(self, what: str, name: str, kind: str, began: float) -> float:
-        """Note how long something took, and what was told in it; return the time."""
+        """Note how long an event took, and the messages sent in it; return the time."""
         worker, now = threading.current_thread(), time.perf_counter()
         self._ended[worker] = now
         self._records.append((what, name, kind, now, now - began))
@@ -72,12 +69,12 @@ class Watch:
 
 
 def watch(folder: Path) -> None:
-    """Let all actors that this process spawns, and those that they spawn, be watched."""
+    """Time all actors that this process spawns, and those that they spawn."""
     terminal.spawn = _spawning(host.spawn, folder)  # type: ignore[attr-defined]
 
 
 def watched(folder: Path, make: Callable[[], Actor]) -> Actor:
-    """Make an actor in a process that is watched."""
+    """Make an actor in a process that is timed."""
     if not isinstance(host.spawn, partial):
         host.spawn = _spawning(host.spawn, folder)
         _install(Watch(folder))
@@ -93,33 +90,37 @@ def _spawn(spawn: Callable[..., RayRef], folder: Path, warden: Any, name: str, m
 
 
 def _install(watch: Watch) -> None:
-    """Change what workers and the post office of this process do."""
-    deliver, tell = host.Local.deliver, Post.tell
+    """Patch the workers and the transport of this process."""
+    deliver, tell = host.Local.deliver, Transport.tell
 
-    def delivering(local: host.Local, seat: Seat, item: object) -> None:
+    def delivering(local: host.Local, seat: Runnable, item: object) -> None:
         watch.comes(item)
         deliver(local, seat, item)
 
-    def telling(post: Post, ref: RayRef, message: object) -> None:
+    def telling(post: Transport, ref: RayRef, message: object) -> None:
         watch.tells(ref.name, message)
         tell(post, ref, message)
 
-    def taking_turns(worker: Worker, seat: Seat) -> None:
+    def taking_turns(worker: Worker, seat: Runnable) -> None:
         take_turns(worker, seat, watch.note, watch.begins)
 
-    changes: Any = [(host.Local, "deliver", delivering), (Post, "tell", telling), (Worker, "_take_turns", taking_turns)]
+    changes: Any = [
+        (host.Local, "deliver", delivering),
+        (Transport, "tell", telling),
+        (Worker, "_take_turns", taking_turns),
+    ]
     for owner, name, function in changes:
         setattr(owner, name, function)
 
 
 def _key(receiver: str, message: object) -> Key | None:
-    """Tell a message of a batch from all others; None if it is of none."""
+    """Identify a message of a batch; None for other messages."""
     route = getattr(message, "route", None)
     return None if route is None else (receiver, type(message).__name__, str(route.batch), route.attempt)
 
 
 def seen(folder: Path, began: float, ended: float) -> Samples:
-    """Return what was seen between two moments; of messages, how long each was on its way."""
+    """Return the samples between two moments, with the time of each message in transit."""
     samples: Samples = {}
     told: dict[tuple[Any, ...], tuple[str, float]] = {}
     came: dict[tuple[Any, ...], float] = {}

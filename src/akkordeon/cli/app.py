@@ -7,7 +7,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from akkordeon.cli.benching import add_benches
 from akkordeon.cli.console import told
 from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.manners import Command, Commands
@@ -129,9 +128,6 @@ def export(options: ExportOptions) -> None:
         checkpoint.export(options.folder, options.file)
         output.event("exported", path=options.file)
         output.say(f"weights written to {options.file}")
-
-
-add_benches(app)
 
 
 @app.command(cls=Command)

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripts.three_hosts import SCENARIO, TOKEN, Line, Play
 
+from scripts.three_hosts import SCENARIO, TOKEN, Line, Play
 from tests.system.hosts import Hosts, wait_until
 
 pytestmark = pytest.mark.xdist_group("hosts")

@@ -1,0 +1,1 @@
+"""Benchmarks of akkordeon, one folder per claim; run one with `python -m benchmarks.<claim>`."""

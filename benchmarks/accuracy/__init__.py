@@ -1,0 +1,1 @@
+"""Benchmark: time until a model is accurate, akkordeon and plain PyTorch."""

@@ -1,0 +1,1 @@
+"""Benchmark: `in_flight="auto"` and every fixed window."""

@@ -1,0 +1,1 @@
+"""Benchmark: loss of the small GPT, trained synchronously and asynchronously."""

@@ -1,0 +1,1 @@
+"""Benchmark: cost of each compensation in time."""

@@ -1,0 +1,1 @@
+"""Benchmark: cost of the core: throughput, hops, busy workers and memory."""

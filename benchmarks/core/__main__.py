@@ -1,0 +1,6 @@
+"""Runs `python -m benchmarks.core`."""
+
+from benchmarks.core.run import main
+
+if __name__ == "__main__":
+    main()

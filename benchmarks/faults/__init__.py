@@ -1,0 +1,1 @@
+"""Benchmark: recovery of gates, and MNIST with a hundred crashes."""

@@ -1,0 +1,1 @@
+"""Benchmark: throughput and memory on one GPU."""

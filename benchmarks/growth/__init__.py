@@ -1,0 +1,1 @@
+"""Benchmark: cost as a network grows, on threads."""

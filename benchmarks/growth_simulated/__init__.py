@@ -1,0 +1,1 @@
+"""Benchmark: cost as a network grows, simulated, beside GPipe and 1F1B."""

@@ -1,0 +1,1 @@
+"""Benchmark: cost of Python's lock to two threads."""

@@ -1,0 +1,1 @@
+"""Benchmark: throughput and staleness, simulated and real."""

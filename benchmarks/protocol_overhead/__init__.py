@@ -1,0 +1,1 @@
+"""Benchmark: cost of the protocol where no gate fails."""

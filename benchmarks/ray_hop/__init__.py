@@ -1,0 +1,1 @@
+"""Benchmark: a hop on Ray and the bare call."""

@@ -1,0 +1,1 @@
+"""Benchmark: memory on Ray over 10,000 batches."""

@@ -1,0 +1,1 @@
+"""Benchmark: a network and sentinels in terminals of one machine."""

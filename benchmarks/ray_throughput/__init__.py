@@ -1,0 +1,1 @@
+"""Benchmark: throughput on Ray and on threads."""

@@ -1,0 +1,1 @@
+"""Benchmark: cost of staleness, and what compensations regain; published experiments with chosen delays."""

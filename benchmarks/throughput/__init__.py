@@ -1,0 +1,1 @@
+"""Benchmark: throughput on a quiet machine."""

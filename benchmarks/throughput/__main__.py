@@ -1,0 +1,6 @@
+"""Runs `python -m benchmarks.throughput`."""
+
+from benchmarks.throughput.run import main
+
+if __name__ == "__main__":
+    main()

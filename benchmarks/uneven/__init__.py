@@ -1,0 +1,1 @@
+"""Benchmark: throughput under uneven conditions."""
