@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.accuracy.races import GOALS, SIDES, Race, Course, run
+from benchmarks.accuracy.races import GOALS, SIDES, Course, Race, run
 from benchmarks.common.apart import rounds, with_interval
 from benchmarks.common.claims import parser, read_results, write_results, write_table
 

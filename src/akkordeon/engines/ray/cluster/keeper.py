@@ -1,4 +1,4 @@
-"""Keeps a node for as long as somebody uses it: `python -m akkordeon.cluster.keeper FOLDER COMMAND...`.
+"""Keeps a node for as long as somebody uses it: `python -m akkordeon.engines.ray.cluster.keeper FOLDER COMMAND...`.
 
 The command runs the node until it gets a SIGTERM. Two processes see to its end. One waits for the last user to go,
 which the kernel tells by a lock, even of users that were killed. The other waits for the first one. Whichever of them
