@@ -7,8 +7,6 @@ from torch import Size, Tensor
 
 from akkordeon.tree import Tree
 
-__all__ = ["copied", "decode", "encode"]
-
 Json = Any
 """None | bool | int | float | str | list[Json] | dict[str, Json]."""
 

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from akkordeon.errors import CheckpointMismatch
 from akkordeon.gate import Gate, own_copy
 
-__all__ = ["differences", "fill", "fitted", "kept", "listed", "whole_names"]
-
 Weights = Mapping[str, Tensor]
 
 MOST = 12

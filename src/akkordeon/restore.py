@@ -17,8 +17,6 @@ from akkordeon.wiring import check_chain
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Beginning", "beginning", "chained", "load"]
-
 
 @dataclass(frozen=True)
 class Beginning:

@@ -9,8 +9,6 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["Structure", "Tree", "describe", "flatten", "map_leaves", "rebuild"]
-
 Tree = Any
 """Tensor | tuple[Tree, ...] | list[Tree] | dict[str, Tree] | None | bool | int | float | str."""
 

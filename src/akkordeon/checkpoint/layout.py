@@ -14,8 +14,6 @@ from torch import Tensor
 
 from akkordeon.signals import GateState, Position
 
-__all__ = ["FORMAT", "MANIFEST", "Saved", "digest", "packages", "reason", "seal", "versions"]
-
 FORMAT = 1
 MANIFEST = "manifest.json"
 

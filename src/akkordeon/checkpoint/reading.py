@@ -15,8 +15,6 @@ from akkordeon.codec import decode
 from akkordeon.errors import CheckpointDamaged
 from akkordeon.signals import GateState, Mark, Position
 
-__all__ = ["read", "read_weights"]
-
 logger = logging.getLogger(__name__)
 
 

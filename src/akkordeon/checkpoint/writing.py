@@ -20,8 +20,6 @@ from akkordeon.codec import encode
 from akkordeon.errors import SaveFailed
 from akkordeon.posix import sync_folder
 
-__all__ = ["ABANDONED", "KEEP", "write", "write_weights"]
-
 KEEP = 3
 """Versions that are kept in a folder."""
 

@@ -8,8 +8,6 @@ from torch import nn
 
 from akkordeon.tree import Tree, flatten, rebuild
 
-__all__ = ["evenly", "measure"]
-
 REPETITIONS = 5
 """Runs of each piece that are measured, after one that warms up; the fastest counts."""
 

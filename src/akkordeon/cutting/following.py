@@ -14,8 +14,6 @@ from akkordeon.cutting.tracing import FACTORIES, WHOLE, Factories, Tracer
 from akkordeon.errors import WiringError
 from akkordeon.tree import Tree, map_leaves
 
-__all__ = ["follow"]
-
 
 def follow(model: nn.Module, inlined: frozenset[str], sample: Tree | None) -> dict[bool, Program]:
     """Return the programs of a model in training (True) and in evaluation.

@@ -16,22 +16,6 @@ from torch import Tensor, nn
 
 from akkordeon.tree import Tree
 
-__all__ = [
-    "HOLDERS",
-    "INPUT",
-    "UNKNOWN",
-    "Part",
-    "Piece",
-    "Program",
-    "Ref",
-    "Step",
-    "call",
-    "execute",
-    "partition",
-    "plain",
-    "tensors_of",
-]
-
 UNKNOWN: Any = object()
 """The sample, where there is none; the value of what is computed then."""
 

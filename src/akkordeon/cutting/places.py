@@ -9,8 +9,6 @@ from torch import nn
 from akkordeon.cutting.pieces import HOLDERS, Program, tensors_of
 from akkordeon.errors import WiringError
 
-__all__ = ["begin_of", "check_order", "is_ambiguous", "openable", "resolve"]
-
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 

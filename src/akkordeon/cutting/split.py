@@ -18,8 +18,6 @@ from akkordeon.errors import WiringError
 from akkordeon.gate import Gate, MakeOptimizer, own_copy
 from akkordeon.tree import Tree, flatten, map_leaves
 
-__all__ = ["split", "untie"]
-
 Model = TypeVar("Model", bound=nn.Module)
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,6 @@ from torch.utils import _pytree as pytree
 from akkordeon.cutting.pieces import UNKNOWN, execute
 from akkordeon.tree import Tree
 
-__all__ = ["FACTORIES", "WHOLE", "Factories", "Tracer"]
-
 WHOLE = "model."
 """What stands before the names of submodules while tracing."""
 

@@ -24,8 +24,6 @@ from akkordeon.gate import Gate
 from akkordeon.metrics import Metrics, Perplexity, accuracy
 from akkordeon.staleness import StalenessScaledRate, nadamw
 
-__all__ = ["TEXTS", "batches", "gates", "loss", "metrics", "model", "which"]
-
 logger = logging.getLogger(__name__)
 
 TEXTS = ("auto", "shakespeare", "python")

@@ -16,8 +16,6 @@ from akkordeon.gate import Gate
 from akkordeon.metrics import accuracy
 from akkordeon.staleness import DelayCompensation
 
-__all__ = ["EPOCHS", "batches", "gates", "loss", "metrics"]
-
 EPOCHS = 30
 
 loss = cross_entropy

@@ -19,8 +19,6 @@ from akkordeon.gate import Gate
 from akkordeon.metrics import accuracy
 from akkordeon.modules import Standardize
 
-__all__ = ["EPOCHS", "batches", "gates", "loss", "metrics"]
-
 EPOCHS = 10
 
 MEAN, DEVIATION = 0.2860, 0.3530

@@ -18,8 +18,6 @@ from akkordeon.metrics import accuracy
 from akkordeon.modules import Standardize
 from akkordeon.staleness import DelayCompensation
 
-__all__ = ["EPOCHS", "batches", "gates", "loss", "metrics"]
-
 EPOCHS = 10
 
 MEAN, DEVIATION = 0.1307, 0.3081

@@ -18,8 +18,6 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.optim import Optimizer
 
-__all__ = ["Arrival", "Compensation", "Compensator", "Gradients"]
-
 Gradients = Sequence[Tensor | None]
 """One per parameter of a gate that requires a gradient, None where there is none."""
 

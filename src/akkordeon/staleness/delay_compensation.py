@@ -14,8 +14,6 @@ from torch.optim import Optimizer
 from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients
 from akkordeon.staleness.optimizers import pick, put_back
 
-__all__ = ["DelayCompensation"]
-
 
 @dataclass(frozen=True)
 class DelayCompensation(Compensation):

@@ -14,8 +14,6 @@ from torch.optim import Optimizer
 from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients
 from akkordeon.staleness.optimizers import Groups, pick, put_back, refuse_sgd
 
-__all__ = ["GapAware"]
-
 
 @dataclass(frozen=True)
 class GapAware(Compensation):

@@ -14,8 +14,6 @@ from torch.optim import SGD, Optimizer
 from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients
 from akkordeon.staleness.optimizers import Groups, pick, put_back
 
-__all__ = ["GradientEnergyMatching"]
-
 
 @dataclass(frozen=True)
 class GradientEnergyMatching(Compensation):

@@ -9,8 +9,6 @@ from torch.optim import Optimizer
 
 from akkordeon.staleness.compensation import Arrival, Compensation, Compensator
 
-__all__ = ["StalenessLimit", "StalenessScaledRate"]
-
 
 @dataclass(frozen=True)
 class StalenessScaledRate(Compensation):

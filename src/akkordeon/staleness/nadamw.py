@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from torch import Tensor
 from torch.optim import NAdam
 
-__all__ = ["nadamw"]
-
 PSI, UPDATES = 0.004, 50_000
 """As published: how fast the momentum rises, and how many updates there were."""
 

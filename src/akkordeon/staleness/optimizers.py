@@ -13,9 +13,6 @@ from torch.optim import SGD, Adam, Optimizer
 
 from akkordeon.staleness.compensation import Gradients
 
-__all__ = ["Groups", "adam_roots", "is_adam", "pick", "put_back", "refuse_adam", "refuse_sgd"]
-
-
 T = TypeVar("T", bound=Tensor | None)
 
 

@@ -14,8 +14,6 @@ from torch.optim import Optimizer
 
 from akkordeon.staleness.compensation import Arrival, Compensation, Compensator
 
-__all__ = ["DiscrepancyCorrection", "RateRescheduling"]
-
 WEIGHT = 0.02
 """Of the latest staleness in their moving mean."""
 

@@ -11,8 +11,6 @@ from akkordeon.staleness.pipemare import DiscrepancyCorrection, RateRescheduling
 from akkordeon.staleness.spike_compensation import SpikeCompensation
 from akkordeon.staleness.weight_prediction import WeightPrediction
 
-__all__ = ["COMPENSATIONS", "named"]
-
 Make = Callable[[float | None], Compensation]
 
 COMPENSATIONS: Mapping[str, Make] = {

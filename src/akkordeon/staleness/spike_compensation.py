@@ -15,8 +15,6 @@ from torch.optim import Optimizer
 from akkordeon.staleness.compensation import Compensation, Compensator, Gradients
 from akkordeon.staleness.optimizers import Groups, adam_roots, is_adam, pick, refuse_adam, refuse_sgd
 
-__all__ = ["SpikeCompensation"]
-
 
 @dataclass(frozen=True)
 class SpikeCompensation(Compensation):

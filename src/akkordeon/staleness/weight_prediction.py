@@ -16,8 +16,6 @@ from torch.optim import SGD, Optimizer
 from akkordeon.staleness.compensation import Compensation, Compensator
 from akkordeon.staleness.optimizers import Groups, adam_roots, is_adam, put_back, refuse_adam, refuse_sgd
 
-__all__ = ["WeightPrediction"]
-
 Form = Literal["linear", "decaying", "last step"]
 
 
