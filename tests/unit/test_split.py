@@ -247,11 +247,11 @@ class Deciding(nn.Module):
 @pytest.mark.parametrize(
     ("model", "arguments", "message"),
     [
-        (ResNet(), {}, "say where to cut"),
-        (ResNet(), {"at": ["fc"], "gates": 2}, "one of the two"),
+        (ResNet(), {}, "give either at="),
+        (ResNet(), {"at": ["fc"], "gates": 2}, "give either at=.* or gates="),
         (ResNet(), {"gates": 2}, "needs a sample"),
         (ResNet(), {"gates": 0, "sample": PICTURES}, "at least 1, not 0"),
-        (ResNet(), {"gates": 99, "sample": PICTURES}, "has places for 9 gates at most, not 99"),
+        (ResNet(), {"gates": 99, "sample": PICTURES}, "can be cut into 9 gates at most, not 99"),
         (ResNet(), {"at": "fc"}, 'write at=\\["fc"\\]'),
         (ResNet(), {"at": ["layer3"]}, "has no submodule 'layer3'; did you mean 'layer2'\\? There are: conv1, bn1"),
         (ResNet(), {"at": ["layer2.7"]}, "There are: layer2.0, layer2.1, layer2.2"),
@@ -261,7 +261,7 @@ class Deciding(nn.Module):
         (ResNet(), {"at": ["layer1", "layer1.0"]}, "no submodule is called between 'layer1' and 'layer1.0'"),
         (ResNet(), {"at": ["conv1", "fc"]}, "'conv1' is the first submodule that is called"),
         (sequential(), {"at": ["0"]}, "'0' is the first submodule that is called"),
-        (sequential(), {"at": ["3"], "names": ["one"]}, "there are 2 gates"),
+        (sequential(), {"at": ["3"], "names": ["one"]}, "must name each of the 2 gates"),
         (sequential(), {"at": ["3"], "names": ["one", "one"]}, "two gates would have the same name"),
         (Looping(), {"at": ["block.0"]}, "'block.0' is the first submodule that is called"),
         (Looping(), {"at": ["block.1"]}, "'block.1' is called more than once"),
@@ -346,7 +346,7 @@ def test_so_many_gates_are_balanced_by_measured_time(caplog: pytest.LogCaptureFi
 
 
 def test_tied_ends_are_never_balanced_into_two_gates() -> None:
-    with pytest.raises(ak.WiringError, match="has places for 1 gates at most, not 2"):
+    with pytest.raises(ak.WiringError, match="can be cut into 1 gates at most, not 2"):
         split(Tied(), gates=2, sample=torch.randint(7, (3, 2)))
 
 

@@ -172,8 +172,8 @@ def locate(files: FileSet, folder: Path | None = None, *, cache: Path | None = N
             return Located(cache, str(source))
     wanted = "\n".join(f"  {file}  sha256 {digest}" for file, digest in files.digests.items())
     raise DataUnavailable(
-        f"{files.title} could not be fetched. Tried:\n{''.join(tried)}"
-        f"Place these files, plain or gzipped, into {cache}, or name the folder that holds them (--data FOLDER):\n{wanted}"
+        f"{files.title} could not be fetched. Tried:\n{''.join(tried)}Place these files, "
+        f"plain or gzipped, into {cache}, or name the folder that holds them (--data FOLDER):\n{wanted}"
     )
 
 
