@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import SGD
@@ -335,13 +335,13 @@ def test_gates_that_do_not_compute_the_same_are_refused() -> None:
 
 
 def test_so_many_gates_are_balanced_by_measured_time(caplog: pytest.LogCaptureFixture) -> None:
-    widths = [8, 8, 8, 600, 600, 8]
+    widths = [8, 8, 8, 600, 600, 600]  # the last two layers take nearly all of the time
     model = nn.Sequential(*(nn.Linear(one, other) for one, other in itertools.pairwise(widths)))
     threads = torch.get_num_threads()
     with caplog.at_level(logging.INFO):
         gates = split(model, gates=2, sample=torch.randn(256, 8))
-    assert names_of(gates) == ["0", "3"]
-    assert "cut at ['3']; measured shares of the time:" in caplog.text
+    assert names_of(gates) == ["0", "4"]
+    assert "cut at ['4']; measured shares of the time:" in caplog.text
     assert torch.get_num_threads() == threads
 
 
@@ -350,6 +350,7 @@ def test_tied_ends_are_never_balanced_into_two_gates() -> None:
         split(Tied(), gates=2, sample=torch.randint(7, (3, 2)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=8), st.data())
 def test_the_dearest_part_is_as_cheap_as_can_be(costs: list[int], data: st.DataObject) -> None:
     parts = data.draw(st.integers(1, len(costs)))

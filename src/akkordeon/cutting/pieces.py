@@ -76,6 +76,11 @@ class Program:
     begins: Mapping[str, int] = field(default_factory=dict)
     takes: tuple[str, ...] = (INPUT,)
 
+    @property
+    def called(self) -> list[str]:
+        """Names of the submodules that are called, in order."""
+        return [str(step.target) for step in self.steps if step.kind == "call_module"]
+
     def holders(self) -> Iterator[tuple[int, str]]:
         """Yield each use of a submodule, parameter or buffer: the index of the step, and the name."""
         for index, step in enumerate(self.steps):

@@ -64,16 +64,11 @@ def check_order(at: Sequence[str], cuts: Sequence[int], program: Program) -> Non
             raise WiringError(f"{one!r} is called after {other!r}; name them in the order of their calls")
     used = [index for index, _ in program.holders()]
     if at and not any(index < cuts[0] for index in used):
-        raise WiringError(
-            f"{at[0]!r} is the first submodule that is called, so the first gate would be empty; leave it out, since "
-            "the first gate begins there anyway"
-        )
+        raise WiringError(f"{at[0]!r} is the first submodule that is called; leave it out: the first gate begins there")
     ends = [*zip(at[1:], cuts[1:], strict=True), ("the end", len(program.steps))]
     for (one, start), (other, end) in zip(zip(at, cuts, strict=True), ends, strict=False):
         if not any(start <= index < end for index in used):
-            raise WiringError(
-                f"no submodule is called between {one!r} and {other!r}, so a gate would be empty; leave out one of them"
-            )
+            raise WiringError(f"no submodule is called between {one!r} and {other!r}; leave out one of them")
 
 
 def openable(model: nn.Module) -> frozenset[str]:

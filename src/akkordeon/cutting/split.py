@@ -65,10 +65,8 @@ def split(
         log.info("no step of the forward uses %s; kept in gate %r", ", ".join(unused), gate_names[0])
     if sample is not None:
         _check_same(cut.pieces(scratch), scratch, sample, gate_names)
-    return [
-        Gate(name, piece, optimizer, prefix="", **settings)
-        for name, piece in zip(gate_names, cut.pieces(model), strict=True)
-    ]
+    named = zip(gate_names, cut.pieces(model), strict=True)
+    return [Gate(name, piece, optimizer, prefix="", **settings) for name, piece in named]
 
 
 def untie(model: Model) -> Model:
@@ -169,12 +167,8 @@ def _balanced(scratch: nn.Module, gates: int | None, sample: Tree | None) -> lis
 
 def _separable(programs: Mapping[bool, Program], scratch: nn.Module) -> list[str]:
     """Return the names of the submodules that a further gate can begin with."""
-    called = [str(step.target) for step in programs[True].steps if step.kind == "call_module"]
-    return [
-        name
-        for name in dict.fromkeys(called[1:])
-        if name != called[0] and all(_separates(name, program, scratch) for program in programs.values())
-    ]
+    further = list(dict.fromkeys(programs[True].called))[1:]
+    return [name for name in further if all(_separates(name, program, scratch) for program in programs.values())]
 
 
 def _separates(name: str, program: Program, scratch: nn.Module) -> bool:
@@ -190,7 +184,7 @@ def _separates(name: str, program: Program, scratch: nn.Module) -> bool:
 def _named(cut: _Cut, names: Sequence[str] | None) -> list[str]:
     """Return the names of the gates: those given, or those of the submodules that they begin with."""
     if names is None:
-        first = next((str(step.target) for step in cut.programs[True].steps if step.kind == "call_module"), "stem")
+        first = [*cut.programs[True].called, "stem"][0]
         names = [name.replace(".", "_") for name in (first, *cut.at)]  # a module's name has no dot
     if isinstance(names, str) or len(names) != len(cut.at) + 1:
         raise WiringError(f"names={names!r} must name each of the {len(cut.at) + 1} gates, in order")
@@ -207,16 +201,11 @@ def _check_owners(cut: _Cut, model: nn.Module, gate_names: Sequence[str]) -> Non
             first, its_name = owners.setdefault(id(tensor), (number, name))
             if first == number:
                 continue
-            both = f"gates {gate_names[first]!r} and {gate_names[number]!r}"
+            what, remedy = f"{its_name!r} and {name!r} are one parameter", "give each its own with ak.untie(model), or "
             if name == its_name:
-                raise WiringError(
-                    f"{holder!r} is used more than once, and {both} would both need {name!r}; "
-                    "cut so that all its uses are in one gate"
-                )
-            raise WiringError(
-                f"{its_name!r} and {name!r} are one parameter, and {both} would both need it; give each its own with "
-                "ak.untie(model), or cut so that both are in one gate"
-            )
+                what, remedy = f"{holder!r} is used more than once", ""
+            both = f"gates {gate_names[first]!r} and {gate_names[number]!r} would both need {name!r}"
+            raise WiringError(f"{what}, and {both}; {remedy}cut so that all uses are in one gate")
 
 
 @torch.no_grad()
@@ -231,9 +220,7 @@ def _check_same(pieces: Iterable[Piece], scratch: nn.Module, sample: Tree, gate_
                 x = piece.eval()(x)
                 found, shape = flatten(x)
             except Exception as error:
-                raise WiringError(
-                    f"gate {name!r} cannot be cut out there, it failed for the sample: {error}"
-                ) from error
+                raise WiringError(f"gate {name!r} cannot be cut out there, it fails for the sample: {error}") from error
         torch.set_rng_state(state)
         expected, structure = flatten(plain(call(scratch, map_leaves(torch.clone, sample))))
     if shape != structure or not all(map(torch.equal, found, expected)):

@@ -70,56 +70,39 @@ class DelayCompensation(Compensation):
 
     @override
     def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
-        if self.adaptive:
-            strength = 2.0 if self.strength is None else self.strength
-            return _Adaptive(parameters, strength, self.decay, self.epsilon)
-        return _Constant(0.04 if self.strength is None else self.strength)
+        return _Correction(parameters, self)
 
 
-class _Constant(Compensator):
-    def __init__(self, strength: float) -> None:
-        self._strength = strength
-
-    @torch.no_grad()
-    def correct(self, gradients: Gradients, arrival: Arrival) -> list[Tensor | None]:
-        present = [index for index, gradient in enumerate(gradients) if gradient is not None]
-        if arrival.staleness == 0 or not present:
-            return list(gradients)
-        g = pick(gradients, present)
-        corrected = torch._foreach_addcmul(g, torch._foreach_mul(g, g), _moved(arrival, present), self._strength)
-        return put_back(gradients, present, corrected)
-
-
-class _Adaptive(Compensator):
-    def __init__(self, parameters: Sequence[Tensor], strength: float, decay: float, epsilon: float) -> None:
-        self._strength = strength
-        self._decay = decay
-        self._epsilon = epsilon
-        self._squares = [torch.zeros_like(parameter, requires_grad=False) for parameter in parameters]
+class _Correction(Compensator):
+    def __init__(self, parameters: Sequence[Tensor], settings: DelayCompensation) -> None:
+        default = 2.0 if settings.adaptive else 0.04
+        self._strength = default if settings.strength is None else settings.strength
+        self._settings = settings
+        kept = parameters if settings.adaptive else ()
+        self._squares = [torch.zeros_like(parameter, requires_grad=False) for parameter in kept]
 
     @torch.no_grad()
     def correct(self, gradients: Gradients, arrival: Arrival) -> list[Tensor | None]:
         present = [index for index, gradient in enumerate(gradients) if gradient is not None]
         if not present:
             return list(gradients)
-        g, mean_squares = pick(gradients, present), pick(self._squares, present)
+        g = pick(gradients, present)
         squares = torch._foreach_mul(g, g)
-        torch._foreach_lerp_(mean_squares, squares, 1 - self._decay)
+        if self._squares:  # the mean takes in fresh gradients, too
+            torch._foreach_lerp_(pick(self._squares, present), squares, 1 - self._settings.decay)
         if arrival.staleness == 0:
             return list(gradients)
-        torch._foreach_mul_(squares, _moved(arrival, present))
-        roots = torch._foreach_add(mean_squares, self._epsilon)
+        moved = torch._foreach_sub(pick(arrival.now, present), pick(arrival.then, present))
+        if not self._squares:
+            return put_back(gradients, present, torch._foreach_addcmul(g, squares, moved, self._strength))
+        torch._foreach_mul_(squares, moved)
+        roots = torch._foreach_add(pick(self._squares, present), self._settings.epsilon)
         torch._foreach_sqrt_(roots)
         return put_back(gradients, present, torch._foreach_addcdiv(g, squares, roots, self._strength))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"squares": self._squares}
+        return {"squares": self._squares} if self._settings.adaptive else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for square, saved in zip(self._squares, state["squares"], strict=True):
+        for square, saved in zip(self._squares, state.get("squares", ()), strict=True):
             square.copy_(saved)
-
-
-def _moved(arrival: Arrival, present: Sequence[int]) -> tuple[Tensor, ...]:
-    """Return w - u."""
-    return torch._foreach_sub(pick(arrival.now, present), pick(arrival.then, present))

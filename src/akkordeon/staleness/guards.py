@@ -1,6 +1,6 @@
 """Guards: they keep stale gradients from doing harm, without correcting them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -35,15 +35,7 @@ class StalenessScaledRate(Compensation):
 
     @override
     def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
-        return _Scaled(self.power)
-
-
-class _Scaled(Compensator):
-    def __init__(self, power: float) -> None:
-        self._power = power
-
-    def weigh(self, arrival: Arrival) -> float:
-        return float((1 + arrival.staleness) ** -self._power)
+        return _Factor(lambda staleness: float((1 + staleness) ** -self.power))
 
 
 @publish("limit", "limit", limit=8)
@@ -70,12 +62,12 @@ class StalenessLimit(Compensation):
 
     @override
     def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
-        return _Limit(self.limit)
+        return _Factor(lambda staleness: 1.0 if staleness < self.limit else 0.0)
 
 
-class _Limit(Compensator):
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+class _Factor(Compensator):
+    def __init__(self, of_staleness: Callable[[int], float]) -> None:
+        self._of_staleness = of_staleness
 
     def weigh(self, arrival: Arrival) -> float:
-        return 1.0 if arrival.staleness < self._limit else 0.0
+        return self._of_staleness(arrival.staleness)
