@@ -149,13 +149,13 @@ def require(condition: bool, rule: str) -> None:  # noqa: FBT001 - reads as a se
         raise ValueError(rule)
 
 
-Kind = TypeVar("Kind", bound=Compensation)
+Published = TypeVar("Published", bound=Compensation)
 
 COMPENSATIONS: dict[str, Callable[[float | None], Compensation]] = {}
 """Makers of all published compensations, by name; each takes the number behind the name, or None."""
 
 
-def publish(name: str, number: str | None = None, **settings: Any) -> Callable[[type[Kind]], type[Kind]]:
+def publish(name: str, number: str | None = None, **settings: Any) -> Callable[[type[Published]], type[Published]]:
     """Publish a compensation under a name of the command line, as in ``--compensation linear=0.5``.
 
     Args:
@@ -164,7 +164,7 @@ def publish(name: str, number: str | None = None, **settings: Any) -> Callable[[
         **settings: further arguments.
     """
 
-    def add(kind: type[Kind]) -> type[Kind]:
+    def add(kind: type[Published]) -> type[Published]:
         def make(value: float | None) -> Compensation:
             if value is None:
                 return kind(**settings)
