@@ -12,7 +12,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 from akkordeon.staleness.compensation import Gradients
 
-MaybeTensor = TypeVar("MaybeTensor", bound=Tensor | None)
+Entry = TypeVar("Entry", bound=Tensor | None)
 
 
 class Groups:
@@ -98,7 +98,7 @@ def pick(tensors: Gradients, members: Sequence[int]) -> list[Tensor]:
     return [tensor for index in members if (tensor := tensors[index]) is not None]
 
 
-def put_back(tensors: Sequence[MaybeTensor], members: Sequence[int], others: Sequence[MaybeTensor]) -> list[MaybeTensor]:
+def put_back(tensors: Sequence[Entry], members: Sequence[int], others: Sequence[Entry]) -> list[Entry]:
     """Return the tensors, with those at these indices replaced by others."""
     result = list(tensors)
     for index, other in zip(members, others, strict=True):
