@@ -12,7 +12,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 from akkordeon.staleness.compensation import Gradients
 
-Held = TypeVar("Held", bound=Tensor | None)
+OneTensor = TypeVar("OneTensor", bound=Tensor | None)
 
 
 class Groups:
@@ -98,7 +98,7 @@ def pick(tensors: Gradients, members: Sequence[int]) -> list[Tensor]:
     return [tensor for index in members if (tensor := tensors[index]) is not None]
 
 
-def put_back(tensors: Sequence[Held], members: Sequence[int], others: Sequence[Held]) -> list[Held]:
+def put_back(tensors: Sequence[OneTensor], members: Sequence[int], others: Sequence[OneTensor]) -> list[OneTensor]:
     """Return the tensors, with those at these indices replaced by others."""
     result = list(tensors)
     for index, other in zip(members, others, strict=True):
