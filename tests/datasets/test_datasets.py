@@ -39,7 +39,7 @@ def test_a_text_in_a_file_is_found_and_counted(tmp_path: Path, monkeypatch: pyte
 def test_what_comes_with_a_program_needs_no_folder() -> None:
     assert fetch("digits") == Fetched("digits", None, 1797, "pictures", "scikit-learn")
     assert fetch("python") == Fetched("python", None, 1_000_000, "characters", "the interpreter")
-    with pytest.raises(ValueError, match="'digits' comes with scikit-learn, not in a folder; leave mine out"):
+    with pytest.raises(ValueError, match="'digits' comes with scikit-learn, not in a folder; leave out mine"):
         fetch("digits", Path("mine"))
 
 

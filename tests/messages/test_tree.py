@@ -98,7 +98,7 @@ def test_an_ordered_dictionary_becomes_a_plain_one_in_the_same_order() -> None:
     ],
 )
 def test_what_is_no_tree_is_refused_and_its_place_named(tree: Any, where: str, what: str) -> None:
-    with pytest.raises(TypeError, match=rf"{where} is a {what}\. Turn it into one of these in the module"):
+    with pytest.raises(TypeError, match=rf"{where} is a {what}\. Convert it in the module"):
         flatten(tree)
 
 

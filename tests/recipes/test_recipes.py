@@ -271,7 +271,7 @@ def test_char_gpt_in_one_piece_is_its_gates_one_after_the_other() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 30}, "width must be a multiple of heads, and 30 is none of 4"),
+        ({"width": 30}, "width must be a multiple of heads, and 30 is no multiple of 4"),
         ({"heads": 0}, "width must be a multiple of heads"),
         ({"blocks": 0}, "at least 1 block, not 0"),
     ],
@@ -299,7 +299,7 @@ def test_without_shakespeare_python_is_learned_and_that_is_said_once(
     python = next(iter(char_gpt.batches("test", text="python")))[0]
     assert all(torch.equal(x, python) for x in found)
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "learning Python programs instead of Shakespeare"
+        "training on Python programs instead of Shakespeare"
     ]
 
 

@@ -133,7 +133,7 @@ def test_a_manifest_that_lacks_a_part_is_refused(newest: Path, missing: str) -> 
 
 def test_a_manifest_of_another_format_says_what_to_do(newest: Path) -> None:
     reseal(newest, lambda manifest: manifest.update(format=2))
-    assert_refused(newest, "it is of format 2, and this akkordeon reads 1; install a newer one")
+    assert_refused(newest, "it has format 2, and this akkordeon reads 1; install a newer one")
 
 
 def outside(newest: Path) -> Path:
@@ -241,7 +241,7 @@ def test_a_pickle_given_as_weights_is_never_opened(tmp_path: Path, kind: str, na
     canary, path = tmp_path / "canary", tmp_path / name
     pickled(kind, path, canary)
     for open_it in (lambda: launch(normed(), engine=stepped(), weights=path), lambda: ak.load(path, normed())):
-        with pytest.raises(CheckpointDamaged, match=r"no safetensors file.*looks like a pickle.*save_file"):
+        with pytest.raises(CheckpointDamaged, match=r"no valid safetensors file.*looks like a pickle.*save_file"):
             open_it()
     with pytest.raises(CheckpointDamaged):
         launch(normed(), engine=stepped(), resume=path)
@@ -252,7 +252,7 @@ def test_a_pickle_given_as_weights_is_never_opened(tmp_path: Path, kind: str, na
 def test_what_is_no_safetensors_file_is_refused_by_name(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "weights.bin"
     path.write_bytes(data)
-    with pytest.raises(CheckpointDamaged, match=r"weights\.bin is no safetensors file that can be read"):
+    with pytest.raises(CheckpointDamaged, match=r"weights\.bin is no valid safetensors file"):
         ak.load(path, normed())
     with pytest.raises(CheckpointDamaged, match=r"there is no file .*gone\.bin; name a safetensors file"):
         ak.load(tmp_path / "gone.bin", normed())

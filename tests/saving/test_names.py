@@ -255,7 +255,7 @@ def test_resuming_with_other_gates_lists_every_difference_at_once(trained: Path)
 
 
 def test_resuming_another_chain_says_how_to_take_the_weights_alone(trained: Path) -> None:
-    with pytest.raises(CheckpointMismatch, match=r"saved of gates gate 0, gate 1, gate 2.*these are .*give weights="):
+    with pytest.raises(CheckpointMismatch, match=r"has the gates gate 0, gate 1, gate 2, and .*give weights="):
         launch(two(), engine=stepped(), resume=trained)
 
 

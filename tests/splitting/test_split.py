@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import SGD
@@ -247,11 +247,11 @@ class Deciding(nn.Module):
 @pytest.mark.parametrize(
     ("model", "arguments", "message"),
     [
-        (ResNet(), {}, "say where to cut"),
-        (ResNet(), {"at": ["fc"], "gates": 2}, "one of the two"),
+        (ResNet(), {}, "give either at="),
+        (ResNet(), {"at": ["fc"], "gates": 2}, "give either at=.* or gates="),
         (ResNet(), {"gates": 2}, "needs a sample"),
         (ResNet(), {"gates": 0, "sample": PICTURES}, "at least 1, not 0"),
-        (ResNet(), {"gates": 99, "sample": PICTURES}, "has places for 9 gates at most, not 99"),
+        (ResNet(), {"gates": 99, "sample": PICTURES}, "can be cut into 9 gates at most, not 99"),
         (ResNet(), {"at": "fc"}, 'write at=\\["fc"\\]'),
         (ResNet(), {"at": ["layer3"]}, "has no submodule 'layer3'; did you mean 'layer2'\\? There are: conv1, bn1"),
         (ResNet(), {"at": ["layer2.7"]}, "There are: layer2.0, layer2.1, layer2.2"),
@@ -261,7 +261,7 @@ class Deciding(nn.Module):
         (ResNet(), {"at": ["layer1", "layer1.0"]}, "no submodule is called between 'layer1' and 'layer1.0'"),
         (ResNet(), {"at": ["conv1", "fc"]}, "'conv1' is the first submodule that is called"),
         (sequential(), {"at": ["0"]}, "'0' is the first submodule that is called"),
-        (sequential(), {"at": ["3"], "names": ["one"]}, "there are 2 gates"),
+        (sequential(), {"at": ["3"], "names": ["one"]}, "must name each of the 2 gates"),
         (sequential(), {"at": ["3"], "names": ["one", "one"]}, "two gates would have the same name"),
         (Looping(), {"at": ["block.0"]}, "'block.0' is the first submodule that is called"),
         (Looping(), {"at": ["block.1"]}, "'block.1' is called more than once"),
@@ -335,21 +335,22 @@ def test_gates_that_do_not_compute_the_same_are_refused() -> None:
 
 
 def test_so_many_gates_are_balanced_by_measured_time(caplog: pytest.LogCaptureFixture) -> None:
-    widths = [8, 8, 8, 600, 600, 8]
+    widths = [8, 8, 8, 600, 600, 600]  # the last two layers take nearly all of the time
     model = nn.Sequential(*(nn.Linear(one, other) for one, other in itertools.pairwise(widths)))
     threads = torch.get_num_threads()
     with caplog.at_level(logging.INFO):
         gates = split(model, gates=2, sample=torch.randn(256, 8))
-    assert names_of(gates) == ["0", "3"]
-    assert "cut at ['3']; measured shares of the time:" in caplog.text
+    assert names_of(gates) == ["0", "4"]
+    assert "cut at ['4']; measured shares of the time:" in caplog.text
     assert torch.get_num_threads() == threads
 
 
 def test_tied_ends_are_never_balanced_into_two_gates() -> None:
-    with pytest.raises(ak.WiringError, match="has places for 1 gates at most, not 2"):
+    with pytest.raises(ak.WiringError, match="can be cut into 1 gates at most, not 2"):
         split(Tied(), gates=2, sample=torch.randint(7, (3, 2)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=8), st.data())
 def test_the_dearest_part_is_as_cheap_as_can_be(costs: list[int], data: st.DataObject) -> None:
     parts = data.draw(st.integers(1, len(costs)))

@@ -1,8 +1,8 @@
-"""Data sets by name: fetched, verified, kept in a cache.
+"""Data sets by name, fetched, verified and cached, and a loader of batches that can be saved; open `Loader` first.
 
-Files come from the first of these that has them: a folder that the user names, the cache, public mirrors, packages of
-npm or of the system. Whatever the source, they are the originals, checked by SHA-256 before anything is kept; a
-download that is interrupted or damaged leaves nothing behind.
+Files come from the first source that has them: a folder that the user names, the cache, public mirrors, packages of
+npm or of the system. The SHA-256 of each file is checked before anything is kept; a download that is interrupted or
+damaged leaves nothing behind.
 """
 
 from akkordeon.datasets.catalogue import DATASETS, Fetched, fetch

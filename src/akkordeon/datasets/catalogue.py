@@ -1,4 +1,4 @@
-"""All data sets by name, what they are, and fetching one of them."""
+"""All data sets by name, with a description each, and `fetch`."""
 
 import difflib
 from collections.abc import Callable, Sized
@@ -11,13 +11,13 @@ from akkordeon.datasets.sources import FileSet, locate
 
 @dataclass(frozen=True)
 class Fetched:
-    """A data set that is there.
+    """A data set that is available on this machine.
 
     Args:
-        name: the data set's.
-        where: the folder of its files (or the file itself); None if it comes with a program that is installed.
-        samples: how many there are in all splits.
-        unit: what one sample is: "pictures" or "characters".
+        name: of the data set.
+        where: the folder of its files (or the file itself); None if it comes with an installed program.
+        samples: number in all splits.
+        unit: "pictures" or "characters".
         source: where it was found, in words.
     """
 
@@ -29,75 +29,65 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _DataSet:
     description: str
     unit: str
-    load: Callable[[str, Path | None], Sized]
+    load: Callable[..., Sized]
     files: Callable[[], FileSet] | None = None
     comes_with: str = ""
 
 
-_ENTRIES = {
-    "mnist": _Entry(
-        "70,000 handwritten digits, 28 x 28 pixels",
-        "pictures",
-        lambda split, folder: images.mnist(split, folder=folder),
-        lambda: images.MNIST,
-    ),
-    "fashion-mnist": _Entry(
+_DATA_SETS = {
+    "mnist": _DataSet("70,000 handwritten digits, 28 x 28 pixels", "pictures", images.mnist, lambda: images.MNIST),
+    "fashion-mnist": _DataSet(
         "70,000 pictures of 10 kinds of clothes, 28 x 28 pixels",
         "pictures",
-        lambda split, folder: images.fashion_mnist(split, folder=folder),
+        images.fashion_mnist,
         lambda: images.FASHION_MNIST,
     ),
-    "digits": _Entry(
-        "1,797 handwritten digits, 8 x 8 pixels, out of scikit-learn",
+    "digits": _DataSet(
+        "1,797 handwritten digits of scikit-learn, 8 x 8 pixels",
         "pictures",
-        lambda split, _: images.digits(split),
+        images.digits,
         comes_with="scikit-learn",
     ),
-    "shakespeare": _Entry(
-        "Shakespeare's plays, 1,115,394 characters",
-        "characters",
-        lambda split, folder: text.shakespeare(split, folder=folder),
-        lambda: text.SHAKESPEARE,
+    "shakespeare": _DataSet(
+        "Shakespeare's plays, 1,115,394 characters", "characters", text.shakespeare, lambda: text.SHAKESPEARE
     ),
-    "python": _Entry(
+    "python": _DataSet(
         "Python programs that come with the interpreter, 1,000,000 characters",
         "characters",
-        lambda split, _: text.python(split),
+        text.python,
         comes_with="the interpreter",
     ),
 }
 
-DATASETS = {name: entry.description for name, entry in _ENTRIES.items()}
-"""What there is, by name, with a description of one line."""
+DATASETS = {name: each.description for name, each in _DATA_SETS.items()}
+"""Descriptions of one line, by name."""
 
 
 def fetch(name: str, folder: Path | None = None) -> Fetched:
-    """Make sure that a data set is there, verified.
+    """Make sure that a data set is available and verified.
 
     Args:
-        name: one of `DATASETS`.
-        folder: where the user has its files.
+        name: a key of `DATASETS`.
+        folder: the user's folder with its files.
 
     Raises:
-        ValueError: there is no data set of that name, with a list of those that there are; or it has no files, and a
-            folder is given.
-        DataUnavailable: no source has it; says what was tried, and how to place the files by hand.
+        ValueError: the name is unknown (lists the known ones); or a folder is given for a data set without files.
+        DataUnavailable: no source has it; lists the sources tried, and says how to place the files by hand.
     """
-    entry = _ENTRIES.get(name)
-    if entry is None:
+    if (found := _DATA_SETS.get(name)) is None:
         close = difflib.get_close_matches(name, DATASETS, n=1)
         guess = f"; did you mean {close[0]!r}?" if close else "."
         raise ValueError(f"there is no data set {name!r}{guess} There are: {', '.join(DATASETS)}")
-    if entry.files is None:
-        if folder is not None:
-            raise ValueError(f"{name!r} comes with {entry.comes_with}, not in a folder; leave {folder} out")
-        return Fetched(name, None, _count(entry, None), entry.unit, entry.comes_with)
-    found = locate(entry.files(), folder)
-    return Fetched(name, found.where, _count(entry, found.where), entry.unit, found.source)
+    if found.files is not None:
+        located = locate(found.files(), folder)
+        return Fetched(name, located.where, _count(found, folder=located.where), found.unit, located.source)
+    if folder is not None:
+        raise ValueError(f"{name!r} comes with {found.comes_with}, not in a folder; leave out {folder}")
+    return Fetched(name, None, _count(found), found.unit, found.comes_with)
 
 
-def _count(entry: _Entry, folder: Path | None) -> int:
-    return sum(len(entry.load(split, folder)) for split in ("train", "test"))  # validation is the test's
+def _count(data: _DataSet, **where: Path) -> int:
+    return sum(len(data.load(split, **where)) for split in ("train", "test"))  # "validate" is the same as "test"

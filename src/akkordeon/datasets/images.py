@@ -1,4 +1,4 @@
-"""Pictures and what they show: MNIST, Fashion-MNIST, and scikit-learn's digits.
+"""Labelled pictures: MNIST, Fashion-MNIST, and scikit-learn's digits.
 
 Shapes: N = samples, B = batch, H and W = height and width.
 """
@@ -46,12 +46,12 @@ FASHION_MNIST = FileSet(
 )
 
 PREFIXES = {"train": "train", "validate": "t10k", "test": "t10k"}
-"""How the names of a split's files begin."""
+"""Beginnings of file names, by split."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """Pictures and what they show, as bytes; numbers from 0 to 1 only when a batch is made.
+    """Labelled pictures, kept as bytes; scaled to 0...1 when a batch is made.
 
     Args:
         pixels: (N, H, W), uint8.
@@ -65,27 +65,41 @@ class Images:
         return len(self.labels)
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return x, (B, H, W) float32 from 0 to 1, and target, (B,) int64, of the samples with these numbers."""
+        """Return x, (B, H, W) float32 in [0, 1], and target, (B,) int64, of samples.
+
+        Args:
+            rows: their indices, (B,) int64.
+        """
         return self.pixels[rows].float().div_(255), self.labels[rows]
 
 
 def mnist(split: str, take: slice = slice(None), *, folder: Path | None = None) -> Images:
-    """Return a part of MNIST, 28 x 28 pixels, fetching it where necessary.
+    """Return a part of MNIST, 28 x 28 pixels; fetch it if necessary.
 
     Args:
-        split: "train" is the 60,000; "validate" and "test" are the 10,000.
-        take: which samples of the split.
-        folder: where the four files are, plain or gzipped, if the user has them.
+        split: "train" has 60,000 samples; "validate" and "test" are the same 10,000.
+        take: samples of the split.
+        folder: the user's folder with the four files, plain or gzipped.
 
     Raises:
-        ValueError: there is no such split, or `take` leaves nothing.
-        DataUnavailable: no source has it; says what was tried, and how to place the files by hand.
+        ValueError: the split is unknown, or `take` leaves nothing.
+        DataUnavailable: no source has it; lists the sources tried, and says how to place the files by hand.
     """
     return _idx(MNIST, split, take, folder)
 
 
 def fashion_mnist(split: str, take: slice = slice(None), *, folder: Path | None = None) -> Images:
-    """Return a part of Fashion-MNIST: 10 kinds of clothes, in the format and number of MNIST; arguments as there."""
+    """Return a part of Fashion-MNIST: 10 kinds of clothes, in the format and number of MNIST.
+
+    Args:
+        split: as for `mnist`.
+        take: as for `mnist`.
+        folder: as for `mnist`.
+
+    Raises:
+        ValueError: the split is unknown, or `take` leaves nothing.
+        DataUnavailable: no source has it; lists the sources tried, and says how to place the files by hand.
+    """
     return _idx(FASHION_MNIST, split, take, folder)
 
 
@@ -93,18 +107,20 @@ def digits(split: str, take: slice = slice(None)) -> Images:
     """Return a part of the 1,797 handwritten digits that come with scikit-learn, 8 x 8 pixels.
 
     Args:
-        split: every fifth is held out for "validate" and "test", 359 in all; "train" are the others.
-        take: which samples of the split.
+        split: every fifth sample is held out for "validate" and "test", 359 in all; "train" has the others.
+        take: samples of the split.
 
     Raises:
-        ValueError: there is no such split, or `take` leaves nothing.
+        ValueError: the split is unknown, or `take` leaves nothing.
         DataUnavailable: scikit-learn is not installed.
     """
     check_split("digits", split, PREFIXES)
     try:
         from sklearn.datasets import load_digits  # noqa: PLC0415 - an extra, and slow to import
     except ImportError as error:
-        raise DataUnavailable("digits come with scikit-learn: pip install 'akkordeon[examples]'") from error
+        raise DataUnavailable(
+            "scikit-learn, which holds the digits, is missing: pip install 'akkordeon[examples]'"
+        ) from error
     given = load_digits()
     pixels = torch.from_numpy(given.images).mul(255 / 16).round().to(torch.uint8)  # given from 0 to 16
     labels = torch.from_numpy(given.target).long()

@@ -1,4 +1,4 @@
-"""Batches of any data set, in order or shuffled; a loader can tell where it is, and go on from there."""
+"""Batches of any data set, in order or shuffled, with a position that can be saved and restored."""
 
 import math
 from collections.abc import Iterator
@@ -9,34 +9,34 @@ from torch import Tensor
 
 
 class Samples(Protocol):
-    """What a loader makes batches of."""
+    """Samples of any kind, from which a `Loader` makes batches."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
         ...
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (x, target) of the samples with these numbers, (B,) int64, as new tensors."""
+        """Return (x, target) of the samples with these indices, (B,) int64, as new tensors."""
         ...
 
 
 class Loader:
-    """Batches of samples; can be iterated again and again, each time in another order if `shuffle` is set.
+    """Batches of samples; each iteration is an epoch, in a new order if `shuffle` is set.
 
-    Where it is can be saved and loaded::
+    Its position can be saved and loaded::
 
         state = loader.state_dict()           # between two batches, any time
-        other = Loader(samples, 64, ...)      # made as the first one was, as in a new process
+        other = Loader(samples, 64, ...)      # with the same arguments, perhaps in a new process
         other.load_state_dict(state)
         for batch in other: ...               # the batches that would have come next; later epochs are the same, too
 
-    Before the first batch of an epoch, and after its last, what comes next is a whole epoch.
+    Before the first batch of an epoch, and after its last, a whole epoch comes next.
 
     Args:
-        samples: what to make batches of.
-        batch_size: samples per batch; the last one may be smaller.
+        samples: of a data set.
+        batch_size: samples per batch; the last batch may be smaller.
         shuffle: draw a new order for each epoch.
-        seed: of the first order.
+        seed: for the first order.
 
     Raises:
         ValueError: the batch size is not positive.
@@ -49,16 +49,16 @@ class Loader:
         self._batch_size = batch_size
         self._shuffle = shuffle
         self._generator = torch.Generator().manual_seed(seed)
-        self._skip = 0  # batches that the next epoch is to leave out: a state was loaded
+        self._skip = 0  # batches that the next epoch leaves out, after loading a state
         self._epoch_began = self._generator.get_state()
-        self._given = 0  # batches of the epoch that began then
+        self._given = 0  # batches given in that epoch
 
     def __len__(self) -> int:
         """Return the number of batches per epoch."""
         return math.ceil(len(self._samples) / self._batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Begin an epoch: pairs (x, target)."""
+        """Begin an epoch of pairs (x, target)."""
         self._epoch_began = self._generator.get_state()
         self._given, self._skip = self._skip, 0
         num = len(self._samples)
@@ -66,13 +66,16 @@ class Loader:
         return self._batches(torch.split(order, self._batch_size)[self._given :])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where it is: the generator at the beginning of the epoch, and how many of its batches were given."""
+        """Return the position: the generator's state at the beginning of the epoch, and the batches given since."""
         if self._given == len(self):
             return {"generator": self._generator.get_state(), "batch": 0, "batches": len(self)}
         return {"generator": self._epoch_began, "batch": self._given, "batches": len(self)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next epoch begin where the loader was that this state is of.
+        """Continue from a position in the next epoch.
+
+        Args:
+            state: of a loader with the same arguments.
 
         Raises:
             ValueError: that loader had another number of batches.

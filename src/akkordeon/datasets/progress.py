@@ -1,57 +1,64 @@
-"""What a download shows while it lasts: on stderr, and only if that is a terminal."""
+"""Progress of downloads, on stderr and only on a terminal."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TransferSpeedColumn,
+)
 
 
 class Bar:
-    """What pooch calls for each piece of a file that arrives."""
+    """A bar with the four methods and attributes that pooch's downloader calls.
+
+    Args:
+        progress: draws the bar.
+        title: stands before the bar.
+    """
+
+    total = 0
+    """Size in bytes; 0 if the server does not send it. The downloader sets it."""
 
     def __init__(self, progress: Progress, title: str) -> None:
         self._progress = progress
         self._task = progress.add_task(title, total=None)
 
-    @property
-    def total(self) -> float | None:
-        """Bytes to come; None where the server does not say."""
-        return self._progress.tasks[self._task].total
-
-    @total.setter
-    def total(self, num_bytes: int) -> None:
-        self._progress.update(self._task, total=num_bytes or None)
-
     def update(self, num_bytes: int) -> None:
-        """Show that so many bytes more are here."""
-        self._progress.update(self._task, advance=num_bytes)
+        """Advance the bar."""
+        self._progress.update(self._task, advance=num_bytes, total=self.total or None)
 
     def reset(self) -> None:
-        """Show that none are here; pooch then tells the whole size, since its pieces do not add up to it."""
+        """Return to zero. Pooch resets the bar at the end, to add the true size: its chunks add up to more."""
         self._progress.update(self._task, completed=0)
 
     def close(self) -> None:
-        """Nothing: the bar ends with its block."""
+        """Do nothing: the bar ends with the `download_bar` block."""
 
 
 @contextmanager
-def download_bar(title: str) -> Iterator[Bar | bool]:
-    """Show a bar while the block lasts; yields what pooch takes for `progressbar`, False if nobody would see it."""
-    if not sys.stderr.isatty():
-        yield False
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+def download_bar(title: str) -> Iterator[Bar]:
+    """Show a bar for the duration of the block."""
+    with _display(BarColumn(), DownloadColumn(), TransferSpeedColumn()) as progress:
         yield Bar(progress, title)
 
 
 @contextmanager
 def waiting(title: str) -> Iterator[None]:
-    """Show a line that moves while the block lasts."""
-    if not sys.stderr.isatty():
+    """Show a spinner for the duration of the block."""
+    with _display(SpinnerColumn()) as progress:
+        progress.add_task(title, total=None)
         yield
-        return
-    with Console(stderr=True).status(title):
-        yield
+
+
+def _display(*columns: ProgressColumn) -> Progress:
+    console = Console(stderr=True)
+    text = TextColumn("{task.description}")
+    return Progress(text, *columns, console=console, transient=True, disable=not sys.stderr.isatty())

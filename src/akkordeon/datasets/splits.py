@@ -1,4 +1,4 @@
-"""What all data sets refuse in the same words: a split that they lack, and a choice that leaves no samples."""
+"""Checks that all data sets share: the split exists, and `take` leaves samples."""
 
 from collections.abc import Collection
 
@@ -9,7 +9,7 @@ def check_split(title: str, split: str, splits: Collection[str]) -> None:
     """Check that a data set has this split.
 
     Raises:
-        ValueError: it has not; lists those that it has.
+        ValueError: it has not; lists its splits.
     """
     if split not in splits:
         raise ValueError(f"{title} has the splits {', '.join(splits)}, not {split!r}")
@@ -19,7 +19,7 @@ def taken(what: str, samples: Tensor, take: slice) -> Tensor:
     """Return the samples that `take` chooses.
 
     Raises:
-        ValueError: that is none.
+        ValueError: it chooses none.
     """
     chosen = samples[take]
     if not len(chosen):

@@ -1,4 +1,4 @@
-"""Characters and what follows them: Shakespeare's plays, and the Python programs that come with the interpreter.
+"""Texts for character models: Shakespeare's plays, and the Python programs that come with the interpreter.
 
 Shapes: N = characters, W = windows, B = batch, T = length of a window.
 """
@@ -15,7 +15,7 @@ from akkordeon.datasets.splits import check_split, taken
 from akkordeon.errors import DataUnavailable
 
 ASCII = "".join(map(chr, range(128)))
-"""The vocabulary of all texts here, so that a network fits whichever is found."""
+"""The vocabulary of all texts here, so that one network fits each of them."""
 
 SHAKESPEARE = FileSet(
     name="shakespeare",
@@ -25,18 +25,18 @@ SHAKESPEARE = FileSet(
 )
 
 PYTHON_BYTES = 1_000_000
-"""How much of the standard library is taken: about as much as there is of Shakespeare."""
+"""Size of the part of the standard library that is used: about that of Shakespeare's plays."""
 
 SPLITS = ("train", "validate", "test")
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text as numbers of characters.
+    """A text as character codes.
 
     Args:
-        codes: (N,), uint8, each the place of a character in the vocabulary.
-        vocabulary: the characters that there are.
+        codes: (N,), uint8, indices into the vocabulary.
+        vocabulary: all characters.
     """
 
     codes: Tensor
@@ -46,14 +46,14 @@ class Text:
         return len(self.codes)
 
     def windows(self, length: int, take: slice = slice(None)) -> "Windows":
-        """Cut it into windows that do not overlap.
+        """Return windows that do not overlap.
 
         Args:
-            length: characters per window; what is left at the end is left out.
-            take: which windows.
+            length: characters per window; an incomplete window at the end is dropped.
+            take: windows to use.
 
         Raises:
-            ValueError: the length is not positive, or that leaves no window.
+            ValueError: the length is not positive, or no window is left.
         """
         if length < 1:
             raise ValueError(f"the length of a window must be at least 1 character, not {length}")
@@ -64,12 +64,12 @@ class Text:
 
 @dataclass(frozen=True)
 class Windows:
-    """Pieces of a text, and the same one character later.
+    """Windows of a text; the target of each is the window one character later.
 
     Args:
-        text: which one.
-        starts: (W,), int64, where each begins.
-        length: characters in each.
+        text: the whole text.
+        starts: (W,), int64, index of the first character of each window.
+        length: characters per window.
     """
 
     text: Text
@@ -80,39 +80,43 @@ class Windows:
         return len(self.starts)
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return x and target, both (B, T) int64, of the windows with these numbers; target is what follows x."""
+        """Return x and target, both (B, T) int64; each target character follows that of x.
+
+        Args:
+            rows: indices of windows, (B,) int64.
+        """
         places = self.starts[rows].unsqueeze(1) + torch.arange(self.length + 1)
         codes = self.text.codes[places].long()
         return codes[:, :-1].contiguous(), codes[:, 1:].contiguous()
 
 
 def shakespeare(split: str, *, folder: Path | None = None) -> Text:
-    """Return a part of tiny-shakespeare, 1,115,394 characters, fetching it where necessary.
+    """Return a part of tiny-shakespeare, 1,115,394 characters; fetch it if necessary.
 
     Args:
-        split: "train" is the first nine tenths; "validate" and "test" are the last.
-        folder: where `input.txt` is, if the user has it; or the file itself, of any name.
+        split: "train" is the first nine tenths; "validate" and "test" are the last tenth.
+        folder: the user's folder with `input.txt`; or the file itself, under any name.
 
     Raises:
-        ValueError: there is no such split.
-        DataUnavailable: no source has it; says what was tried, and how to place the file by hand.
+        ValueError: the split is unknown.
+        DataUnavailable: no source has it; lists the sources tried, and says how to place the file by hand.
     """
     check_split(SHAKESPEARE.title, split, SPLITS)
     return _part(split, read(locate(SHAKESPEARE, folder).where, "input.txt"))
 
 
 def python(split: str) -> Text:
-    """Return a part of the Python programs that come with the interpreter: always there, the same for each version.
+    """Return a part of the Python programs that come with the interpreter: no download, the same for each version.
 
-    They are the modules of the standard library's top folder in order of their names, without the few characters that
-    are not ASCII, and end after 1,000,000 characters.
+    They are the modules in the top folder of the standard library, ordered by name, without characters that are not
+    ASCII, up to 1,000,000 characters.
 
     Args:
-        split: "train" is the first nine tenths; "validate" and "test" are the last.
+        split: "train" is the first nine tenths; "validate" and "test" are the last tenth.
 
     Raises:
-        ValueError: there is no such split.
-        DataUnavailable: the interpreter came without the text of its library.
+        ValueError: the split is unknown.
+        DataUnavailable: the interpreter came without the source of its library.
     """
     check_split("python", split, SPLITS)
     folder = Path(sysconfig.get_path("stdlib"))
@@ -122,7 +126,9 @@ def python(split: str) -> Text:
             break
         content += path.read_text(encoding="utf-8", errors="ignore").encode("ascii", errors="ignore")
     if not content:
-        raise DataUnavailable(f"there are no programs in {folder}, where the interpreter should have its library")
+        raise DataUnavailable(
+            f"there are no programs in {folder}: this Python lacks the source of its library; use another text"
+        )
     return _part(split, content[:PYTHON_BYTES])
 
 

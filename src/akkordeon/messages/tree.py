@@ -1,7 +1,7 @@
-"""What travels between gates: a small tree of tensors.
+"""Trees of tensors, the data that travels between gates.
 
 A tree is a tensor, or a tuple, list or dict of trees. Constants (None, numbers, strings) may stand beside tensors.
-`flatten` takes a tree apart into its tensors, in order, and a structure of plain tuples and strings.
+`flatten` separates a tree into its tensors, in order, and a structure of plain tuples and strings.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ Tree = Any
 """Tensor | tuple[Tree, ...] | list[Tree] | dict[str, Tree] | None | bool | int | float | str."""
 
 Structure = Any
-"""A structure of plain values: `LEAF`, or a tuple that starts with the name of what it is."""
+"""A structure of plain values: `LEAF`, or a tuple that starts with the name of its container."""
 
 LEAF = "tensor"
 
@@ -22,7 +22,7 @@ def flatten(tree: Tree) -> tuple[list[Tensor], Structure]:
     """Return the tensors of a tree in order, and its structure.
 
     Raises:
-        TypeError: something in it is neither a tensor, a container nor a constant; names its place.
+        TypeError: it holds something other than tensors, containers and constants; names the place.
     """
     if isinstance(tree, Tensor):
         return [tree], LEAF
@@ -31,7 +31,7 @@ def flatten(tree: Tree) -> tuple[list[Tensor], Structure]:
 
 
 def rebuild(structure: Structure, leaves: Sequence[Tensor | None]) -> Tree:
-    """Put a tree together again; the inverse of `flatten`."""
+    """Return the tree of a structure and its tensors; the inverse of `flatten`."""
     if structure == LEAF:
         return leaves[0]
     return _grow(structure, iter(leaves))
@@ -44,7 +44,7 @@ def map_leaves(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
 
 
 def describe(tree: Tree) -> str:
-    """Say what a tree is, for an error: shapes and types, no values."""
+    """Describe a tree for an error: shapes and types, no values."""
     match tree:
         case Tensor():
             return f"{tuple(tree.shape)} {str(tree.dtype).removeprefix('torch.')}"
@@ -61,17 +61,15 @@ def _strip(tree: Tree, leaves: list[Tensor], place: str) -> Structure:
     if isinstance(tree, Tensor):
         leaves.append(tree)
         return LEAF
-    if type(tree) in (tuple, list):  # not a named tuple, which could not be put together again
+    if type(tree) in (tuple, list):  # not a named tuple: its class does not travel
         inside = (_strip(branch, leaves, f"{place}[{index}]") for index, branch in enumerate(tree))
         return (type(tree).__name__, *inside)
     if isinstance(tree, dict):
         return ("dict", *((key, _strip(branch, leaves, f"{place}[{key!r}]")) for key, branch in tree.items()))
     if tree is None or isinstance(tree, bool | int | float | str):
         return ("constant", tree)
-    raise TypeError(
-        f"between gates travel tensors, and tuples, lists and dicts of them; "
-        f"{'at ' + place if place else 'here'} is a {type(tree).__name__}. Turn it into one of these in the module."
-    )
+    found = f"{'at ' + place if place else 'here'} is a {type(tree).__name__}"
+    raise TypeError(f"only tensors and tuples, lists and dicts of them can travel; {found}. Convert it in the module")
 
 
 def _grow(structure: Structure, leaves: Any) -> Tree:

@@ -1,1 +1,1 @@
-"""What the command line runs by name: gates, batches, loss and metrics in one module each."""
+"""Recipes that the command line runs by name: gates, batches, loss and metrics in one module each; open `mnist`."""

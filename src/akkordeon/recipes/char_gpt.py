@@ -1,7 +1,7 @@
 """A small GPT that learns text one character at a time: 4 blocks, 0.8 million parameters, 8 gates.
 
 The sizes are those of nanoGPT's example for a CPU. Each block gives two gates, its attention and its perceptron; the
-embedding joins the first gate, and what reads the characters off joins the last.
+embedding joins the first gate, and the output layer joins the last.
 
 Shapes: B = batch, T = characters in a window, W = width, H = heads, V = vocabulary.
 """
@@ -36,7 +36,7 @@ metrics: Metrics = {"accuracy": accuracy, "perplexity": Perplexity()}
 
 
 class Embedding(nn.Module):
-    """Characters and their places as vectors: codes, (B, T) int64, -> (B, T, W)."""
+    """Characters and their positions as vectors: codes, (B, T) int64, -> (B, T, W)."""
 
     def __init__(self, width: int, context: int, dropout: float) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Embedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """The first half of a block: each character looks at those before it. (B, T, W) -> (B, T, W)."""
+    """The first half of a block: each character attends to those before it. (B, T, W) -> (B, T, W)."""
 
     def __init__(self, width: int, heads: int, blocks: int, dropout: float) -> None:
         super().__init__()
@@ -65,10 +65,9 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x, and what was looked up, added."""
-        query, key, value = (
-            self.look(self.norm(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        )  # (B,H,T,-)
+        """Return x plus the result of attention, (B, T, W)."""
+        looked = self.look(self.norm(x)).unflatten(2, (3, self.heads, -1))
+        query, key, value = looked.permute(2, 0, 3, 1, 4)  # (B, H, T, W / H) each
         chance = self.dropout.p if self.training else 0.0
         found = scaled_dot_product_attention(query, key, value, dropout_p=chance, is_causal=True)
         out: Tensor = x + self.dropout(self.out(found.transpose(1, 2).flatten(2)))
@@ -76,7 +75,7 @@ class Attention(nn.Module):
 
 
 class Perceptron(nn.Module):
-    """The second half of a block, for each character by itself: (B, T, W) -> (B, T, W)."""
+    """The second half of a block, for each character on its own: (B, T, W) -> (B, T, W)."""
 
     def __init__(self, width: int, blocks: int, dropout: float) -> None:
         super().__init__()
@@ -87,13 +86,13 @@ class Perceptron(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x, and what the perceptron makes of it, added."""
+        """Return x plus the output of the perceptron, (B, T, W)."""
         out: Tensor = x + self.dropout(self.narrow(self.activation(self.widen(self.norm(x)))))
         return out
 
 
 class Reading(nn.Module):
-    """Which character comes next: (B, T, W) -> logits (B, V, T), as `cross_entropy` takes them."""
+    """Logits of the next character: (B, T, W) -> (B, V, T), as `cross_entropy` takes them."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -115,22 +114,22 @@ def gates(
     context: int = 64,
     dropout: float = 0.0,
 ) -> list[Gate]:
-    """Codes (B, T) -> logits (B, V, T): two gates per block, each with its own optimizer, made for late gradients.
+    """Codes (B, T) -> logits (B, V, T): two gates per block, each with an optimizer made for stale gradients.
 
-    That is NAdamW, of a learning rate that a gate divides by 1 + staleness. nanoGPT's synchronous training has AdamW of
-    1e-3 and betas 0.9 and 0.99, which is better with one batch in flight, and worse with more.
+    That is NAdamW, with a learning rate that a gate divides by 1 + staleness. nanoGPT trains synchronously with AdamW,
+    lr 1e-3 and betas 0.9 and 0.99, which is better with one batch in flight, and worse with more.
 
     Args:
-        lr: learning rate after the first 100 updates, over which it rises.
-        updates: number of updates at which it has fallen to a tenth, along a cosine; there it stays.
-        width: numbers per character.
-        heads: of each attention; the width must be a multiple.
-        blocks: how many; there are twice as many gates.
+        lr: learning rate after a rise over the first 100 updates.
+        updates: number of updates until it has fallen to a tenth, along a cosine; then it is constant.
+        width: of the vector of a character.
+        heads: of each attention; must divide the width.
+        blocks: number of blocks; there are twice as many gates.
         context: length of a window, in characters.
-        dropout: share of numbers that are left out while training.
+        dropout: probability in training.
 
     Raises:
-        ValueError: the width is not a multiple of the heads, or there is no block.
+        ValueError: the heads do not divide the width, or there is no block.
     """
     parts = _parts(width, heads, blocks, context, dropout)
     optimizer = partial(nadamw, lr=lr, weight_decay=0.1)
@@ -139,7 +138,7 @@ def gates(
 
 
 def model(width: int = 128, heads: int = 4, blocks: int = 4, context: int = 64, dropout: float = 0.0) -> nn.Sequential:
-    """Return the same network in one piece, for a plain loop; arguments as of `gates`."""
+    """Return the same network as one module, for a plain loop; with the arguments of `gates`."""
     return nn.Sequential(OrderedDict(_parts(width, heads, blocks, context, dropout)))
 
 
@@ -155,16 +154,16 @@ def batches(
     """Pairs (x, target) of codes, both (B, T) int64; the training windows in a new order for each epoch.
 
     Args:
-        split: of the text: "train" is its first nine tenths, "validate" and "test" are the last.
-        take: which windows.
+        split: of the text: "train" is its first nine tenths, "validate" and "test" are the last tenth.
+        take: windows to use.
         batch_size: windows per batch of training; otherwise 32.
-        seed: of the first order.
-        folder: where Shakespeare is, if the user has it: the folder of `input.txt`, or the file itself.
-        text: "shakespeare"; "python", which comes with the interpreter; or "auto", Shakespeare if it can be had.
-        context: length of a window, as of the gates.
+        seed: for the first order.
+        folder: the user's folder with `input.txt`, or the file itself.
+        text: "shakespeare"; "python", which comes with the interpreter; or "auto", Shakespeare if it is available.
+        context: length of a window, as for the gates.
 
     Raises:
-        ValueError: there is no such text or split.
+        ValueError: the text or split is unknown.
         DataUnavailable: Shakespeare was asked for, and no source has it.
     """
     found = which(text, folder)
@@ -174,12 +173,12 @@ def batches(
 
 
 def which(text: str, folder: Path | None = None) -> str:
-    """Return "shakespeare" or "python": the text that is meant.
+    """Return "shakespeare" or "python": the text to use.
 
-    "auto" is Shakespeare if it can be had, or if a folder is named; the answer stays the same in one process.
+    "auto" is Shakespeare if it is available, or if a folder is given; the answer stays the same within a process.
 
     Raises:
-        ValueError: there is no such text.
+        ValueError: the text is unknown.
     """
     if text not in TEXTS:
         raise ValueError(f"text must be one of {', '.join(TEXTS)}, not {text!r}")
@@ -193,14 +192,14 @@ def _shakespeare_is_there() -> bool:
     try:
         shakespeare("test")
     except DataUnavailable as error:
-        logger.warning("learning Python programs instead of Shakespeare: %s", error)
+        logger.warning("training on Python programs instead of Shakespeare: %s", error)
         return False
     return True
 
 
 def _parts(width: int, heads: int, blocks: int, context: int, dropout: float) -> dict[str, nn.Module]:
     if heads < 1 or width % heads:
-        raise ValueError(f"width must be a multiple of heads, and {width} is none of {heads}")
+        raise ValueError(f"width must be a multiple of heads, and {width} is no multiple of {heads}")
     if blocks < 1:
         raise ValueError(f"there must be at least 1 block, not {blocks}")
     parts: dict[str, nn.Module] = {}
@@ -223,7 +222,7 @@ def _rise_and_fall(optimizer: Optimizer, updates: int) -> LambdaLR:
 
 
 def _share(update: int, updates: int) -> float:
-    """Of the learning rate at this update: a line up from 0, half a cosine down to a tenth, and that for ever."""
+    """Return the factor of the learning rate: a linear rise from 0, half a cosine down to a tenth, then constant."""
     if update < WARM_UP:
         return (update + 1) / (WARM_UP + 1)
     progress = min(1.0, (update - WARM_UP) / max(1, updates - WARM_UP))

@@ -21,9 +21,6 @@ from akkordeon.sentinel.metrics import accuracy
 
 EPOCHS = 10
 
-MEAN, DEVIATION = 0.2860, 0.3530
-"""Of all training pixels, as numbers from 0 to 1."""
-
 loss = cross_entropy
 metrics = {"accuracy": accuracy}
 
@@ -37,20 +34,21 @@ def gates(
 ) -> list[Gate]:
     """x_BHW -> logits_BC: four gates, each with its own Adam.
 
-    All random numbers are drawn in the last gate: gates that draw take turns, and the convolutions need not.
+    Only the last gate draws random numbers: gates that draw must take turns, and the convolutions need not.
 
     Args:
         lr: learning rate of the first update.
         updates: number of updates over which it falls linearly to a hundredth; 469 batches of 128 make an epoch.
         channels: of the first convolution; the second and third have two and four times as many.
-        dropout: share of inputs and hidden numbers of the classifier that are left out while training.
-        computations: how many batches each convolution may compute at once.
+        dropout: of the inputs and hidden units of the classifier in training.
+        computations: number of batches that each convolution may compute at once.
     """
     optimizer = partial(Adam, lr=lr)
     scheduler = partial(LinearLR, start_factor=1.0, end_factor=0.01, total_iters=updates)
+    # the stem standardizes by the mean and deviation of all training pixels, scaled to 0...1
     modules = {
         "stem": nn.Sequential(
-            nn.Sequential(Standardize(MEAN, DEVIATION), nn.Unflatten(1, (1, -1))), _convolution(1, channels)
+            nn.Sequential(Standardize(0.2860, 0.3530), nn.Unflatten(1, (1, -1))), _convolution(1, channels)
         ),
         "body": _convolution(channels, 2 * channels),
         "neck": _convolution(2 * channels, 4 * channels),

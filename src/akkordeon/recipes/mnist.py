@@ -20,9 +20,6 @@ from akkordeon.staleness import DelayCompensation
 
 EPOCHS = 10
 
-MEAN, DEVIATION = 0.1307, 0.3081
-"""Of all training pixels, as numbers from 0 to 1."""
-
 loss = cross_entropy
 metrics = {"accuracy": accuracy}
 
@@ -36,7 +33,8 @@ def gates(lr: float = 0.05, updates: int = EPOCHS * 938) -> list[Gate]:
     """
     optimizer = partial(SGD, lr=lr)
     scheduler = partial(LinearLR, start_factor=1.0, end_factor=0.01, total_iters=updates)
-    stem = nn.Sequential(Standardize(MEAN, DEVIATION), nn.Flatten(), nn.Linear(784, 50), nn.ReLU())
+    # mean and deviation of all training pixels, scaled to 0...1
+    stem = nn.Sequential(Standardize(0.1307, 0.3081), nn.Flatten(), nn.Linear(784, 50), nn.ReLU())
     body = nn.Sequential(nn.Linear(50, 20), nn.ReLU())
     head = nn.Linear(20, 10)
     return [

@@ -1,11 +1,11 @@
-"""Saved networks: a folder with one complete version per save, as safetensors files and a manifest in JSON.
+"""Saved networks: folders of safetensors files with a manifest in JSON, one version per save; open `write` or `read`.
 
     run/v000001/manifest.json               names, versions, settings, positions; size and SHA-256 of each file
-    run/v000001/00-stem.safetensors         weights of the first gate, as any program reads them
-    run/v000001/00-stem.state.safetensors   tensors of its optimizer and of all else that it keeps
+    run/v000001/00-stem.safetensors         weights of the first gate, readable by any program
+    run/v000001/00-stem.state.safetensors   tensors of its optimizer and its other state
 
-A version is written aside, then renamed, so it is whole or not there. A reader verifies all of it before it takes a
-single number from it, and falls back on the version before if it is damaged. Nothing is ever unpickled.
+A version is written aside, then renamed, so it is complete or missing. A reader verifies all files before it uses any
+number, and falls back on the previous version if one is damaged. Nothing is ever unpickled.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ def export(folder: Path, file: Path) -> None:
     """Write the weights of a saved network as one plain safetensors file.
 
     Raises:
-        CheckpointDamaged: there is nothing to read.
-        SaveFailed: it could not be written.
+        CheckpointDamaged: nothing is saved there, or it is damaged.
+        SaveFailed: the file could not be written.
     """
     write_weights(read(folder).weights, file)

@@ -1,4 +1,4 @@
-"""Trees of plain values and tensors as JSON, the tensors apart; and back. Nothing else can be written, or come back."""
+"""Encodes trees of plain values and tensors as JSON, with the tensors apart, and decodes them; refuses all else."""
 
 import math
 from typing import Any
@@ -13,16 +13,21 @@ Json = Any
 
 
 MARKERS = {"tensor", "float", "tuple", "dict"}
-"""The only key of an object in JSON that stands for what JSON has not."""
+"""Single keys of JSON objects that stand for values without a form in JSON."""
 
 
 def encode(tree: Tree, tensors: dict[str, Tensor], place: str) -> Json:  # noqa: PLR0911 - one per kind of value
-    """Return a tree as JSON, and put its tensors into `tensors`, each under its place.
+    """Return a tree as JSON, and put its tensors into `tensors`, each under its place in the tree.
 
-    Unlike JSON, a tree may hold tuples, keys that are no strings, and floats that are not finite.
+    Unlike JSON, a tree may hold tuples, keys other than strings, and floats that are not finite.
+
+    Args:
+        tree: of plain values and tensors.
+        tensors: is added to.
+        place: of the tree, for names of tensors and errors.
 
     Raises:
-        TypeError: something in it is no plain value; names its place.
+        TypeError: the tree holds something else; names its place.
     """
     match tree:
         case None | bool() | int() | str():
@@ -30,7 +35,7 @@ def encode(tree: Tree, tensors: dict[str, Tensor], place: str) -> Json:  # noqa:
         case float():
             return tree if math.isfinite(tree) else {"float": str(tree)}
         case Tensor():
-            while place in tensors:  # keys may spell alike, such as 1 and "1"
+            while place in tensors:  # keys such as 1 and "1" look alike
                 place += "'"
             tensors[place] = tree.detach().contiguous()
             return {"tensor": place}
@@ -44,17 +49,15 @@ def encode(tree: Tree, tensors: dict[str, Tensor], place: str) -> Json:  # noqa:
                 return dict(pairs)
             return {"dict": [[encode(_plain(key, place), {}, place), branch] for key, branch in pairs]}
         case _:
-            raise TypeError(
-                f"{place} is a {type(tree).__name__}, which cannot be saved: only plain values, tensors, and lists, "
-                "tuples and dicts of them can"
-            )
+            found = f"{place} is a {type(tree).__name__}, which cannot be saved"
+            raise TypeError(f"{found}: only plain values, tensors, and lists, tuples and dicts of them can")
 
 
 def decode(value: Json, tensors: dict[str, Tensor]) -> Tree:  # noqa: PLR0911 - one per kind of value
     """Return the tree that was encoded.
 
     Raises:
-        KeyError, TypeError, ValueError: this was not made by `encode`.
+        KeyError, TypeError, ValueError: the value does not come from `encode`.
     """
     if isinstance(value, list):
         return [decode(branch, tensors) for branch in value]
@@ -76,5 +79,5 @@ def decode(value: Json, tensors: dict[str, Tensor]) -> Tree:  # noqa: PLR0911 - 
 
 def _plain(key: object, place: str) -> object:
     if not isinstance(key, None | bool | int | float | str | tuple):
-        raise TypeError(f"{place} has a {type(key).__name__} for a key, which cannot be saved: only plain values can")
+        raise TypeError(f"{place} has a {type(key).__name__} as a key, which cannot be saved: only plain values can")
     return key

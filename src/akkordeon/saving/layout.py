@@ -1,4 +1,4 @@
-"""How a saved network lies on disk; what writer and reader have in common."""
+"""The layout of a saved network on disk, shared by writer and reader."""
 
 import hashlib
 import json
@@ -21,12 +21,12 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Saved:
-    """A network as it was saved.
+    """A saved network.
 
     Args:
         gates: in the order of the chain.
-        positions: where training sentinels stood in their data, by name.
-        packages: versions of Python and of the packages that matter, by name.
+        positions: of training sentinels in their data, by name.
+        packages: versions of Python and of the relevant packages, by name.
     """
 
     gates: tuple[GateState, ...]
@@ -35,12 +35,12 @@ class Saved:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """Parameters and buffers, by their names in the whole network."""
+        """Parameters and buffers by their names in the whole network."""
         return {gate.prefix + name: tensor for gate in self.gates for name, tensor in gate.weights.items()}
 
 
 def packages() -> dict[str, str]:
-    """Return the versions of Python and of the packages that what is saved hangs on."""
+    """Return the versions of Python and of the packages that a saved network depends on."""
     return {"python": platform.python_version()} | {name: version(name) for name in ("akkordeon", "torch", "numpy")}
 
 
@@ -51,7 +51,7 @@ def versions(folder: Path) -> Iterator[Path]:
 
 
 def seal(manifest: dict[str, Any]) -> str:
-    """Return the SHA-256 of all that a manifest says."""
+    """Return the SHA-256 of the content of a manifest."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
@@ -62,7 +62,7 @@ def digest(path: Path) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Say why something failed, without the numbers and names that `OSError` puts around it."""
+    """Return the text of an error, without the number and file name that `OSError` adds."""
     return getattr(error, "strerror", None) or str(error)
 
 

@@ -1,4 +1,4 @@
-"""Reading what was saved: all of it is verified before a single number is taken from it."""
+"""Reads saved networks; verifies all files before it uses any number."""
 
 import json
 import logging
@@ -19,21 +19,24 @@ logger = logging.getLogger(__name__)
 
 
 def read(folder: Path) -> Saved:
-    """Return the newest version in a folder that is whole; or that of the folder, if it is a version itself.
+    """Return the newest undamaged version in a folder.
+
+    Args:
+        folder: of all versions, or of a single one.
 
     Raises:
-        CheckpointDamaged: there is none; says what is wrong with the newest.
+        CheckpointDamaged: there is none; describes the damage of the newest.
     """
     candidates = [folder] if (folder / MANIFEST).exists() else list(versions(folder))
     damage: list[str] = []
     for path in candidates:
         try:
             saved = _read(path)
-        except Exception as error:  # noqa: BLE001 - whoever wrote it may have written anything
+        except Exception as error:  # noqa: BLE001 - a file of unknown origin may raise anything
             damage.append(f"{path}: {reason(error)}")
             continue
         for each in damage:
-            logger.warning("damaged, so %s is used instead: %s", path, each)
+            logger.warning("%s is used instead of a damaged version: %s", path, each)
         return saved
     if damage:
         raise CheckpointDamaged(f"what was saved is damaged: {damage[0]}. Name another folder, or begin anew")
@@ -46,7 +49,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Return weights by their names in the whole network, from a safetensors file or the folder of a saved network.
 
     Raises:
-        CheckpointDamaged: there are none; says why.
+        CheckpointDamaged: there are none, or they are damaged; gives the reason.
     """
     if path.is_dir():
         return read(path).weights
@@ -55,23 +58,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise CheckpointDamaged(f"there is no file {path}; name a safetensors file, or a saved folder") from None
     except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointDamaged(
-            f"{path} is no safetensors file that can be read: {reason(error)}{_hint(path)}"
-        ) from error
+        raise CheckpointDamaged(f"{path} is no valid safetensors file: {reason(error)}{_hint(path)}") from error
 
 
 def _read(folder: Path) -> Saved:
     manifest = _manifest(folder)
     if manifest["format"] != FORMAT:
-        raise ValueError(
-            f"it is of format {manifest['format']}, and this akkordeon reads {FORMAT}; install a newer one"
-        )
+        raise ValueError(f"it has format {manifest['format']}, and this akkordeon reads {FORMAT}; install a newer one")
     files = manifest["files"]
     for name, wanted in files.items():
         _verify(folder, name, wanted)
     gates = tuple(_gate(folder, each, files) for each in manifest["gates"])
     if not gates:
-        raise ValueError(f"{MANIFEST} tells of no gate")
+        raise ValueError(f"{MANIFEST} lists no gate")
     sentinels = manifest["sentinels"]
     tensors = _verified(folder, sentinels["state"], files)
     positions = {name: _position(decode(value, tensors)) for name, value in sentinels["positions"].items()}
@@ -82,7 +81,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         whole = isinstance(manifest, dict) and manifest.pop("sha256", None) == seal(manifest)
-    except ValueError:  # no text, or no JSON
+    except ValueError:  # neither text nor JSON
         whole = False
     if not whole:
         raise ValueError(f"{MANIFEST} is not what was written")
@@ -97,7 +96,7 @@ def _gate(folder: Path, plain: dict[str, Any], files: dict[str, Any]) -> GateSta
 
 def _verified(folder: Path, name: str, files: dict[str, Any]) -> dict[str, Tensor]:
     if name not in files:
-        raise ValueError(f"{name} is used, and its SHA-256 is not in {MANIFEST}")
+        raise ValueError(f"{name} is used, but {MANIFEST} lacks its SHA-256")
     return load_file(folder / name)
 
 
@@ -123,7 +122,7 @@ def _hint(path: Path) -> str:
         beginning = file.read(2)
     if beginning[:2] == b"PK" or beginning[:1] == b"\x80":
         return (
-            ". It looks like a pickle, which is never opened here, since opening one can run any code: where you trust "
-            "it, write its state dict with safetensors.torch.save_file"
+            ". It looks like a pickle, which can run any code and is never opened here; if you trust it, save its "
+            "state dict with safetensors.torch.save_file"
         )
     return ""

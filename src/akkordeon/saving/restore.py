@@ -1,4 +1,4 @@
-"""Gates that begin where something was saved, and modules with saved weights."""
+"""Restores gates and modules from saved networks and weights."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a network begins with.
+    """The initial state of a network.
 
     Args:
         gates: descriptions.
-        states: of the gates, to go on from; empty to begin anew.
+        states: of the gates, to continue from; empty for a new network.
         positions: of training sentinels in their data, by name.
     """
 
@@ -36,15 +36,20 @@ class Beginning:
 def beginning(
     gates: Sequence[Gate], weights: Path | str | Mapping[str, Tensor] | None, resume: Path | str | None
 ) -> Beginning:
-    """Return what a network begins with; see `launch` for the arguments.
+    """Return the initial state of a network.
+
+    Args:
+        gates: in the order of the chain.
+        weights: as for `launch`.
+        resume: as for `launch`.
 
     Raises:
-        WiringError: both are given.
-        CheckpointDamaged: there is nothing to read, or it is damaged.
+        WiringError: both weights and resume are given.
+        CheckpointDamaged: nothing is saved there, or it is damaged.
         CheckpointMismatch: it does not fit the gates; lists every difference.
     """
     if weights is not None and resume is not None:
-        raise WiringError("give weights to begin with, or a saved network to resume, not both")
+        raise WiringError("give either weights= to begin with, or resume= a saved network, not both")
     if resume is not None:
         saved = read(Path(resume))
         _check(gates, saved, resume)
@@ -56,16 +61,16 @@ def beginning(
 
 
 def load(path: Path | str, gates: Sequence[Gate]) -> nn.Sequential:
-    """Return the gates as an ordinary `nn.Sequential` of copies of their modules, with saved weights.
+    """Return copies of the gates' modules with saved weights, as an ordinary `nn.Sequential`.
 
-    The gates may be others than those saved, as long as the names of the weights in the whole network are the same.
+    The gates may differ from those saved, if the names of the weights in the whole network are the same.
 
     Args:
         path: a folder that `Network.save` wrote, or a safetensors file.
         gates: in the order of the chain.
 
     Raises:
-        CheckpointDamaged: there is nothing to read, or it is damaged.
+        CheckpointDamaged: nothing is saved there, or it is damaged.
         CheckpointMismatch: it does not fit the gates; lists every difference.
     """
     check_chain(gates)
@@ -90,8 +95,8 @@ def _check(gates: Sequence[Gate], saved: Saved, origin: Path | str) -> None:
     before, now = [state.name for state in saved.gates], [gate.name for gate in gates]
     if before != now:
         raise CheckpointMismatch(
-            f"{origin} was saved of gates {', '.join(before)}, and these are {', '.join(now)}; to take its weights "
-            "alone, which only need the same names, give weights= instead of resume="
+            f"{origin} has the gates {', '.join(before)}, and these are {', '.join(now)}; give weights= instead of "
+            "resume= for its weights alone, which need only the same names"
         )
     found = list(differences(gates, saved.weights))
     found += [each for gate, state in zip(gates, saved.gates, strict=True) for each in mismatches(gate, state)]
@@ -99,4 +104,4 @@ def _check(gates: Sequence[Gate], saved: Saved, origin: Path | str) -> None:
         raise CheckpointMismatch(f"{origin} cannot be resumed with these gates: {listed(found)}")
     changes = [each for gate, state in zip(gates, saved.gates, strict=True) for each in schedule_changes(gate, state)]
     if changes:
-        logger.warning("%s; begin anew with its weights alone for new schedules (weights=)", listed(changes))
+        logger.warning("%s; for new schedules, begin with its weights alone (weights=)", listed(changes))

@@ -1,4 +1,4 @@
-"""Writing a network aside, then renaming it: it is whole, or not there."""
+"""Writes a network aside, then renames it: a version is complete or missing."""
 
 import json
 import os
@@ -20,17 +20,17 @@ from akkordeon.saving.codec import encode
 from akkordeon.saving.layout import FORMAT, MANIFEST, Saved, digest, reason, seal, sync_folder, versions
 
 KEEP = 3
-"""Versions that are kept in a folder."""
+"""Number of versions kept in a folder."""
 
 ABANDONED = 3600.0
-"""Seconds after which an unfinished version is taken for left behind."""
+"""Seconds after which an unfinished version counts as abandoned by its writer."""
 
 
 def write(saved: Saved, folder: Path) -> Path:
-    """Add a version to a folder, and return where it is; the oldest ones go.
+    """Add a version to a folder, remove the oldest, and return the folder of the new one.
 
     Raises:
-        SaveFailed: it could not be written, and nothing is left of it; earlier versions are as they were.
+        SaveFailed: it could not be written; nothing of it remains, and earlier versions are unchanged.
     """
     temporary = folder / f"v.{secrets.token_hex(4)}.tmp"
     try:
@@ -41,7 +41,7 @@ def write(saved: Saved, folder: Path) -> Path:
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise SaveFailed(f"the network could not be saved in {folder}: {reason(error)}") from error
-    with suppress(OSError):  # it is there; what comes now is for later
+    with suppress(OSError):  # it is saved; tidying may fail
         sync_folder(folder)
         _tidy(folder)
     return final
@@ -73,7 +73,7 @@ def _fill(folder: Path, saved: Saved) -> None:
 
 
 def _keep(path: Path, tensors: Mapping[str, Tensor], files: dict[str, Any]) -> str:
-    """Write tensors to a file, and note what it is."""
+    """Write tensors to a file, and record its size and digest."""
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     _sync(path)
     files[path.name] = {"bytes": path.stat().st_size, "sha256": digest(path)}
@@ -91,7 +91,7 @@ def _rename(temporary: Path, folder: Path) -> Path:
 
 
 def _tidy(folder: Path) -> None:
-    """Remove versions that are too old, and what writers that died have left behind."""
+    """Remove versions that are too old, and unfinished ones whose writers died."""
     for path in list(versions(folder))[KEEP:]:
         shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob("v.*.tmp"):
@@ -100,10 +100,10 @@ def _tidy(folder: Path) -> None:
 
 
 def write_weights(weights: Mapping[str, Tensor], file: Path) -> None:
-    """Write weights as one safetensors file, whole or not at all.
+    """Write weights as one safetensors file, complete or not at all.
 
     Raises:
-        SaveFailed: it could not be written; what was there before is as it was.
+        SaveFailed: it could not be written; an earlier file is unchanged.
     """
     temporary = file.with_name(f"{file.name}.{secrets.token_hex(4)}.tmp")
     try:

@@ -1,6 +1,7 @@
-"""Where to cut so that no piece takes much longer than the others."""
+"""Chooses cuts so that no piece takes much longer than the others."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from time import perf_counter
 
 import torch
@@ -9,20 +10,18 @@ from torch import nn
 from akkordeon.messages.tree import Tree, flatten, rebuild
 
 REPETITIONS = 5
-"""Runs of each piece that are measured, after one that warms up; the fastest counts."""
+"""Measured runs of each piece, after one to warm up; the fastest counts."""
 
 
 def evenly(costs: Sequence[float], parts: int) -> list[int]:
-    """Return where parts two and following begin, so that the dearest part is as cheap as can be.
+    """Return the first items of the second and following parts, such that the largest cost of a part is minimal.
 
     Args:
-        costs: of the items, in order; each part is a run of at least one.
-        parts: at most as many as there are items.
+        costs: of the items, in order; each part is a run of at least one item.
+        parts: number of parts, at most that of the items.
     """
-    sums = [0.0]
-    for cost in costs:
-        sums.append(sums[-1] + cost)
-    # best[end]: the dearest part of the first `end` items in so many parts, and where the last of these begins
+    sums = list(accumulate(costs, initial=0.0))
+    # best[end]: (largest cost, begin of the last part), where the first `end` items are in `count` parts
     best = [(total, 0) for total in sums]
     tables = [best]
     for count in range(2, parts + 1):
@@ -43,11 +42,11 @@ def evenly(costs: Sequence[float], parts: int) -> list[int]:
 
 
 def measure(pieces: Sequence[nn.Module], sample: Tree) -> list[float]:
-    """Return the seconds that a forward and backward of each piece takes in training, on one thread.
+    """Return the seconds of a forward and backward of each piece in training, on one thread.
 
     Args:
         pieces: of a model, in order; are changed.
-        sample: the input of the first.
+        sample: input of the first piece.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

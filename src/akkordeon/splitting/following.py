@@ -1,4 +1,4 @@
-"""Write down what a model does, as a program for each mode: an `nn.Sequential` as it stands, others by tracing."""
+"""Writes the forward of a model down as a program for each mode: an `nn.Sequential` as it is, others by tracing."""
 
 import inspect
 from contextlib import ExitStack
@@ -11,20 +11,20 @@ from torch import fx, nn
 
 from akkordeon.errors import WiringError
 from akkordeon.messages.tree import Tree, map_leaves
-from akkordeon.splitting.pieces import INPUT, UNKNOWN, Program, Ref, Step, beside_owners, call, plain
+from akkordeon.splitting.pieces import INPUT, UNKNOWN, Program, Result, Step, call, map_arguments, plain, tensors_of
 from akkordeon.splitting.tracing import FACTORIES, WHOLE, Factories, Tracer
 
 
 def follow(model: nn.Module, inlined: frozenset[str], sample: Tree | None) -> dict[bool, Program]:
-    """Return the programs of a model in training (True) and in evaluation.
+    """Return the programs of a model in training (True) and in evaluation (False).
 
     Args:
         model: is changed.
-        inlined: names of the submodules to look into, the whole model ("") among them.
+        inlined: names of the submodules to look into, including the whole model ("").
         sample: an input, or None.
 
     Raises:
-        WiringError: its forward cannot be followed; says where, why, and what to do.
+        WiringError: its forward cannot be followed; names the line, the reason and the remedy.
     """
     if all(_is_sequence(model.get_submodule(name)) for name in inlined):
         program = _sequence(model, inlined)
@@ -41,7 +41,7 @@ def follow(model: nn.Module, inlined: frozenset[str], sample: Tree | None) -> di
 
 
 def _trace(model: nn.Module, inlined: frozenset[str], sample: Tree) -> Program:
-    """Write down the forward of a model, in the mode it is in."""
+    """Write down the forward of a model in its current mode."""
     tracer = Tracer(model, inlined, sample)
     forwards = [inspect.unwrap(type(model.get_submodule(name)).forward) for name in inlined]
     files = {forward.__module__: forward.__globals__ for forward in forwards}
@@ -51,12 +51,13 @@ def _trace(model: nn.Module, inlined: frozenset[str], sample: Tree) -> Program:
         patches.enter_context(tracer.patched(vars(torch), FACTORIES))
         patches.enter_context(Factories(tracer))
         graph = tracer.trace(_Whole(model, sample))
-    nodes = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
-    begins = {name: nodes[index].name for name, index in tracer.calls.items() if index < len(nodes)}
-    (output,) = (node for node in graph.nodes if node.op == "output")
-    steps = beside_owners([_as_step(node) for node in nodes], model)
-    index_of = {step.name: index for index, step in enumerate(steps)}
-    return Program(tuple(steps), _referring(output.args[0]), {name: index_of[node] for name, node in begins.items()})
+    _, *nodes, output = graph.nodes
+    begins = {name: nodes[index] for name, index in tracer.calls.items() if index < len(nodes)}
+    _read_beside_owners(graph, tracer.root)
+    _, *nodes, _ = graph.nodes
+    indices = {node: index for index, node in enumerate(nodes)}
+    steps = tuple(map(_as_step, nodes))
+    return Program(steps, _refer(output.args[0]), {name: indices[node] for name, node in begins.items()})
 
 
 class _Whole(nn.Module):
@@ -69,31 +70,37 @@ class _Whole(nn.Module):
         return plain(call(self.model, x, self._sample))
 
 
+def _read_beside_owners(graph: fx.Graph, root: nn.Module) -> None:
+    """Move each read of a parameter or buffer behind an earlier use, so that one piece has both."""
+    owners: dict[int, fx.Node] = {}
+    for node in list(graph.nodes):
+        if node.op not in ("call_module", "get_attr"):
+            continue
+        tensors = [id(tensor) for _, tensor in tensors_of(root, str(node.target))]
+        if node.op == "get_attr" and tensors[0] in owners:
+            owners[tensors[0]].append(node)
+        for tensor in tensors:
+            owners.setdefault(tensor, node)
+
+
 def _is_sequence(module: nn.Module) -> bool:
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return type(module).forward is nn.Sequential.forward and not any(hooks)
 
 
 def _sequence(model: nn.Module, inlined: frozenset[str]) -> Program:
-    """Write down an `nn.Sequential`, which needs no tracing."""
-    steps: list[Step] = []
+    """Write down an `nn.Sequential`. Tracing would find a module that stands in two places under one name only."""
     begins: dict[str, int] = {}
+    steps: list[Step] = []
     given = INPUT
-
-    def walk(module: nn.Module, prefix: str) -> None:
-        nonlocal given
-        for own, child in module._modules.items():
-            assert child is not None
-            name = prefix + own
-            begins.setdefault(name, len(steps))
-            if name in inlined:
-                walk(child, f"{name}.")
-            else:
-                steps.append(Step(f"{name} {len(steps)}", "call_module", name, (Ref(given),)))
-                given = steps[-1].name
-
-    walk(model, "")
-    return Program(tuple(steps), Ref(given), begins)
+    for name, _ in model.named_modules(remove_duplicate=False):
+        if name.rpartition(".")[0] not in inlined:
+            continue
+        begins[name] = len(steps)
+        if name not in inlined:
+            steps.append(Step(f"{name} {len(steps)}", "call_module", name, (Result(given),)))
+            given = steps[-1].name
+    return Program(tuple(steps), Result(given), begins)
 
 
 def _fresh(sample: Tree | None) -> Tree:
@@ -101,7 +108,7 @@ def _fresh(sample: Tree | None) -> Tree:
 
 
 def _where(error: Exception) -> str:
-    """Say which line of the user's, or of a library other than torch, an error comes from."""
+    """Return the line of the user, or of a library other than torch, that an error comes from."""
     ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
     frames = [frame for frame in extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
     return f" past line {frames[-1].lineno} of {Path(frames[-1].filename).name}" if frames else ""
@@ -109,21 +116,15 @@ def _where(error: Exception) -> str:
 
 def _as_step(node: fx.Node) -> Step:
     target = node.target.removeprefix(WHOLE) if node.op in ("call_module", "get_attr") else node.target  # type: ignore[union-attr]
-    return Step(node.name, node.op, target, _referring(node.args), _referring(dict(node.kwargs)))
+    return Step(node.name, node.op, target, _refer(node.args), _refer(node.kwargs))
 
 
-def _referring(given: Any) -> Any:
-    """Return arguments with references for nodes, and with plain lists and dicts, which fx makes immutable."""
-    match given:
-        case fx.Node():
-            return Ref(INPUT if given.op == "placeholder" else given.name)
-        case list():
-            return [_referring(branch) for branch in given]
-        case tuple() if type(given) is tuple:
-            return tuple(_referring(branch) for branch in given)
-        case dict():
-            return {key: _referring(branch) for key, branch in given.items()}
-        case slice(start=start, stop=stop, step=step):
-            return slice(_referring(start), _referring(stop), _referring(step))
-        case _:
-            return given
+def _refer(given: Any) -> Any:
+    """Return arguments with a `Result` for each node."""
+
+    def name(leaf: Any) -> Any:
+        if not isinstance(leaf, fx.Node):
+            return leaf
+        return Result(INPUT if leaf.op == "placeholder" else leaf.name)
+
+    return map_arguments(name, given)

@@ -1,35 +1,38 @@
-"""A model as a list of steps, and pieces of it that run some of these steps with the model's own submodules.
+"""The program of a model, and pieces that run parts of it with the model's own submodules.
 
 The forward of a model, written down, is a list of steps: calls of its submodules, and between them the glue
-(functions and methods of tensors). Cutting it is cutting that list. What a later piece needs of an earlier one is
-passed along past those in between: a single value as it is, several as a dict.
+(functions and methods of tensors). A cut divides that list. A value that a later piece needs from an earlier one
+travels through the pieces in between: a single value as it is, several as a dict.
+
+Steps are the nodes of an `fx.Graph` in a form that travels: a graph of 900 nodes can't be sent to another process
+(pickling its linked list is too deep a recursion), and `fx.Interpreter` looks up all submodules in each run.
 """
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from akkordeon.messages.tree import Tree
 
 UNKNOWN: Any = object()
-"""The sample, where there is none; the value of what is computed then."""
+"""Stands for the sample where there is none, and for values computed from it."""
 
 INPUT = "x"
-"""What the input of the first piece is called among the values."""
+"""Name of the model's input among the values."""
 
-
-HOLDERS = ("call_module", "get_attr")
-"""Kinds of steps that need a parameter or buffer of the model."""
+LISTS = (list, fx.immutable_collections.immutable_list)
+DICTS = (dict, fx.immutable_collections.immutable_dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Ref:
-    """Stands in the arguments of a step for what an earlier one gave.
+class Result:
+    """Stands in the arguments of a step for the result of an earlier one.
 
     Args:
         name: of that step.
@@ -40,85 +43,78 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that a forward does.
+    """One operation of a forward.
 
     Args:
-        name: of what it gives, unique in its program.
-        kind: "call_module", "call_function", "call_method" or "get_attr", as in `torch.fx`.
+        name: of its result, unique in its program.
+        kind: opcode of `torch.fx`: "call_module", "call_function", "call_method" or "get_attr".
         target: the function, or the name of the method, submodule, parameter or buffer.
-        args: positional arguments, with a `Ref` for each value; of a method the object comes first.
+        args: positional arguments, with a `Result` for each value; the object of a method comes first.
         kwargs: keyword arguments, likewise.
     """
 
     name: str
     kind: str
     target: str | Callable[..., Any]
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] | None = None
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What the forward of a model does, in one mode.
+    """The forward of a model in one mode, or a part of it.
 
     Args:
         steps: in order.
-        output: what it returns, with a `Ref` for each value.
-        begins: at which step each submodule is called first.
+        output: its return value, with a `Result` for each value.
+        begins: index of the step of the first call of each submodule.
+        takes: names of the values in its input; a single one comes as it is, several in a dict.
     """
 
     steps: tuple[Step, ...]
     output: Any
-    begins: Mapping[str, int]
+    begins: Mapping[str, int] = field(default_factory=dict)
+    takes: tuple[str, ...] = (INPUT,)
 
-    def uses(self, model: nn.Module) -> dict[int, list[tuple[int, str]]]:
-        """Return, by identity of each parameter and buffer, the steps that use it, and by which name."""
-        found: dict[int, list[tuple[int, str]]] = {}
+    @property
+    def called(self) -> list[str]:
+        """Names of the submodules that are called, in order."""
+        return [str(step.target) for step in self.steps if step.kind == "call_module"]
+
+    def holders(self) -> Iterator[tuple[int, str]]:
+        """Yield each use of a submodule, parameter or buffer: the index of the step, and the name."""
         for index, step in enumerate(self.steps):
-            if step.kind in HOLDERS:
-                for name, tensor in tensors_of(model, str(step.target)):
-                    found.setdefault(id(tensor), []).append((index, name))
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The steps of a program that one piece runs.
-
-    Args:
-        takes: the values it is given; a single one comes as it is, several in a dict.
-        steps: in order.
-        gives: what it returns, with a `Ref` for each value.
-    """
-
-    takes: tuple[str, ...]
-    steps: tuple[Step, ...]
-    gives: Any
+            if step.kind in ("call_module", "get_attr"):
+                yield index, str(step.target)
 
     def run(self, module: nn.Module, x: Tree) -> Tree:
         """Run the steps with the submodules of a module."""
         values = dict(x) if len(self.takes) > 1 else dict.fromkeys(self.takes, x)
+
+        def fill(leaf: Any) -> Any:
+            return values[leaf.name] if type(leaf) is Result else leaf
+
         for step in self.steps:
-            args, kwargs = _fill(step.args, values), _fill(dict(step.kwargs or {}), values)
+            args, kwargs = map_arguments(fill, step.args), map_arguments(fill, step.kwargs)
             values[step.name] = execute(step.kind, step.target, args, kwargs, module)
-        return _portable(_fill(self.gives, values))
+        return _portable(map_arguments(fill, self.output))
 
 
 class Piece(nn.Module):
-    """A piece of a model: some of its submodules, under their names in it, and the glue between them.
+    """A piece of a model: some of its submodules, under their names in the model, and the glue between them.
 
     Args:
-        training: what it does in training.
-        evaluation: what it does in evaluation.
+        training: its part of the program in training.
+        evaluation: its part in evaluation.
     """
 
-    def __init__(self, training: Part, evaluation: Part) -> None:
+    def __init__(self, training: Program, evaluation: Program) -> None:
         super().__init__()
-        self._parts = {True: training, False: evaluation}
+        self._programs = {True: training, False: evaluation}
 
     def forward(self, x: Tree) -> Tree:
-        """Run the steps of the mode that the module is in."""
-        return self._parts[self.training].run(self, x)
+        """Run the program of the current mode."""
+        return self._programs[self.training].run(self, x)
 
     def take_over(self, model: nn.Module, name: str) -> None:
         """Hold a submodule, parameter or buffer of a model under its name there; the model keeps it, too."""
@@ -139,53 +135,52 @@ class Piece(nn.Module):
             parent.register_buffer(last, owner._buffers[last], persistent=last not in owner._non_persistent_buffers_set)
 
 
-def partition(program: Program, cuts: Sequence[int]) -> list[Part]:
-    """Cut a program before the steps of these indices."""
-    bounds = [0, *cuts, len(program.steps)]
+def partition(program: Program, cuts: Sequence[int]) -> list[Program]:
+    """Cut a program before the steps with these indices."""
+    bounds = list(itertools.pairwise([0, *cuts, len(program.steps)]))
     made_in = {INPUT: 0}
-    needed_in = {name: len(cuts) for name in _names(program.output)}
-    for number, (start, end) in enumerate(itertools.pairwise(bounds)):
+    needed_in = dict.fromkeys(_names(program.output), len(cuts))
+    for number, (start, end) in enumerate(bounds):
         for step in program.steps[start:end]:
             made_in[step.name] = number
             for name in _names((step.args, step.kwargs)):
                 needed_in[name] = max(needed_in.get(name, 0), number)
     parts = []
-    for number, (start, end) in enumerate(itertools.pairwise(bounds)):
-        takes = tuple(n for n, made in made_in.items() if made < number <= needed_in.get(n, 0)) if number else (INPUT,)
-        onward = [n for n, made in made_in.items() if made <= number < needed_in.get(n, 0)]
-        gives = Ref(onward[0]) if len(onward) == 1 else {n: Ref(n) for n in onward}
-        parts.append(Part(takes, program.steps[start:end], program.output if number == len(cuts) else gives))
+    takes: tuple[str, ...] = (INPUT,)
+    for number, (start, end) in enumerate(bounds):
+        onward = tuple(name for name, made in made_in.items() if made <= number < needed_in.get(name, 0))
+        gives = Result(onward[0]) if len(onward) == 1 else {name: Result(name) for name in onward}
+        output = program.output if number == len(cuts) else gives
+        parts.append(Program(program.steps[start:end], output, takes=takes))
+        takes = onward
     return parts
-
-
-def beside_owners(steps: list[Step], model: nn.Module) -> list[Step]:
-    """Return steps that read each parameter and buffer where a submodule holding it is called, if it was before."""
-    owners: dict[int, Step] = {}
-    following: dict[str, list[Step]] = {}
-    result = []
-    for step in steps:
-        tensors = [tensor for _, tensor in tensors_of(model, str(step.target))] if step.kind in HOLDERS else []
-        if step.kind == "get_attr" and id(tensors[0]) in owners:
-            following.setdefault(owners[id(tensors[0])].name, []).append(step)
-            continue
-        result.append(step)
-        for tensor in tensors:
-            owners.setdefault(id(tensor), step)
-    return [each for step in result for each in (step, *following.get(step.name, ()))]
 
 
 def execute(
     kind: str, target: str | Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], module: nn.Module
 ) -> Any:
-    """Do what a step says, with arguments that are values."""
+    """Execute a step with arguments that are values."""
     if not isinstance(target, str):
         return target(*args, **kwargs)
     if kind == "call_method":
         return getattr(args[0], target)(*args[1:], **kwargs)
     if kind == "call_module":
         return module.get_submodule(target)(*args, **kwargs)
-    path, _, last = target.rpartition(".")
-    return getattr(module.get_submodule(path), last)
+    return attrgetter(target)(module)
+
+
+def map_arguments(function: Callable[[Any], Any], given: Any) -> Any:
+    """Apply `function` to each leaf of arguments; return plain lists and dicts instead of the immutable ones of fx."""
+    kind = type(given)  # not `isinstance`: while tracing, stand-ins claim the types of their values
+    if kind is tuple:
+        return tuple(map_arguments(function, branch) for branch in given)
+    if kind in LISTS:
+        return [map_arguments(function, branch) for branch in given]
+    if kind in DICTS:
+        return {key: map_arguments(function, branch) for key, branch in given.items()}
+    if kind is slice:
+        return slice(*(map_arguments(function, branch) for branch in (given.start, given.stop, given.step)))
+    return function(given)
 
 
 def call(model: nn.Module, x: Tree, sample: Tree = UNKNOWN) -> Any:
@@ -193,8 +188,8 @@ def call(model: nn.Module, x: Tree, sample: Tree = UNKNOWN) -> Any:
 
     Args:
         model: or any callable.
-        x: the input, or what stands for it.
-        sample: an input of that structure; x itself if it is left out.
+        x: the input, or a stand-in.
+        sample: an input of that structure; x itself by default.
     """
     known = x if sample is UNKNOWN else sample
     if type(known) is dict and _takes(model, **known):
@@ -213,9 +208,9 @@ def _takes(model: nn.Module, *args: Any, **kwargs: Any) -> bool:
 
 
 def plain(output: Any) -> Tree:
-    """Return what a model returned as a tree: an output class as a dict of what it holds, or that, if it is one thing.
+    """Return the output of a model as a tree: an output class as a dict of its values, or as its only value.
 
-    Hugging Face's models return such a class.
+    The models of Hugging Face return such classes.
     """
     if isinstance(output, dict) and type(output) is not dict:
         held = {key: plain(value) for key, value in output.items() if value is not None}
@@ -226,50 +221,25 @@ def plain(output: Any) -> Tree:
 
 
 def tensors_of(model: nn.Module, name: str = "") -> list[tuple[str, Tensor]]:
-    """Return the parameters and buffers below a name in a model, or of that name, with each name that they have."""
-    path, _, last = name.rpartition(".")
-    parent = model.get_submodule(path)
-    for held in (parent._parameters, parent._buffers):
-        if name and (tensor := held.get(last)) is not None:
-            return [(name, tensor)]
-    below = model.get_submodule(name)
+    """Return the parameters and buffers of that name, or below it, under each of their names."""
+    held = attrgetter(name)(model) if name else model
+    if isinstance(held, Tensor):
+        return [(name, held)]
     return [
-        *below.named_parameters(prefix=name, remove_duplicate=False),
-        *below.named_buffers(prefix=name, remove_duplicate=False),
+        *held.named_parameters(prefix=name, remove_duplicate=False),
+        *held.named_buffers(prefix=name, remove_duplicate=False),
     ]
 
 
-def _fill(given: Any, values: Mapping[str, Any]) -> Any:
-    """Put values in the place of references."""
-    match given:
-        case Ref(name):
-            return values[name]
-        case tuple() | list() if type(given) in (tuple, list):
-            return type(given)(_fill(branch, values) for branch in given)
-        case dict():
-            return {key: _fill(branch, values) for key, branch in given.items()}
-        case slice(start=start, stop=stop, step=step):
-            return slice(_fill(start, values), _fill(stop, values), _fill(step, values))
-        case _:
-            return given
-
-
-def _names(given: Any) -> Iterable[str]:
-    """Yield the names of the references in arguments."""
-    match given:
-        case Ref(name):
-            yield name
-        case tuple() | list():
-            for branch in given:
-                yield from _names(branch)
-        case dict():
-            yield from _names(list(given.values()))
-        case slice(start=start, stop=stop, step=step):
-            yield from _names((start, stop, step))
+def _names(given: Any) -> list[str]:
+    """Return the names of the results in arguments."""
+    leaves: list[Any] = []
+    map_arguments(leaves.append, given)
+    return [leaf.name for leaf in leaves if type(leaf) is Result]
 
 
 def _portable(value: Any) -> Tree:
-    """Return a value as it can travel: a size as a tuple."""
+    """Return a value in a form that can travel: a size as a tuple."""
     if isinstance(value, torch.Size):
         return tuple(value)
     if type(value) is dict:

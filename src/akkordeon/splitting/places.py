@@ -1,4 +1,4 @@
-"""The places where a model may be cut: names of its submodules, and the steps of its program they begin at."""
+"""Places to cut a model: names of submodules, and the steps of its program that they begin at."""
 
 import difflib
 import itertools
@@ -7,25 +7,25 @@ from collections.abc import Sequence
 from torch import nn
 
 from akkordeon.errors import WiringError
-from akkordeon.splitting.pieces import HOLDERS, Program, tensors_of
+from akkordeon.splitting.pieces import Program, tensors_of
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def resolve(model: nn.Module, at: Sequence[str]) -> list[str]:
-    """Return the names of submodules, having checked that there are such.
+    """Return the names of submodules, checked.
 
     Raises:
-        WiringError: there is none of a name, or one is named twice.
+        WiringError: a name is unknown or given twice.
     """
     if isinstance(at, str):
-        raise WiringError(f'at is a list of names of submodules, not a single one; write at=["{at}"]')
+        raise WiringError(f'at must be a list of names of submodules, not a single one; write at=["{at}"]')
     there = dict(model.named_modules(remove_duplicate=False))
     for name in at:
         if not name or name not in there:
             raise WiringError(f"{type(model).__name__} has no submodule {name!r}{_hint(name, model)}")
     if twice := [name for name in at if list(at).count(name) > 1]:
-        raise WiringError(f"{twice[0]!r} is named twice in at={list(at)}; a gate begins there only once")
+        raise WiringError(f"{twice[0]!r} is named twice in at={list(at)}; name each place once")
     return list(at)
 
 
@@ -33,56 +33,48 @@ def begin_of(name: str, program: Program, model: nn.Module) -> int:
     """Return the index of the step that a submodule begins with.
 
     Raises:
-        WiringError: it is never called, or does not say which of several places is meant.
+        WiringError: it is never called, or is called in several places.
     """
     first = next(there for there, module in model.named_modules() if module is model.get_submodule(name))
     if name not in program.begins and first in program.begins:
         raise WiringError(f"{name!r} is the same module as {first!r}, where no gate can begin twice; name another")
     if is_ambiguous(name, program, model):
-        raise WiringError(f"{name!r} is called more than once, so it does not say where to cut; name another")
+        raise WiringError(f"{name!r} is called more than once, so the place to cut is ambiguous; name another")
     if name not in program.begins:
         raise WiringError(
-            f"{name!r} is not called in the forward of {type(model).__name__}, or only its weights are used, "
-            f"so no gate can begin with it; those called are: {_some(list(program.begins))}"
+            f"{name!r} is not called in the forward of {type(model).__name__} (at most its weights are used), "
+            f"so no gate can begin with it; called are: {_some(list(program.begins))}"
         )
     return program.begins[name]
 
 
 def is_ambiguous(name: str, program: Program, model: nn.Module) -> bool:
-    """Whether a submodule is called in several places, and nothing that it holds keeps these in one gate."""
-    calls = sum(step.kind == "call_module" and step.target == name for step in program.steps)
-    return calls > 1 and not tensors_of(model, name)
+    """Whether a submodule without parameters and buffers, which would keep its calls in one gate, is called twice."""
+    return sum(holder == name for _, holder in program.holders()) > 1 and not tensors_of(model, name)
 
 
 def check_order(at: Sequence[str], cuts: Sequence[int], program: Program) -> None:
-    """Check that submodules are named in the order in which they are called, with something between them.
+    """Check that submodules are named in the order of their calls, and that no gate is empty.
 
     Raises:
-        WiringError: they are not.
+        WiringError: they are not in order, or nothing is called between two of them.
     """
     for (one, first), (other, second) in itertools.pairwise(zip(at, cuts, strict=True)):
         if first > second:
-            raise WiringError(f"{one!r} is called after {other!r}; name them in the order in which they are called")
-    bounds = [0, *cuts, len(program.steps)]
-    for number, (start, end) in enumerate(itertools.pairwise(bounds)):
-        if any(step.kind in HOLDERS for step in program.steps[start:end]):
-            continue
-        if number == 0 and at:
-            raise WiringError(
-                f"{at[0]!r} is the first submodule that is called, so the first gate would be empty; "
-                "a first gate is there without being named, so leave the name out"
-            )
-        if at:
-            raise WiringError(
-                f"no submodule is called between {at[number - 1]!r} and "
-                f"{at[number] if number < len(at) else 'the end'!r}, so a gate would be empty; leave one of them out"
-            )
+            raise WiringError(f"{one!r} is called after {other!r}; name them in the order of their calls")
+    used = [index for index, _ in program.holders()]
+    if at and not any(index < cuts[0] for index in used):
+        raise WiringError(f"{at[0]!r} is the first submodule that is called; leave it out: the first gate begins there")
+    ends = [*zip(at[1:], cuts[1:], strict=True), ("the end", len(program.steps))]
+    for (one, start), (other, end) in zip(zip(at, cuts, strict=True), ends, strict=False):
+        if not any(start <= index < end for index in used):
+            raise WiringError(f"no submodule is called between {one!r} and {other!r}; leave out one of them")
 
 
 def openable(model: nn.Module) -> frozenset[str]:
-    """Return the names of the submodules to look into for places to cut, where none are given.
+    """Return the names of the submodules to look into for places to cut, if none are given.
 
-    These are the containers, and what they are in; what is in a container is a block, which stays whole.
+    These are the containers, and the modules around them; the modules in a container are blocks, which stay whole.
     """
     opened: set[str] = {""}
 
@@ -101,7 +93,7 @@ def _is_container(module: nn.Module) -> bool:
 
 
 def _hint(name: str, model: nn.Module) -> str:
-    """Say which names come close, or are there where this one is looked for."""
+    """Suggest the closest name, and list the names at the level where this one is missing."""
     names = [there for there, _ in model.named_modules() if there]
     close = difflib.get_close_matches(str(name), names, n=1)
     path = str(name).split(".")[:-1]

@@ -1,4 +1,4 @@
-"""Cut a model that you already have into gates: `split`, and `untie` for models that share parameters."""
+"""Cuts an existing model into gates (`split`), and unties shared parameters (`untie`)."""
 
 import copy
 import itertools
@@ -15,7 +15,7 @@ from akkordeon.gate.description import Gate, MakeOptimizer, own_copy
 from akkordeon.messages.tree import Tree, flatten, map_leaves
 from akkordeon.splitting.balance import evenly, measure
 from akkordeon.splitting.following import follow
-from akkordeon.splitting.pieces import HOLDERS, Piece, Program, call, partition, plain, tensors_of
+from akkordeon.splitting.pieces import Piece, Program, call, partition, plain, tensors_of
 from akkordeon.splitting.places import begin_of, check_order, is_ambiguous, openable, resolve
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -33,28 +33,28 @@ def split(
     names: Sequence[str] | None = None,
     **settings: Any,
 ) -> list[Gate]:
-    """Cut a model into gates, which together compute what it computes, under the same names of parameters.
+    """Cut a model into gates that compute the same, under the same names of parameters.
 
-    An `nn.Sequential` is cut as it is. The forward of any other model is followed once in each mode, so that what it
-    does between its submodules comes along; what a later gate needs travels past those in between. What no step of
-    the forward uses is kept in the first gate.
+    An `nn.Sequential` is cut as it is. The forward of any other model is followed once in each mode, so the gates also
+    do what it does between its submodules. A value that a later gate needs travels through the gates in between.
+    Parameters and buffers that the forward does not use are kept in the first gate.
 
     Args:
         model: is not changed.
         at: names of the submodules that the second and following gates begin with, such as "layer3".
-        gates: cut into so many instead, of much the same time; needs a sample.
-        sample: the x of a batch. With one, the forward may look at shapes, and the gates are checked to compute
-            what the model does in evaluation, bit for bit. A dict is given to the model as keyword arguments, a
-            tuple as positional ones, if it takes them.
+        gates: number of gates, instead of `at`; they are balanced by time, which needs a sample.
+        sample: the x of a batch. With a sample, the forward may look at shapes, and the outputs of gates and model are
+            compared in evaluation, bit for bit. A dict is passed to the model as keyword arguments, a tuple as
+            positional arguments, if its forward takes them.
         optimizer: of each gate, as in `Gate`.
         names: of the gates; by default those of the submodules that they begin with, with _ for each dot.
-        **settings: of each gate, as in `Gate`. For other ones of a single gate use `dataclasses.replace`.
+        **settings: of each gate, as in `Gate`. Use `dataclasses.replace` to change those of a single gate.
 
     Raises:
-        WiringError: the model cannot be cut so; says why, and what to do.
+        WiringError: the model cannot be cut there; gives the reason and the remedy.
     """
     if (at is None) == (gates is None):
-        raise WiringError('say where to cut, as at=["layer2", "layer3"], or into how many gates=; one of the two')
+        raise WiringError('give either at=["layer2", "layer3"], the places to cut, or gates=, the number of gates')
     scratch = _scratch(model)
     if at is None:
         at = _balanced(scratch, gates, sample)
@@ -65,17 +65,15 @@ def split(
         log.info("no step of the forward uses %s; kept in gate %r", ", ".join(unused), gate_names[0])
     if sample is not None:
         _check_same(cut.pieces(scratch), scratch, sample, gate_names)
-    return [
-        Gate(name, piece, optimizer, prefix="", **settings)
-        for name, piece in zip(gate_names, cut.pieces(model), strict=True)
-    ]
+    named = zip(gate_names, cut.pieces(model), strict=True)
+    return [Gate(name, piece, optimizer, prefix="", **settings) for name, piece in named]
 
 
 def untie(model: Model) -> Model:
-    """Give each further user of a shared parameter a copy of its own, in place; return the model.
+    """Give each further user of a shared parameter its own copy, in place; return the model.
 
-    The same goes for a module with parameters that stands in several places. A model of Hugging Face is told not to
-    tie them again. What is untied is trained separately from then on.
+    A module with parameters that stands in several places is copied likewise. The config of a Hugging Face model is
+    changed so that it does not tie them again. The copies are trained separately from then on.
     """
     seen: set[int] = set()
     _untie(model, seen, {id(model)})
@@ -90,12 +88,12 @@ def untie(model: Model) -> Model:
 
 @dataclass(frozen=True)
 class _Cut:
-    """A model's programs, in training and in evaluation, and where they are cut.
+    """The programs of a model and the places where they are cut.
 
     Args:
-        programs: by mode.
-        cuts: the indices of the steps that further pieces begin with, by mode.
-        at: the names of the submodules that they begin with.
+        programs: by mode: in training (True) and in evaluation (False).
+        cuts: indices of the steps that the second and following pieces begin with, by mode.
+        at: names of the submodules that these begin with.
     """
 
     programs: Mapping[bool, Program]
@@ -103,7 +101,7 @@ class _Cut:
     at: Sequence[str]
 
     def pieces(self, model: nn.Module) -> list[Piece]:
-        """Make the pieces; they hold the submodules of the model itself."""
+        """Make the pieces, which share the submodules of the model."""
         parts = {mode: partition(program, self.cuts[mode]) for mode, program in self.programs.items()}
         pieces = [Piece(*both) for both in zip(parts[True], parts[False], strict=True)]
         for number, name in self.holders():
@@ -113,11 +111,10 @@ class _Cut:
         return pieces
 
     def holders(self) -> Iterator[tuple[int, str]]:
-        """Yield which submodules, parameters and buffers are used: in which piece, by which name."""
+        """Yield each use of a submodule, parameter or buffer: the number of the piece, and the name."""
         for mode, program in self.programs.items():
-            for index, step in enumerate(program.steps):
-                if step.kind in HOLDERS:
-                    yield sum(cut <= index for cut in self.cuts[mode]), str(step.target)
+            for index, name in program.holders():
+                yield sum(cut <= index for cut in self.cuts[mode]), name
 
     def unused(self, model: nn.Module) -> list[str]:
         """Return the names of the parameters and buffers that no step uses."""
@@ -126,7 +123,7 @@ class _Cut:
 
 
 def _scratch(model: nn.Module) -> nn.Module:
-    """Return a copy to try things with; one of Hugging Face keeps no past of what it has seen, as in generating."""
+    """Return a copy to run; without the cache that a Hugging Face model keeps for generation."""
     scratch = own_copy(model)
     for part in scratch.modules():
         config = getattr(part, "config", None)
@@ -146,19 +143,17 @@ def _cut(scratch: nn.Module, at: Sequence[str], sample: Tree | None) -> _Cut:
 
 
 def _balanced(scratch: nn.Module, gates: int | None, sample: Tree | None) -> list[str]:
-    """Choose where to cut into so many gates that take much the same time."""
+    """Choose the places to cut for this number of gates, balanced by time."""
     if sample is None:
-        raise WiringError(
-            f"to cut into gates={gates} of much the same time needs a sample=, the x of a batch to measure"
-        )
+        raise WiringError(f"gates={gates} needs a sample=, the x of a batch, to measure where to cut")
     if not isinstance(gates, int) or gates < 1:
         raise WiringError(f"gates must be a whole number, at least 1, not {gates!r}")
     programs = follow(scratch, openable(scratch), sample)
     separable = _separable(programs, scratch)
     if gates > len(separable) + 1:
         raise WiringError(
-            f"{type(scratch).__name__} has places for {len(separable) + 1} gates at most, not {gates}; "
-            "for smaller ones name submodules in at="
+            f"{type(scratch).__name__} can be cut into {len(separable) + 1} gates at most, not {gates}; "
+            "for smaller gates name submodules in at="
         )
     cuts = {mode: [program.begins[name] for name in separable] for mode, program in programs.items()}
     costs = measure(_Cut(programs, cuts, separable).pieces(own_copy(scratch)), map_leaves(torch.clone, sample))
@@ -172,31 +167,27 @@ def _balanced(scratch: nn.Module, gates: int | None, sample: Tree | None) -> lis
 
 def _separable(programs: Mapping[bool, Program], scratch: nn.Module) -> list[str]:
     """Return the names of the submodules that a further gate can begin with."""
-    called = [str(step.target) for step in programs[True].steps if step.kind == "call_module"]
-    return [
-        name
-        for name in dict.fromkeys(called[1:])
-        if name != called[0] and all(_separates(name, program, scratch) for program in programs.values())
-    ]
+    further = list(dict.fromkeys(programs[True].called))[1:]
+    return [name for name in further if all(_separates(name, program, scratch) for program in programs.values())]
 
 
 def _separates(name: str, program: Program, scratch: nn.Module) -> bool:
     """Whether no parameter or buffer is needed both before and after this submodule is called."""
     if (cut := program.begins.get(name)) is None or is_ambiguous(name, program, scratch):
         return False
-    spans = [[index for index, _ in uses] for uses in program.uses(scratch).values()]
-    return not any(min(span) < cut <= max(span) for span in spans)
+    before, after = set[int](), set[int]()
+    for index, holder in program.holders():
+        (before if index < cut else after).update(id(tensor) for _, tensor in tensors_of(scratch, holder))
+    return before.isdisjoint(after)
 
 
 def _named(cut: _Cut, names: Sequence[str] | None) -> list[str]:
-    """Return the names of the gates, given or those of the submodules they begin with."""
+    """Return the names of the gates: those given, or those of the submodules that they begin with."""
     if names is None:
-        first = next((str(step.target) for step in cut.programs[True].steps if step.kind == "call_module"), "stem")
+        first = [*cut.programs[True].called, "stem"][0]
         names = [name.replace(".", "_") for name in (first, *cut.at)]  # a module's name has no dot
     if isinstance(names, str) or len(names) != len(cut.at) + 1:
-        raise WiringError(
-            f"there are {len(cut.at) + 1} gates, and names={names!r} has not so many; name each, in order"
-        )
+        raise WiringError(f"names={names!r} must name each of the {len(cut.at) + 1} gates, in order")
     if len(set(names)) < len(names):
         raise WiringError(f"two gates would have the same name in names={list(names)}; give each its own")
     return list(names)
@@ -210,21 +201,16 @@ def _check_owners(cut: _Cut, model: nn.Module, gate_names: Sequence[str]) -> Non
             first, its_name = owners.setdefault(id(tensor), (number, name))
             if first == number:
                 continue
-            both = f"gates {gate_names[first]!r} and {gate_names[number]!r}"
+            what, remedy = f"{its_name!r} and {name!r} are one parameter", "give each its own with ak.untie(model), or "
             if name == its_name:
-                raise WiringError(
-                    f"{holder!r} is used more than once, and {both} would both need {name!r}; "
-                    "cut so that all its uses are in one gate"
-                )
-            raise WiringError(
-                f"{its_name!r} and {name!r} are one parameter, and {both} would both need it; give each its own with "
-                "ak.untie(model), or cut so that both are in one gate"
-            )
+                what, remedy = f"{holder!r} is used more than once", ""
+            both = f"gates {gate_names[first]!r} and {gate_names[number]!r} would both need {name!r}"
+            raise WiringError(f"{what}, and {both}; {remedy}cut so that all uses are in one gate")
 
 
 @torch.no_grad()
 def _check_same(pieces: Iterable[Piece], scratch: nn.Module, sample: Tree, gate_names: Sequence[str]) -> None:
-    """Check that pieces compute what the model does, in evaluation."""
+    """Check that the pieces compute in evaluation what the model computes."""
     scratch.eval()
     with torch.random.fork_rng(devices=[]):
         state = torch.get_rng_state()
@@ -234,7 +220,7 @@ def _check_same(pieces: Iterable[Piece], scratch: nn.Module, sample: Tree, gate_
                 x = piece.eval()(x)
                 found, shape = flatten(x)
             except Exception as error:
-                raise WiringError(f"gate {name!r} cannot be cut out so, it failed for the sample: {error}") from error
+                raise WiringError(f"gate {name!r} cannot be cut out there, it fails for the sample: {error}") from error
         torch.set_rng_state(state)
         expected, structure = flatten(plain(call(scratch, map_leaves(torch.clone, sample))))
     if shape != structure or not all(map(torch.equal, found, expected)):

@@ -1,9 +1,9 @@
-"""Follow a forward with stand-ins for values, while `torch.fx` writes down what is done with them.
+"""Traces a forward with `torch.fx`: stand-ins go through it while the graph is written down.
 
-It does so with three additions. Submodules that are not looked into are called as they are, so what happens inside
-them need not be traced. So are the Python functions of the module's file that are called with a value (a mask maker,
-say), unless they are given a submodule to call. And with a sample each value is known while tracing, so that the
-forward may look at shapes and types.
+Three things are added to `torch.fx`. Submodules that are not looked into are called as they are, so their inside need
+not be traced. So are the Python functions of the module's file that are called with a value (a mask maker, say), unless
+a submodule is among their arguments. With a sample each value is known while tracing, so that the forward may look at
+shapes and types.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,22 +16,22 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
+from typing_extensions import override
 
 from akkordeon.messages.tree import Tree
-from akkordeon.splitting.pieces import UNKNOWN, execute
+from akkordeon.splitting.pieces import UNKNOWN, execute, map_arguments
 
 WHOLE = "model."
-"""What stands before the names of submodules while tracing."""
+"""Prefix of the names of submodules while tracing."""
 
-# These do not take stand-ins for numbers and types by themselves.
 FACTORIES = ("empty", "finfo", "iinfo", "ones", "rand", "randn", "zeros")
-"""Functions of torch that are called as they are, too."""
+"""Functions of torch that are called as they are, too: by themselves they refuse stand-ins for numbers and types."""
 
 METADATA = frozenset(("dim", "element_size", "getattr", "is_complex", "is_floating_point", "nelement", "numel", "size"))
-"""What tells of a tensor nothing that it holds."""
+"""Functions of a tensor that reveal nothing of its values."""
 
-PLAIN = (
-    *(type(None), bool, int, float, complex, str, type, torch.Size),
+CONSTANTS = (
+    *(type(None), bool, int, float, complex, str, type, type(...), torch.Size),
     *(torch.dtype, torch.device, torch.layout, torch.memory_format),
 )
 """Types of arguments that are written down as they are."""
@@ -46,8 +46,11 @@ class _Value(fx.Proxy):
     def value(self) -> Any:
         return self.tracer.values.get(self.node, UNKNOWN)
 
+    # A forward that asks `isinstance(mask, Tensor)` or `isinstance(size, int)` must get the answer for the value. Where
+    # the type itself does not match, `isinstance` looks at `__class__`. This package asks `type(...)`, or whether
+    # something is an `fx.Proxy`, which both see the stand-in.
     @property  # type: ignore[misc]
-    def __class__(self) -> type:  # so that `isinstance` tells what the value is
+    def __class__(self) -> type:
         value = self.value
         return _Value if value is UNKNOWN else type(value)
 
@@ -71,32 +74,21 @@ class _Value(fx.Proxy):
         return len(self.value)
 
 
-class _Attribute(_Value):
+class _Attribute(fx.proxy.Attribute, _Value):
     """A method that is called next, or an attribute of an unknown value."""
 
-    def __init__(self, root: _Value, name: str) -> None:
-        self.root = root
-        self.attr = name
-        self.tracer = root.tracer
-        self._node: fx.Node | None = None
-
-    @property
-    def node(self) -> fx.Node:  # type: ignore[override]
-        if self._node is None:
-            self._node = self.tracer.create_proxy("call_function", getattr, (self.root, self.attr), {}).node
-        return self._node
-
+    @override
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.attr == "dim" and self.root.value is not UNKNOWN:
             return self.root.value.dim()
-        return self.tracer.create_proxy("call_method", self.attr, (self.root, *args), kwargs)
+        return super().__call__(*args, **kwargs)
 
 
 class Tracer(fx.Tracer):
-    """Writes down one forward of a model, in the mode it is in.
+    """Writes down one forward of a model in its current mode.
 
     Args:
-        model: is changed by running it, where there is a sample.
+        model: is changed by running it, if there is a sample.
         inlined: names of the submodules to look into.
         sample: an input, or `UNKNOWN`.
     """
@@ -107,40 +99,40 @@ class Tracer(fx.Tracer):
         super().__init__()
         self._inlined = {WHOLE + name if name else WHOLE[:-1] for name in inlined}
         self._sample = sample
-        # What its modules hold (a config, say) may stand in a step; what is made in a forward may not.
+        # A step may have attributes of modules (a config, say) as arguments, but no object made in a forward.
         self._held = {id(value): value for module in model.modules() for value in vars(module).values()}
-        self.calls: dict[str, int] = {}  # at which node each submodule is called first
+        self.calls: dict[str, int] = {}  # index of the node of the first call of each submodule
         self.values: dict[fx.Node, Any] = {}
-        self._of_data: set[fx.Node] = set()  # numbers and truths that were read out of tensors
-        self._stepping: dict[Any, Callable[..., Any]] = {}  # the functions that are patched, by what replaces them
+        self._of_data: set[fx.Node] = set()  # numbers and booleans computed from the values in tensors
+        self._stepping: dict[Any, Callable[..., Any]] = {}  # the patched functions, by their replacements
         self.evaluating = False
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002 - as in the base
-        """Whether to call a submodule as it is."""
+    @override
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return module_qualified_name not in self._inlined
 
+    @override
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Note where a submodule begins, and look into it or not."""
-        if self.evaluating:
+        is_made_in_forward = m not in (self.submodule_paths or {}) and not list(m.parameters())  # as nn.ReLU()(x)
+        if self.evaluating or is_made_in_forward:
             return forward(*args, **kwargs)
-        if m not in (self.submodule_paths or {}) and not list(m.parameters()):
-            return forward(*args, **kwargs)  # made in the forward, as nn.ReLU()(x) does
         name = self.path_of_module(m)[len(WHOLE) :]
         self.calls.setdefault(name, sum(node.op != "placeholder" for node in self.graph.nodes))
         return super().call_module(m, forward, args, kwargs)
 
+    @override
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        """Return what stands for a parameter or buffer; other attributes are as they are."""
         return attr_val if self.evaluating else super().getattr(attr, attr_val, parameter_proxy_cache)
 
+    @override
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        """Return what stands for the value of a node."""
         return _Value(node, self)
 
+    @override
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **others: Any) -> Any:
-        """Write down a step, and take it if there is a sample; where nothing is there, nothing stands for it."""
+        # With a sample, the step is executed as well; a None among attributes and items stays None.
         proxy = super().create_proxy(kind, target, args, kwargs, *more, **others)
         node = proxy.node
         if self._sample is UNKNOWN:
@@ -150,42 +142,37 @@ class Tracer(fx.Tracer):
         inside = isinstance(target, str) or target in (getattr, getitem)
         return None if value is None and kind != "call_module" and inside else proxy
 
+    @override
     def create_arg(self, a: Any) -> Any:
-        """Return an argument as it is written down."""
-        if isinstance(a, fx.Proxy):  # first: it pretends to be of another type
-            return a.node
-        if isinstance(a, nn.Parameter):
-            return super().create_arg(a)
-        match a:
-            case tuple() | list() if type(a) in (tuple, list):
-                return type(a)(self.create_arg(branch) for branch in a)
-            case dict() if type(a) is dict:
-                return {key: self.create_arg(branch) for key, branch in a.items()}
-            case slice(start=start, stop=stop, step=step):
-                return slice(self.create_arg(start), self.create_arg(stop), self.create_arg(step))
-        return self._constant(a)
+        return map_arguments(self._argument, a)
 
+    @override
     def to_bool(self, obj: fx.Proxy) -> bool:
-        """Decide a branch by a value of the sample, if other batches will decide the same."""
+        # The sample decides a branch, if other batches will decide the same.
         value = self._known(obj)
         if isinstance(value, Tensor) or obj.node in self._of_data:
             raise TypeError("it decides by the values in a tensor, which are others in each batch")
         return bool(value)
 
+    @override
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
-        """Iterate over a tuple, list or dict."""
         value = self._known(obj)
         if isinstance(value, Tensor):
             raise TypeError("it loops over a tensor, whose length may be another in each batch")
         return iter(value) if isinstance(value, dict) else (obj[index] for index in range(len(value)))  # type: ignore[index]
 
+    @override
     def keys(self, obj: fx.Proxy) -> Any:
-        """Return the keys of a dict, as `**` asks for."""
         return self._known(obj).keys()
 
     @contextmanager
     def patched(self, namespace: dict[str, Any], names: Sequence[str] = ()) -> Iterator[None]:
-        """Let functions that are called with a value be steps: those of these names, or all of Python's."""
+        """Let functions of a namespace become steps when they are called with a value.
+
+        Args:
+            namespace: is changed for the duration of the block.
+            names: of the functions; all Python functions other than those of torch by default.
+        """
         before = {
             name: found
             for name, found in namespace.items()
@@ -200,16 +187,19 @@ class Tracer(fx.Tracer):
     def _as_step(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def stepping(*args: Any, **kwargs: Any) -> Any:
             leaves = pytree.tree_leaves((args, kwargs))
-            opaque = any(isinstance(leaf, fx.Proxy) for leaf in leaves)
-            if self.evaluating or not opaque or any(isinstance(leaf, nn.Module) for leaf in leaves):
+            if not _has_stand_in(leaves) or any(isinstance(leaf, nn.Module) for leaf in leaves):
                 return function(*args, **kwargs)
             return self.create_proxy("call_function", function, args, kwargs, name=function.__name__)
 
         self._stepping[stepping] = function
         return stepping
 
-    def _constant(self, a: Any) -> Any:
-        if isinstance(a, PLAIN) or a is Ellipsis or id(a) in self._held:
+    def _argument(self, a: Any) -> Any:
+        if isinstance(a, fx.Proxy):  # first: it claims to be of another type
+            return a.node
+        if isinstance(a, nn.Parameter):
+            return super().create_arg(a)
+        if isinstance(a, CONSTANTS) or id(a) in self._held:
             return a
         if isinstance(a, FunctionType) and not any(isinstance(c.cell_contents, fx.Proxy) for c in a.__closure__ or ()):
             return self._stepping.get(a, a)
@@ -220,11 +210,11 @@ class Tracer(fx.Tracer):
     def _known(self, obj: fx.Proxy) -> Any:
         assert isinstance(obj, _Value)
         if obj.value is UNKNOWN:
-            raise TypeError("it decides by a value that is not known without a sample")
+            raise TypeError("it decides by a value that is unknown without a sample")
         return obj.value
 
     def _trace_data(self, node: fx.Node, value: Any) -> None:
-        """Remember that a value which is no tensor was read out of one, or computed of such a value."""
+        """Note a value other than a tensor that was read from a tensor, or computed from such a value."""
         if isinstance(value, Tensor) or node.op == "placeholder":
             return
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
@@ -242,10 +232,10 @@ class Tracer(fx.Tracer):
 
 
 class Factories(TorchFunctionMode):
-    """Makes steps of functions that make a tensor of nothing, such as `torch.rand(3)`.
+    """Turns functions that make a tensor from no value, such as `torch.rand(3)`, into steps.
 
     Args:
-        tracer: that writes them down.
+        tracer: writes the steps down.
     """
 
     def __init__(self, tracer: Tracer) -> None:
@@ -256,15 +246,16 @@ class Factories(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        known = not any(isinstance(leaf, fx.Proxy) for leaf in pytree.tree_leaves((args, kwargs)))
-        if self._tracer.evaluating or not known:
-            return func(*args, **kwargs)
         result = func(*args, **kwargs)
-        if not isinstance(result, Tensor):
+        if self._tracer.evaluating or _has_stand_in((args, kwargs)) or not isinstance(result, Tensor):
             return result
         if torch.overrides.is_tensor_method_or_property(func):
             return self._tracer.create_proxy("call_method", func.__name__, args, kwargs)
         return self._tracer.create_proxy("call_function", func, args, kwargs)
+
+
+def _has_stand_in(tree: Any) -> bool:
+    return any(isinstance(leaf, fx.Proxy) for leaf in pytree.tree_leaves(tree))
 
 
 def _is_of_torch(function: FunctionType) -> bool:

@@ -1,4 +1,8 @@
-"""Making up for late gradients: one file per family, formulas with references."""
+"""Compensations for stale gradients, one file per family, with formulas and papers; open `Compensation` first.
+
+A new compensation needs its own file, with `@publish` for a name on the command line, and its import below.
+Gates call compensators, but compensations know no gate: each works in a plain PyTorch loop, too.
+"""
 
 from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients
 from akkordeon.staleness.delay_compensation import DelayCompensation

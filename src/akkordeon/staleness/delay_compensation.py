@@ -5,29 +5,33 @@ Zheng et al., "Asynchronous Stochastic Gradient Descent with Delay Compensation"
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from typing_extensions import override
 
-from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients
+from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients, publish, require
 from akkordeon.staleness.optimizers import pick, put_back
 
 
+@publish("delay", "strength")
+@publish("delay-constant", "strength", adaptive=False)
 @dataclass(frozen=True)
 class DelayCompensation(Compensation):
     """Delay compensation, adaptive (DC-ASGD-a) or constant (DC-ASGD-c).
 
-    With g the gradient at the weights u of the batch's own forward, and w the live weights, the optimizer gets::
+    Zheng et al., ICML 2017, arXiv 1609.08326. With g the gradient at the weights u of the batch's own forward, and w
+    the live weights, the optimizer gets::
 
         g + λ ⊙ g ⊙ g ⊙ (w - u)                              (equation 5, with the Hessian's diagonal as λ g ⊙ g)
         adaptive:  s ← ρ s + (1-ρ) g ⊙ g,   λ = λ0 / sqrt(s + ε)          (equation 7; ε inside the root)
         constant:  λ = λ0
 
-    At staleness 0 the gradient is returned as it is. Works with any base optimizer; published for plain SGD.
+    At staleness 0 the gradient is unchanged. Works with any base optimizer; published for plain SGD.
 
-    Alone, in a plain PyTorch loop::
+    Without gates, in a plain PyTorch loop::
 
         compensator = DelayCompensation().start(parameters, optimizer)
         then = [p.detach().clone() for p in parameters]            # at the forward
@@ -39,7 +43,7 @@ class DelayCompensation(Compensation):
 
     Args:
         strength: λ0; None is 2 for adaptive, 0.04 for constant, as published.
-        adaptive: which of the two forms.
+        adaptive: whether λ adapts to the gradients.
         decay: ρ, in [0, 1).
         epsilon: ε.
 
@@ -52,76 +56,53 @@ class DelayCompensation(Compensation):
     decay: float = 0.95
     epsilon: float = 1e-7
 
-    dense: ClassVar[bool] = True
-    needs_forward_weights: ClassVar[bool] = True
-    once: ClassVar[bool] = True
+    dense = needs_forward_weights = once = True
 
     def __post_init__(self) -> None:
-        if self.strength is not None and self.strength < 0:
-            raise ValueError(f"strength must not be negative, and is {self.strength}")
-        if not 0 <= self.decay < 1:
-            raise ValueError(f"decay must be at least 0 and less than 1, and is {self.decay}")
-        if self.epsilon <= 0:
-            raise ValueError(f"epsilon must be positive, and is {self.epsilon}")
+        require(self.strength is None or self.strength >= 0, f"strength must be at least 0, not {self.strength}")
+        require(0 <= self.decay < 1, f"decay must be at least 0 and less than 1, not {self.decay}")
+        require(self.epsilon > 0, f"epsilon must be positive, not {self.epsilon}")
 
     @property
+    @override
     def kind(self) -> str:
-        """See `Compensation.kind`."""
         return f"DelayCompensation, {'adaptive' if self.adaptive else 'constant'}"
 
-    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:  # noqa: ARG002
-        """See `Compensation.start`."""
-        default = 2.0 if self.adaptive else 0.04
-        strength = default if self.strength is None else self.strength
-        if self.adaptive:
-            return _Adaptive(parameters, strength, self.decay, self.epsilon)
-        return _Constant(strength)
+    @override
+    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
+        return _Correction(parameters, self)
 
 
-class _Constant(Compensator):
-    def __init__(self, strength: float) -> None:
-        self._strength = strength
-
-    @torch.no_grad()
-    def correct(self, gradients: Gradients, arrival: Arrival) -> list[Tensor | None]:
-        present = [index for index, gradient in enumerate(gradients) if gradient is not None]
-        if arrival.staleness == 0 or not present:
-            return list(gradients)
-        g = pick(gradients, present)
-        corrected = torch._foreach_addcmul(g, torch._foreach_mul(g, g), _moved(arrival, present), self._strength)
-        return put_back(gradients, present, corrected)
-
-
-class _Adaptive(Compensator):
-    def __init__(self, parameters: Sequence[Tensor], strength: float, decay: float, epsilon: float) -> None:
-        self._strength = strength
-        self._decay = decay
-        self._epsilon = epsilon
-        self._squares = [torch.zeros_like(parameter, requires_grad=False) for parameter in parameters]
+class _Correction(Compensator):
+    def __init__(self, parameters: Sequence[Tensor], settings: DelayCompensation) -> None:
+        default = 2.0 if settings.adaptive else 0.04
+        self._strength = default if settings.strength is None else settings.strength
+        self._settings = settings
+        kept = parameters if settings.adaptive else ()
+        self._squares = [torch.zeros_like(parameter, requires_grad=False) for parameter in kept]
 
     @torch.no_grad()
     def correct(self, gradients: Gradients, arrival: Arrival) -> list[Tensor | None]:
         present = [index for index, gradient in enumerate(gradients) if gradient is not None]
         if not present:
             return list(gradients)
-        g, mean_squares = pick(gradients, present), pick(self._squares, present)
+        g = pick(gradients, present)
         squares = torch._foreach_mul(g, g)
-        torch._foreach_lerp_(mean_squares, squares, 1 - self._decay)
+        if self._squares:  # the mean takes in fresh gradients, too
+            torch._foreach_lerp_(pick(self._squares, present), squares, 1 - self._settings.decay)
         if arrival.staleness == 0:
             return list(gradients)
-        torch._foreach_mul_(squares, _moved(arrival, present))
-        roots = torch._foreach_add(mean_squares, self._epsilon)
+        moved = torch._foreach_sub(pick(arrival.now, present), pick(arrival.then, present))
+        if not self._squares:
+            return put_back(gradients, present, torch._foreach_addcmul(g, squares, moved, self._strength))
+        torch._foreach_mul_(squares, moved)
+        roots = torch._foreach_add(pick(self._squares, present), self._settings.epsilon)
         torch._foreach_sqrt_(roots)
         return put_back(gradients, present, torch._foreach_addcdiv(g, squares, roots, self._strength))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"squares": self._squares}
+        return {"squares": self._squares} if self._settings.adaptive else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for square, saved in zip(self._squares, state["squares"], strict=True):
+        for square, saved in zip(self._squares, state.get("squares", ()), strict=True):
             square.copy_(saved)
-
-
-def _moved(arrival: Arrival, present: Sequence[int]) -> tuple[Tensor, ...]:
-    """Return w - u."""
-    return torch._foreach_sub(pick(arrival.now, present), pick(arrival.then, present))

@@ -1,35 +1,37 @@
-"""Gap-Aware: the further the weights have gone since the forward, measured in usual steps, the less a gradient counts.
+"""Gap-Aware: a gradient counts less the further the weights have moved since its forward, measured in usual steps.
 
 Barkai, Hakimi, Schuster, "Gap-Aware Mitigation of Gradient Staleness", ICLR 2020, arXiv 1909.10802.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from typing_extensions import override
 
-from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients
+from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients, publish, require
 from akkordeon.staleness.optimizers import Groups, pick, put_back, refuse_sgd
 
 
+@publish("gap-aware", "decay")
 @dataclass(frozen=True)
 class GapAware(Compensation):
-    """Divides each element of a gradient by how far its weight has gone since the forward, measured in steps.
+    """Divides each element of a gradient by the distance of its weight from the forward's, measured in usual steps.
 
-    With g the gradient at the weights u of the forward, and w the live ones::
+    Barkai et al., ICLR 2020, arXiv 1909.10802. With g the gradient at the weights u of the forward, and w the live
+    weights::
 
         G = |w - u|,    C = η_max (sqrt(c / (1 - Γ^t)) + ε),    g ← g / (1 + G / C)              (section 4)
         after each step, of momentum buffer v:    c ← Γ c + (1 - Γ) v ⊙ v
 
-    What weight decay adds is divided, too. η_max is the highest learning rate of the weight's steps so far, and t their
-    number. At staleness 0, and before the first step that moves anything, the gradient is returned as it is. It makes
-    training slow and safe, as a lower learning rate does.
+    The term of weight decay is divided, too. η_max is the highest learning rate of the weight's steps so far, and t
+    their number. At staleness 0, and before the first step that moves a weight, the gradient is unchanged. Training
+    becomes slower and safer, as with a lower learning rate.
 
-    Refuses optimizers other than SGD with momentum. Its own copy of each gradient is changed, so it composes with
-    `accumulate`.
+    Refuses optimizers other than SGD with momentum. Composes with `accumulate`.
 
     Args:
         decay: Γ, in [0, 1).
@@ -42,24 +44,18 @@ class GapAware(Compensation):
     decay: float = 0.999
     epsilon: float = 1e-8
 
-    dense: ClassVar[bool] = True
-
-    needs_forward_weights: ClassVar[bool] = True
-
-    once: ClassVar[bool] = True
+    dense = needs_forward_weights = once = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.decay < 1:
-            raise ValueError(f"decay must be at least 0 and less than 1, and is {self.decay}")
-        if self.epsilon <= 0:
-            raise ValueError(f"epsilon must be positive, and is {self.epsilon}")
+        require(0 <= self.decay < 1, f"decay must be at least 0 and less than 1, not {self.decay}")
+        require(self.epsilon > 0, f"epsilon must be positive, not {self.epsilon}")
 
+    @override
     def refusal(self, optimizer: Optimizer) -> str | None:
-        """See `Compensation.refusal`."""
         return refuse_sgd(optimizer)
 
+    @override
     def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
-        """See `Compensation.start`."""
         return _GapAware(Groups(parameters, optimizer), self)
 
 
@@ -67,7 +63,7 @@ class _GapAware(Compensator):
     def __init__(self, groups: Groups, settings: GapAware) -> None:
         self._groups = groups
         self._settings = settings
-        # In bfloat16, a mean of which a thousandth is replaced never changes.
+        # At least float32: in bfloat16, a mean of which a thousandth is replaced never changes.
         self._squares = [
             torch.zeros_like(each, dtype=torch.promote_types(each.dtype, torch.float32), requires_grad=False)
             for each in groups.parameters

@@ -1,40 +1,43 @@
-"""Gradient energy matching: steps are as long as those of one worker with momentum would be, whatever the delay.
+"""Gradient energy matching: steps of the length that one worker with momentum would take without delay.
 
 Hermans and Louppe, "Gradient Energy Matching for Distributed Asynchronous Gradient Descent", 2018, arXiv 1805.08469.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer
+from typing_extensions import override
 
-from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients
+from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients, publish, require
 from akkordeon.staleness.optimizers import Groups, pick, put_back
 
 
+@publish("energy", "momentum")
 @dataclass(frozen=True)
 class GradientEnergyMatching(Compensation):
-    """Scales each element of a step to what is left of a proxy's step, which has momentum and no delay.
+    """Scales each element of a step to the rest of a proxy's step, which has momentum and no delay.
 
-    With u the weights of the batch's forward, and w the live ones (section 4)::
+    Hermans and Louppe 2018, arXiv 1805.08469, section 4. With u the weights of the batch's forward, and w the live
+    weights::
 
         Δ = -η g,    M ← m M + Δ,    π = (|M| - |w - u|) / (|Δ| + ε),    w ← w + π ⊙ Δ
 
-    π is kept between 0 and `most`, as in the authors' code: where the weights have gone further than M since the
-    forward, it would be negative, and lead uphill, the further the more, until training diverges.
+    π is clamped to [0, `most`], as in the authors' code: where the weights have moved further than M since the forward,
+    it would be negative and lead uphill, ever further, until training diverges.
 
-    Here the gradient becomes π ⊙ g, and plain SGD does the rest. So it is not plain SGD at staleness 0 either: steps
-    have the direction of g and the length of M, or of `most` steps.
+    The gradient becomes π ⊙ g, and plain SGD does the rest. At staleness 0 this is not plain SGD either: steps have the
+    direction of g, and the length of M or at most `most` steps.
 
-    Refuses all optimizers but SGD without momentum, since its proxy has it.
+    Refuses all optimizers except SGD without momentum; the momentum is that of the proxy.
 
     Args:
         momentum: m of the proxy.
         epsilon: ε.
-        most: of π; inf for no upper bound.
+        most: upper bound of π; inf for none.
 
     Raises:
         ValueError: a value is out of range.
@@ -44,32 +47,23 @@ class GradientEnergyMatching(Compensation):
     epsilon: float = 1e-16
     most: float = 5.0
 
-    dense: ClassVar[bool] = True
-
-    needs_forward_weights: ClassVar[bool] = True
-
-    once: ClassVar[bool] = True
+    dense = needs_forward_weights = once = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must be at least 0 and less than 1, and is {self.momentum}")
-        if self.epsilon <= 0:
-            raise ValueError(f"epsilon must be positive, and is {self.epsilon}")
-        if not self.most > 0:
-            raise ValueError(f"most must be positive, and is {self.most}")
+        require(0 <= self.momentum < 1, f"momentum must be at least 0 and less than 1, not {self.momentum}")
+        require(self.epsilon > 0, f"epsilon must be positive, not {self.epsilon}")
+        require(self.most > 0, f"most must be positive, not {self.most}")
 
+    @override
     def refusal(self, optimizer: Optimizer) -> str | None:
-        """See `Compensation.refusal`."""
         if not isinstance(optimizer, SGD):
             return f"it needs SGD, not {type(optimizer).__name__}"
         if any(group["momentum"] or group["maximize"] for group in optimizer.param_groups):
-            return (
-                "its proxy has momentum, so it needs SGD without; say how much by GradientEnergyMatching(momentum=...)"
-            )
+            return "its proxy has the momentum; give it to GradientEnergyMatching(momentum=...), and use plain SGD"
         return None
 
+    @override
     def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
-        """See `Compensation.start`."""
         return _Matching(Groups(parameters, optimizer), self)
 
 

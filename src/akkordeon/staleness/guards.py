@@ -1,22 +1,23 @@
-"""Guards: what keeps late gradients from doing harm, without making up for anything."""
+"""Guards: they keep stale gradients from doing harm, without correcting them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 from torch.optim import Optimizer
+from typing_extensions import override
 
-from akkordeon.staleness.compensation import Arrival, Compensation, Compensator
+from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, publish, require
 
 
+@publish("rate", "power")
 @dataclass(frozen=True)
 class StalenessScaledRate(Compensation):
     """A learning rate of η / (1 + τ)^p for a gradient of staleness τ: stable, and slow.
 
-    Zhang et al. 2016, arXiv 1511.05950, divide by τ; Jiang et al. (DynSGD), SIGMOD 2017, by 1 + τ, so that what is not
-    late is not changed. It is the rate that is scaled, and not the gradient, to which Adam would pay no attention; a
-    decoupled weight decay goes with the rate.
+    Zhang et al. 2016, arXiv 1511.05950, divide by τ; Jiang et al. (DynSGD), SIGMOD 2017, by 1 + τ, so that fresh
+    gradients are unchanged. The rate is scaled instead of the gradient, since Adam ignores the scale of gradients; a
+    decoupled weight decay scales with the rate.
 
     Args:
         power: p.
@@ -27,31 +28,23 @@ class StalenessScaledRate(Compensation):
 
     power: float = 1.0
 
-    once: ClassVar[bool] = True
+    once = True
 
     def __post_init__(self) -> None:
-        if self.power < 0:
-            raise ValueError(f"power must not be negative, and is {self.power}")
+        require(self.power >= 0, f"power must be at least 0, not {self.power}")
 
-    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:  # noqa: ARG002
-        """See `Compensation.start`."""
-        return _Scaled(self.power)
-
-
-class _Scaled(Compensator):
-    def __init__(self, power: float) -> None:
-        self._power = power
-
-    def weigh(self, arrival: Arrival) -> float:
-        return float((1 + arrival.staleness) ** -self._power)
+    @override
+    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
+        return _Factor(lambda staleness: float((1 + staleness) ** -self.power))
 
 
+@publish("limit", "limit", limit=8)
 @dataclass(frozen=True)
 class StalenessLimit(Compensation):
     """Drops gradients of staleness R or more, and counts them as too stale.
 
-    Maranjyan et al. (Ringmaster ASGD), ICML 2025, arXiv 2501.16168, algorithm 1. `launch(max_staleness=...)` does it
-    for the whole network, and lets no more batches in than can come in time; this is for single gates.
+    Maranjyan et al. (Ringmaster ASGD), ICML 2025, arXiv 2501.16168, algorithm 1. This is for single gates;
+    `launch(max_staleness=...)` does it for the whole network, and admits only as many batches as can return in time.
 
     Args:
         limit: R.
@@ -62,20 +55,19 @@ class StalenessLimit(Compensation):
 
     limit: int
 
-    once: ClassVar[bool] = True
+    once = True
 
     def __post_init__(self) -> None:
-        if self.limit < 1:
-            raise ValueError(f"limit must be at least 1, or no gradient would be applied, and is {self.limit}")
+        require(self.limit >= 1, f"limit must be at least 1, not {self.limit}: no gradient would be applied")
 
-    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:  # noqa: ARG002
-        """See `Compensation.start`."""
-        return _Limit(self.limit)
+    @override
+    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
+        return _Factor(lambda staleness: 1.0 if staleness < self.limit else 0.0)
 
 
-class _Limit(Compensator):
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+class _Factor(Compensator):
+    def __init__(self, of_staleness: Callable[[int], float]) -> None:
+        self._of_staleness = of_staleness
 
     def weigh(self, arrival: Arrival) -> float:
-        return 1.0 if arrival.staleness < self._limit else 0.0
+        return self._of_staleness(arrival.staleness)

@@ -1,7 +1,6 @@
-"""What compensations know of optimizers: the parameters of each group, and where its next steps lead.
+"""Parameter groups and states of optimizers, for the compensations.
 
-The `_foreach` functions do for all parameters in one call what a loop would do for each: a small gate spends more time
-on calls than on numbers.
+The `_foreach` functions handle all parameters in one call: a small gate spends more time on calls than on numbers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 from akkordeon.staleness.compensation import Gradients
 
-T = TypeVar("T", bound=Tensor | None)
+OneTensor = TypeVar("OneTensor", bound=Tensor | None)
 
 
 class Groups:
@@ -21,7 +20,7 @@ class Groups:
 
     Args:
         parameters: of the gate.
-        optimizer: of them.
+        optimizer: of these parameters.
     """
 
     def __init__(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> None:
@@ -36,11 +35,11 @@ class Groups:
     def having(
         self, gradients: Gradients | None = None, state: str | None = None
     ) -> Iterator[tuple[dict[str, Any], list[int]]]:
-        """Yield each group with the numbers of its parameters that have what is asked for, where some have.
+        """Yield each group with the indices of those of its parameters that meet the conditions, if any do.
 
         Args:
-            gradients: they must have one of these.
-            state: name of a state that the optimizer must keep of them by now.
+            gradients: the parameter must have one of these.
+            state: name of a state that the optimizer must already keep for it.
         """
         for group, members in zip(self.optimizer.param_groups, self._members, strict=True):
             found = [index for index in members if gradients is None or gradients[index] is not None]
@@ -56,9 +55,9 @@ class Groups:
 
 
 def adam_roots(groups: Groups, group: dict[str, Any], members: Sequence[int]) -> tuple[list[Tensor], list[float]]:
-    """Return what Adam divides by, for each parameter, as two factors: a tensor and a number.
+    """Return Adam's divisor for each parameter, as two factors: a tensor and a number.
 
-    With S the mean of squares at step t, sqrt(S / (1 - β2^t)) + ε is (sqrt(S) + ε b) / b, of b = sqrt(1 - β2^t): this
+    With S the mean of squares at step t, sqrt(S / (1 - β2^t)) + ε is (sqrt(S) + ε b) / b, with b = sqrt(1 - β2^t): this
     returns the first factor, and b.
     """
     unbias = [(1 - group["betas"][1] ** float(step)) ** 0.5 for step in groups.states("step", members)]
@@ -73,34 +72,34 @@ def is_adam(optimizer: Optimizer) -> bool:
 
 
 def refuse_adam(optimizer: Optimizer) -> str | None:
-    """Return why an Adam cannot be compensated; None if it can."""
+    """Return why this Adam cannot be compensated; None if it can."""
     for group in optimizer.param_groups:
         if group["weight_decay"] and not group.get("decoupled_weight_decay"):
             return "the weight_decay of Adam goes through its means; use AdamW"
         if group["amsgrad"] or group["maximize"]:
-            return "an Adam with amsgrad or maximize steps otherwise than assumed; leave them out"
+            return "amsgrad and maximize change the steps of Adam; leave them out"
     return None
 
 
 def refuse_sgd(optimizer: Optimizer) -> str | None:
-    """Return why the momentum of an SGD cannot be compensated; None if it can."""
+    """Return why the momentum of this SGD cannot be compensated; None if it can."""
     if not isinstance(optimizer, SGD):
         return f"it needs SGD with momentum, not {type(optimizer).__name__}"
     for group in optimizer.param_groups:
         if not 0 < group["momentum"] < 1:
-            return f"it is about momentum, and this SGD has momentum={group['momentum']}; give it one, such as 0.9"
+            return f"it needs SGD with momentum, and this one has momentum={group['momentum']}; set it, to 0.9, say"
         if group["nesterov"] or group["dampening"] or group["maximize"]:
-            return "an SGD with nesterov, dampening or maximize steps otherwise than assumed; leave them out"
+            return "nesterov, dampening and maximize change the steps of SGD; leave them out"
     return None
 
 
 def pick(tensors: Gradients, members: Sequence[int]) -> list[Tensor]:
-    """Return some of the tensors, those that are there."""
+    """Return the tensors with these indices, except those that are None."""
     return [tensor for index in members if (tensor := tensors[index]) is not None]
 
 
-def put_back(tensors: Sequence[T], members: Sequence[int], others: Sequence[T]) -> list[T]:
-    """Return all of the tensors, with others in place of some."""
+def put_back(tensors: Sequence[OneTensor], members: Sequence[int], others: Sequence[OneTensor]) -> list[OneTensor]:
+    """Return the tensors, with those at these indices replaced by others."""
     result = list(tensors)
     for index, other in zip(members, others, strict=True):
         result[index] = other

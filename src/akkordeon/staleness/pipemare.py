@@ -1,4 +1,4 @@
-"""What PipeMare does so that a pipeline can do without stashing weights.
+"""PipeMare: training in a pipeline without stashed weights.
 
 Yang et al., "PipeMare: Asynchronous Pipeline Parallel DNN Training", MLSys 2021, arXiv 1910.05124.
 """
@@ -6,42 +6,31 @@ Yang et al., "PipeMare: Asynchronous Pipeline Parallel DNN Training", MLSys 2021
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from typing_extensions import override
 
-from akkordeon.staleness.compensation import Arrival, Compensation, Compensator
-
-WEIGHT = 0.02
-"""Of the latest staleness in their moving mean."""
-
-
-class _Mean:
-    """A moving mean of staleness; the first ones count more."""
-
-    def __init__(self) -> None:
-        self.value = 0.0
-        self.count = 0
-
-    def add(self, staleness: float) -> None:
-        self.count += 1
-        self.value += (staleness - self.value) * max(WEIGHT, 1 / self.count)
+from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, publish, require
+from akkordeon.staleness.moving_mean import MovingMean
 
 
+@publish("rescheduling", "updates")
 @dataclass(frozen=True)
 class RateRescheduling(Compensation):
-    """T1: a learning rate that is lower in the beginning, the lower the later gradients come.
+    """T1: a learning rate that starts lower, the lower the staler gradients are.
 
-    With τ the gate's mean staleness, but at least 1, and s its updates so far (section 3.1)::
+    Yang et al., MLSys 2021, arXiv 1910.05124, section 3.1. With τ the gate's mean staleness, at least 1, and s the
+    number of its updates so far::
 
         η / τ^p,    p = 1 - min(s / K, 1)
 
-    After K updates the rate is η: if that is too high for the delay, training diverges then.
+    After K updates the rate is η; if that is too high for the delay, training diverges then.
 
     Args:
-        updates: K; published: a quarter of those at the first, constant learning rate, or five times the warm-up.
+        updates: K; as published, a quarter of the updates at the first, constant rate, or five times the warm-up.
 
     Raises:
         ValueError: a value is out of range.
@@ -49,21 +38,20 @@ class RateRescheduling(Compensation):
 
     updates: int = 1000
 
-    once: ClassVar[bool] = True
+    once = True
 
     def __post_init__(self) -> None:
-        if self.updates < 1:
-            raise ValueError(f"updates must be at least 1, and is {self.updates}")
+        require(self.updates >= 1, f"updates must be at least 1, not {self.updates}")
 
-    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:  # noqa: ARG002
-        """See `Compensation.start`."""
+    @override
+    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
         return _Rescheduling(self.updates)
 
 
 class _Rescheduling(Compensator):
     def __init__(self, updates: int) -> None:
         self._updates = updates
-        self._mean = _Mean()
+        self._mean = MovingMean(0.02)
 
     def weigh(self, arrival: Arrival) -> float:
         self._mean.add(arrival.staleness)
@@ -77,17 +65,18 @@ class _Rescheduling(Compensator):
         self._mean.value, self._mean.count = state["mean"], state["count"]
 
 
+@publish("discrepancy", "decay")
 @dataclass(frozen=True)
 class DiscrepancyCorrection(Compensation):
     """T2: an estimate of the forward's weights for the backward, where they are not kept.
 
-    Section 3.2::
+    Yang et al., MLSys 2021, arXiv 1910.05124, section 3.2::
 
         after each update:   δ ← γ δ + (1 - γ) (w_{t+1} - w_t),    γ = D^{1/τ}, τ the mean staleness
-        backward:            w_t - τ δ, of the batch's own τ, instead of w_t
+        backward:            w_t - τ δ, with the batch's own τ, instead of w_t
 
-    For gates with `activations="recomputed"` alone: a gate that stashes has the forward's weights. It keeps δ and the
-    weights before the last update. At staleness 0 nothing is changed.
+    Only for gates with `activations="recomputed"`; a gate that stashes has the forward's weights. Keeps δ and the
+    weights before the last update. At staleness 0 it changes nothing.
 
     Args:
         decay: D, in (0, 1); e^-2 in theory, 0.5 and 0.1 as published for ResNets and Transformers.
@@ -98,16 +87,13 @@ class DiscrepancyCorrection(Compensation):
 
     decay: float = exp(-2)
 
-    needs_recomputed: ClassVar[bool] = True
-
-    once: ClassVar[bool] = True
+    needs_recomputed = once = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.decay < 1:
-            raise ValueError(f"decay must be more than 0 and less than 1, and is {self.decay}")
+        require(0 < self.decay < 1, f"decay must be more than 0 and less than 1, not {self.decay}")
 
-    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:  # noqa: ARG002
-        """See `Compensation.start`."""
+    @override
+    def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
         return _Discrepancy(parameters, self.decay)
 
 
@@ -115,7 +101,7 @@ class _Discrepancy(Compensator):
     def __init__(self, parameters: Sequence[Tensor], decay: float) -> None:
         self._parameters = list(parameters)
         self._decay = decay
-        self._mean = _Mean()
+        self._mean = MovingMean(0.02)
         self._before = [parameter.detach().clone() for parameter in parameters]
         self._drift = [torch.zeros_like(parameter, requires_grad=False) for parameter in parameters]
 

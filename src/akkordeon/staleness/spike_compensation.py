@@ -1,4 +1,4 @@
-"""Spike compensation: a late gradient is paid at once what it would have got in the steps that it has missed.
+"""Spike compensation: a stale gradient moves the weights at once by what it would have added in the steps it missed.
 
 Kosson et al., "Pipelined Backpropagation at Scale: Training Large Models without Batches", MLSys 2021,
 arXiv 2003.11666.
@@ -6,53 +6,53 @@ arXiv 2003.11666.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from typing_extensions import override
 
-from akkordeon.staleness.compensation import Compensation, Compensator, Gradients
+from akkordeon.staleness.compensation import Compensation, Compensator, Gradients, publish
 from akkordeon.staleness.optimizers import Groups, adam_roots, is_adam, pick, refuse_adam, refuse_sgd
 
 
+@publish("spike")
 @dataclass(frozen=True)
 class SpikeCompensation(Compensation):
-    """Momentum as it would be if the gradient had not been late. It needs no memory, and no weights of the forward.
+    """Momentum as if the gradient had not been late; needs no memory, and no weights of the forward.
 
-    With g a gradient of staleness τ, and v the momentum buffer of SGD, of momentum m::
+    Kosson et al., MLSys 2021, arXiv 2003.11666, section 3.2. With g a gradient of staleness τ, and v the buffer of SGD
+    with momentum m::
 
         v ← m v + m^τ g,    w ← w - η (v + g (1 - m^τ) / (1 - m))
 
-    For a constant τ that is w ← w - η (m^τ v + g (1 - m^τ) / (1 - m)) with the usual buffer (section 3.2); written in
-    this way, each gradient moves the weights by η g / (1 - m) in all, whatever the staleness of others. Staleness 0 is
-    SGD itself, and 1 is Nesterov's momentum. What weight decay adds is not late, and stays as it is.
+    For a constant τ that is w ← w - η (m^τ v + g (1 - m^τ) / (1 - m)) with the usual buffer, as published; in this form
+    each gradient moves the weights by η g / (1 - m) in all, whatever the staleness of others. Staleness 0 is SGD
+    itself, and 1 is Nesterov's momentum. The term of weight decay is never late, and is unchanged.
 
-    Beside Adam or AdamW, the same idea for a mean instead of a sum (a generalisation of NAdam, which has τ = 1; not
-    published as far as is known)::
+    Beside Adam or AdamW, the same idea for a mean instead of a sum (NAdam is the case τ = 1; the general form is not
+    published, as far as is known)::
 
         w ← w - η (β1^τ M̂ + (1 - β1^τ) g) / (sqrt(Ŝ) + ε)
 
-    At staleness 0 nothing is changed.
+    At staleness 0 it changes nothing.
 
-    Refuses SGD without momentum, or with one that is Nesterov's already, and all optimizers but these.
+    Refuses SGD without momentum or with Nesterov's, and all other optimizers.
     """
 
-    dense: ClassVar[bool] = True
+    dense = once = True
 
-    once: ClassVar[bool] = True
-
+    @override
     def refusal(self, optimizer: Optimizer) -> str | None:
-        """See `Compensation.refusal`."""
         return refuse_adam(optimizer) if is_adam(optimizer) else refuse_sgd(optimizer)
 
+    @override
     def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
-        """See `Compensation.start`."""
         groups = Groups(parameters, optimizer)
-        return _OfMeans(groups) if is_adam(optimizer) else _OfSums(groups)
+        return _SpikeInMean(groups) if is_adam(optimizer) else _SpikeInSum(groups)
 
 
-class _OfSums(Compensator):
+class _SpikeInSum(Compensator):
     def __init__(self, groups: Groups) -> None:
         self._groups = groups
 
@@ -63,16 +63,13 @@ class _OfSums(Compensator):
         for group, members in self._groups.having(gradients, "momentum_buffer"):
             momentum, g = group["momentum"], pick(gradients, members)
             late = 1 - momentum**staleness
-            # SGD has put all of g into the buffer, and has moved the weights by it.
+            # SGD has added all of g to the buffer, and has moved the weights by it.
             torch._foreach_sub_(self._groups.states("momentum_buffer", members), g, alpha=late)
             lump = late / (1 - momentum) - late
             torch._foreach_sub_(pick(self._groups.parameters, members), g, alpha=float(group["lr"]) * lump)
 
 
-class _OfMeans(Compensator):
-    def __init__(self, groups: Groups) -> None:
-        self._groups = groups
-
+class _SpikeInMean(_SpikeInSum):
     @torch.no_grad()
     def follow(self, gradients: Gradients, staleness: float) -> None:
         if staleness == 0:

@@ -1,4 +1,4 @@
-"""Weight prediction: run a batch forward with the weights as they will be when its gradient comes back.
+"""Weight prediction: a batch runs forward with the weights expected at the return of its gradient.
 
 Linear: Kosson et al., MLSys 2021, arXiv 2003.11666 (LWP^v and LWP^w), and Guan et al., "XPipe" and "PipeOptim",
 arXiv 1911.04610 and 2312.00839, for other optimizers than SGD. Decaying: Hakimi et al., "Taming Momentum in a
@@ -7,41 +7,46 @@ Distributed Asynchronous Environment" (DANA), arXiv 1907.11612.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer
+from typing_extensions import override
 
-from akkordeon.staleness.compensation import Compensation, Compensator
+from akkordeon.staleness.compensation import Compensation, Compensator, publish, require
 from akkordeon.staleness.optimizers import Groups, adam_roots, is_adam, put_back, refuse_adam, refuse_sgd
 
 Form = Literal["linear", "decaying", "last step"]
 
 
+@publish("linear", "scale")
+@publish("decaying", "scale", form="decaying")
+@publish("last-step", "scale", form="last step")
 @dataclass(frozen=True)
 class WeightPrediction(Compensation):
-    """The weights for the forward: where the live ones will be when the gradient comes.
+    """Weights for the forward: those expected when the gradient comes back.
 
-    From the live weights w, and the staleness τ that the gradient is expected to have, û is::
+    Linear: Kosson et al., MLSys 2021, arXiv 2003.11666; decaying: Hakimi et al., arXiv 1907.11612. From the live
+    weights w and the expected staleness τ, the predicted weights û are::
 
         linear:     û = w - η τ v                                beside SGD with momentum buffer v
                     û = w - η τ M̂ / (sqrt(Ŝ) + ε)                beside Adam
                     û = (1 - η λ τ) w - η τ M̂ / (sqrt(Ŝ) + ε)    beside AdamW, of weight decay λ
-        decaying:   û = w - η v (m - m^{τ+1}) / (1 - m)          beside SGD: no gradient comes in the meantime
+        decaying:   û = w - η v (m - m^{τ+1}) / (1 - m)          beside SGD, as if no gradient came meanwhile
                     û = w - η Σ_{i=1..τ} β1^i M / ((1 - β1^{t+i}) (sqrt(Ŝ) + ε))       beside Adam or AdamW
         last step:  û = w + τ (w_t - w_{t-1})                    beside any optimizer; keeps another copy of the weights
 
-    τ is the number of batches that the gate has forwarded and not yet seen back, which is what it will be where batches
-    come back in the order they went, and one gradient is one update; with `accumulate`, it is divided by that.
-    Validation and test see the live weights. The learning rate is taken to stay as it is for τ updates. Before the
+    τ is the number of batches that the gate has forwarded and whose gradients have not come back: the staleness to
+    come if gradients return in order and each makes an update; with `accumulate` it is divided by that number.
+    Validation and test use the live weights. The learning rate is assumed to be constant for τ updates. Before the
     first update, and at staleness 0, nothing is predicted.
 
-    Composes with `SpikeCompensation`: the combination is what Kosson et al. recommend.
+    Composes with `SpikeCompensation`, as Kosson et al. recommend.
 
     Args:
-        form: which.
-        scale: multiplies τ.
+        form: of the prediction.
+        scale: factor of τ.
 
     Raises:
         ValueError: a value is out of range.
@@ -50,21 +55,19 @@ class WeightPrediction(Compensation):
     form: Form = "linear"
     scale: float = 1.0
 
-    once: ClassVar[bool] = True
+    once = True
 
     def __post_init__(self) -> None:
-        if self.form not in get_args(Form):
-            raise ValueError(f"form must be one of {', '.join(get_args(Form))}, not {self.form!r}")
-        if not self.scale > 0:
-            raise ValueError(f"scale must be more than 0, and is {self.scale}")
+        require(self.form in get_args(Form), f"form must be one of {', '.join(get_args(Form))}, not {self.form!r}")
+        require(self.scale > 0, f"scale must be more than 0, not {self.scale}")
 
     @property
+    @override
     def kind(self) -> str:
-        """See `Compensation.kind`."""
         return f"WeightPrediction, {self.form}"
 
+    @override
     def refusal(self, optimizer: Optimizer) -> str | None:
-        """See `Compensation.refusal`."""
         if self.form == "last step":
             return None
         if is_adam(optimizer):
@@ -72,24 +75,22 @@ class WeightPrediction(Compensation):
         if isinstance(optimizer, SGD):
             return refuse_sgd(optimizer)
         kind = type(optimizer).__name__
-        return f"it knows where SGD, Adam and AdamW go, not {kind}; use WeightPrediction('last step')"
+        return f"it can predict SGD, Adam and AdamW, not {kind}; use WeightPrediction('last step')"
 
+    @override
     def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
-        """See `Compensation.start`."""
         if self.form == "last step":
             return _LastStep(parameters, self.scale)
-        kind = _OfMeans if is_adam(optimizer) else _OfSums
+        kind = _PredictionFromMean if is_adam(optimizer) else _PredictionFromSum
         return kind(Groups(parameters, optimizer), self.scale, decays=self.form == "decaying")
 
 
-class _Predictor(Compensator):
+class _PredictionFromSum(Compensator):
     def __init__(self, groups: Groups, scale: float, *, decays: bool) -> None:
         self._groups = groups
         self._scale = scale
         self._decays = decays
 
-
-class _OfSums(_Predictor):
     @torch.no_grad()
     def predict(self, staleness: int) -> list[Tensor] | None:
         if staleness == 0:
@@ -104,7 +105,7 @@ class _OfSums(_Predictor):
         return predicted
 
 
-class _OfMeans(_Predictor):
+class _PredictionFromMean(_PredictionFromSum):
     @torch.no_grad()
     def predict(self, staleness: int) -> list[Tensor] | None:
         if staleness == 0:
@@ -122,7 +123,7 @@ class _OfMeans(_Predictor):
         return predicted
 
     def _far(self, beta: float, step: float, staleness: int) -> float:
-        """Return by what to multiply M: τ / (1 - β1^t), or Σ β1^i / (1 - β1^{t+i}) where it decays."""
+        """Return the factor of M: τ / (1 - β1^t), or Σ β1^i / (1 - β1^{t+i}) where it decays."""
         far = staleness * self._scale
         if not self._decays:
             return float(far / (1 - beta**step))

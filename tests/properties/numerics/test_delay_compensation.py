@@ -365,10 +365,10 @@ def test_something_else_than_a_compensation_is_refused() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"strength": -1.0}, r"^strength must not be negative, and is -1\.0$"),
-        ({"decay": 1.0}, r"^decay must be at least 0 and less than 1, and is 1\.0$"),
-        ({"decay": -0.1}, r"^decay must be at least 0 and less than 1, and is -0\.1$"),
-        ({"epsilon": 0.0}, r"^epsilon must be positive, and is 0\.0$"),
+        ({"strength": -1.0}, r"^strength must be at least 0, not -1\.0$"),
+        ({"decay": 1.0}, r"^decay must be at least 0 and less than 1, not 1\.0$"),
+        ({"decay": -0.1}, r"^decay must be at least 0 and less than 1, not -0\.1$"),
+        ({"epsilon": 0.0}, r"^epsilon must be positive, not 0\.0$"),
     ],
 )
 def test_values_out_of_range_are_refused(values: dict[str, float], message: str) -> None:
