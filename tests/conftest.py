@@ -10,6 +10,7 @@ from akkordeon.actor import Engine
 from akkordeon.cluster import Node
 from akkordeon.engines import Delays, Ray, Stepped, Threads
 from tests.cluster.nodes import free_address
+from tests.waiting import limit
 
 os.environ.update(RAY_AUTH_MODE="token", RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_USE_TLS="0")
 """Ray reads them when it is imported, which tests of parts of the engine do before any makes the engine."""
@@ -33,6 +34,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if NO_HOSTS:
         config.hook.pytest_deselected(items=[item for item in items if needs_hosts(item)])
         items[:] = [item for item in items if not needs_hosts(item)]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Give a test the time that it needs on this machine as busy as it is now."""
+    mark = item.get_closest_marker("timeout") or pytest.mark.timeout(float(item.config.getini("timeout"))).mark
+    item.add_marker(pytest.mark.timeout(limit(mark.args[0]), **mark.kwargs), append=False)
+    return (yield)
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+def has_failed(item: pytest.Item) -> bool:
+    """Whether a test has failed so far: what it shares with others may be spoiled."""
+    return item.stash.get(FAILED, False)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,6 +1,7 @@
 """The engine on Ray, for the suite that all engines keep.
 
-A process takes seconds to begin, so all tests share one cluster (`shared`), and all but those about `close` one engine.
+A process takes seconds to begin, so all tests share one cluster, and all but those about `close` one engine (`shared`)
+and the actors in it that no test ends (`cast`). After a test that failed there, the next one gets others.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ import pytest
 
 from akkordeon.actor import Actor, Engine, Inbox, Ref
 from akkordeon.engines import Ray
-from tests.conftest import make_stepped, make_threads, make_timed
+from tests.conftest import has_failed, make_stepped, make_threads, make_timed
+from tests.engines.actors import Cast
 
 
 class Borrowed:
@@ -58,3 +60,24 @@ def engine(make_engine: Callable[[], Engine], request: pytest.FixtureRequest) ->
     engine = Borrowed(request.getfixturevalue("shared")) if isinstance(make_engine, partial) else make_engine()
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="module")
+def casts() -> Iterator[list[Cast]]:
+    """The one that is shared, if there is one."""
+    casts: list[Cast] = []
+    yield casts
+    for each in casts:
+        each.engine.close()
+
+
+@pytest.fixture
+def cast(engine: Engine, casts: list[Cast], request: pytest.FixtureRequest) -> Iterator[Cast]:
+    if not isinstance(engine, Borrowed):
+        yield Cast(engine)
+        return
+    if not casts:
+        casts.append(Cast(Borrowed(request.getfixturevalue("shared"))))
+    yield casts[0]
+    if has_failed(request.node):
+        casts.pop().engine.close()

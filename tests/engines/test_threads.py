@@ -14,7 +14,11 @@ from akkordeon.engines import Threads
 from akkordeon.engines.crew import STANDBY
 from akkordeon.engines.pool import LOOK
 from akkordeon.errors import NoAnswer, SharedTensorWritten
-from tests.engines.test_contract import SOON, Box, Forwarder
+from tests.engines.actors import Box, Forwarder
+from tests.waiting import limit
+
+SOON = limit(10.0)
+"""Seconds; a bound for what should take milliseconds."""
 
 
 class Worker(Actor):
