@@ -1,7 +1,7 @@
 """What all tests share: a seed, the engines that every guarantee is tested on, and NO_NETNS."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ import torch
 from akkordeon.actor import Engine
 from akkordeon.cluster import Node
 from akkordeon.engines import Delays, Ray, Stepped, Threads
+from tests import sharing
 from tests.cluster.nodes import free_address
 from tests.waiting import limit
 
@@ -37,26 +38,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Give a test the time that it needs on this machine as busy as it is now."""
     mark = item.get_closest_marker("timeout") or pytest.mark.timeout(float(item.config.getini("timeout"))).mark
     item.add_marker(pytest.mark.timeout(limit(mark.args[0]), **mark.kwargs), append=False)
     return (yield)
 
 
-FAILED = pytest.StashKey[bool]()
-
-
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    sharing.note(item, report)
     return report
-
-
-def has_failed(item: pytest.Item) -> bool:
-    """Whether a test has failed so far: what it shares with others may be spoiled."""
-    return item.stash.get(FAILED, False)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

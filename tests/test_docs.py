@@ -13,6 +13,7 @@ import pytest
 from akkordeon.datasets import Images
 from akkordeon.recipes import mnist
 from tests.unit import made_up_mnist
+from tests.waiting import limit
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,7 +64,7 @@ def test_the_recipe_on_its_page_trains_from_the_command_line(tmp_path: Path) -> 
     (tmp_path / "mine.py").write_text(textwrap.dedent(recipe), encoding="utf-8")
     command = [sys.executable, "-m", "akkordeon", "run", "mine.py", "-o", "width=32", "--epochs", "2"]
     command += ["--save", "runs/mine"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=55, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=limit(50), check=False)
     assert done.returncode == 0, done.stderr
     assert "saved to runs/mine/v000001" in done.stdout
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typer.testing import CliRunner, Result
 
 from akkordeon.cli import app
+from tests import waiting
 
 __all__ = ["LIMIT", "RECIPE", "Running", "call", "lines_of", "running", "write_recipe"]
 
 LIMIT = 30.0
-"""Seconds that a process has for whatever is waited for."""
+"""Seconds that a process has for whatever is waited for, on a quiet machine."""
 
 RECIPE = '''
 """Two gates that learn whether the first of four numbers is positive."""
@@ -87,9 +88,9 @@ class Running:
 
     def wait_for(self, text: str, name: str = "stdout") -> None:
         """Wait until a text was written."""
-        deadline = time.monotonic() + self.limit
+        deadline = time.monotonic() + waiting.limit(self.limit)
         while text not in self.written[name]:
-            if not self._read(deadline - time.monotonic()):
+            if not (self._open and self._read(deadline - time.monotonic())):
                 ends = {each: came[-1000:] for each, came in self.written.items()}
                 raise AssertionError(f"waited for {text!r} on {name}, and what came ends with {ends}")
 
@@ -103,7 +104,7 @@ class Running:
 
     def end(self) -> int:
         """Wait for the end, and return the exit code."""
-        deadline = time.monotonic() + self.limit
+        deadline = time.monotonic() + waiting.limit(self.limit)
         while self._open and self._read(deadline - time.monotonic()):
             pass
         return self.process.wait(max(0.1, deadline - time.monotonic()))

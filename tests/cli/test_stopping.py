@@ -12,6 +12,7 @@ from akkordeon.cli.console import told
 from akkordeon.cli.interrupt import Interrupts, Stop
 from akkordeon.cli.options import Options
 from tests.cli.calling import RECIPE, call, lines_of, running, write_recipe
+from tests.waiting import limit
 
 STOPPING = "stopping: waiting for the batches in flight (Ctrl-C again leaves at once)"
 
@@ -105,7 +106,7 @@ def test_a_run_outside_the_main_thread_leaves_signals_alone(recipe: Path) -> Non
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(call("run", recipe, "--epochs", "1").exit_code))
     thread.start()
-    thread.join(30)
+    thread.join(limit(30))
     assert codes == [0]
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -130,7 +131,7 @@ def test_a_signal_while_work_is_under_way_raises_nothing_there_and_is_waited_for
     with Interrupts() as interrupts:
         with interrupts.gently(finished.set):
             signal.raise_signal(signal.SIGTERM)
-            assert finished.wait(10)
+            assert finished.wait(limit(10))
         assert interrupts.code == 143
 
 

@@ -7,7 +7,7 @@ import json
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,14 +23,23 @@ from akkordeon.cluster import Address
 from akkordeon.errors import Unreachable
 from tests.cli.calling import RECIPE, Running, call, lines_of, running, write_recipe
 from tests.cluster.nodes import all_gone, free_address, keepers, node_processes, own_place, wait_for
+from tests.sharing import Shared
+from tests.waiting import limit
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(120, func_only=True)]
 
-LIMIT = 100.0
-"""Seconds that a process has for whatever is waited for: each imports torch, on a machine that may be busy."""
+LIMIT = 60.0
+"""Seconds that a process has for whatever is waited for: each imports torch."""
 
-SLOWLY = ("--batch-size", 1)
-"""Few reports: a pipe holds 64 KB, and whoever writes more than that waits until somebody reads."""
+UNHURRIED = """
+from threading import Event
+its = batches
+def batches(split, take=slice(None)):
+    for batch in its(split, take, batch_size=5):
+        yield batch
+        Event().wait(0.02)
+"""
+"""Leaves the machine to processes that begin. Few reports, too: a pipe holds 64 KB, and then a writer waits."""
 
 Start = Callable[..., Running]
 
@@ -52,6 +61,9 @@ class Opened:
     def sentinels(self) -> list[str]:
         return [each["name"] for each in self.status()["sentinels"]]
 
+    def windows(self) -> dict[str, int]:
+        return {each["name"]: each["window"] for each in self.status()["sentinels"]}
+
     def status(self) -> dict[str, Any]:
         result = self.ask("status")
         assert result.exit_code == 0, result.output
@@ -60,13 +72,25 @@ class Opened:
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
-    folder = tmp_path_factory.mktemp("terminals")
-    recipe, at = write_recipe(folder), str(free_address())
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared[Opened]]:
+    shared = Shared(lambda: open_network(tmp_path_factory.mktemp("terminals")))
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def opened(shared: Shared[Opened], request: pytest.FixtureRequest) -> Iterator[Opened]:
+    with shared.lend(request.node) as opened:
+        yield opened
+
+
+@contextmanager
+def open_network(folder: Path) -> Iterator[Opened]:
+    recipe, at = write_recipe(folder, RECIPE + UNHURRIED), str(free_address())
     with own_place() as place, ExitStack() as stack:
         start = partial(running, limit=LIMIT)
-        host = stack.enter_context(start("host", "--network", at, "--name", "A", "--wait", "60"))
-        hosting = ("--place", "head=A", "--wait", "60")
+        host = stack.enter_context(start("host", "--network", at, "--name", "A", "--wait", str(limit(60))))
+        hosting = ("--place", "head=A", "--wait", str(limit(60)))
         terminal = stack.enter_context(
             start("network", recipe, "--address", at, "--save", folder / "saved", *hosting, "--json")
         )
@@ -84,15 +108,16 @@ def start(opened: Opened) -> Iterator[Start]:
         yield start
 
 
-def test_sentinels_join_train_and_leave_each_by_itself(opened: Opened, start: Start) -> None:
-    first = start("sentinel", "train", opened.recipe, *SLOWLY, "--share", "1/2", "--name", "first")
-    second = start("sentinel", "train", opened.recipe, *SLOWLY, "--share", "2/2")
+def test_sentinels_join_train_are_changed_and_leave_each_by_itself(opened: Opened, start: Start) -> None:
+    first = start("sentinel", "train", opened.recipe, "--share", "1/2", "--name", "first")
+    second = start("sentinel", "train", opened.recipe, "--share", "2/2", "--in-flight", 3)
     validation = start("sentinel", "validate", opened.recipe, "--every", "0.5")
     for sentinel in (first, second, validation):
         sentinel.wait_for('"report"')
     assert sorted(opened.sentinels()) == ["first", "train", "validate"]
     opened.terminal.wait_for('"sentinel": "first"')
 
+    settings_are_changed(opened, "train")
     detached = opened.ask("detach", "train")
     assert detached.exit_code == 0, detached.output
     assert second.end() == 0
@@ -112,17 +137,13 @@ def test_sentinels_join_train_and_leave_each_by_itself(opened: Opened, start: St
     assert status["restarts"] == 0
 
 
-def test_settings_are_changed_from_any_terminal(opened: Opened, start: Start) -> None:
-    sentinel = start("sentinel", "train", opened.recipe, *SLOWLY, "--name", "changing", "--in-flight", 3)
-    sentinel.wait_for('"report"')
-    result = opened.ask("set", "changing", "in_flight=1")
+def settings_are_changed(opened: Opened, name: str) -> None:
+    result = opened.ask("set", name, "in_flight=1")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout) == {"event": "set", "name": "changing", "settings": {"in_flight": 1}}
+    assert json.loads(result.stdout) == {"event": "set", "name": name, "settings": {"in_flight": 1}}
     assert opened.ask("set", "head", "lr=0.05", "weight_decay=0").exit_code == 0
-    assert wait_for(lambda: opened.status()["sentinels"][0]["window"] == 1)
+    assert wait_for(lambda: opened.windows()[name] == 1)
     assert {"mean", "p50", "p95", "max", "counts"} == opened.status()["gates"][0]["staleness"].keys()
-    assert opened.ask("detach", "changing").exit_code == 0
-    assert sentinel.end() == 0
 
 
 def test_a_network_is_saved_from_any_terminal(opened: Opened, tmp_path: Path) -> None:
@@ -152,11 +173,7 @@ def batches(split, take=slice(None)):
         (["sentinel", "validate", "digits"], "the gates of its recipe are stem, body, head, and those of the network"),
         (["sentinel", "train", "shape.py"], "its inputs are float32 4x1, and those of the network float32 4"),
         (["host", "--name", "A"], "the name of 'host A' is taken in this network"),
-        (["detach", "nobody"], "there never was a sentinel 'nobody' in this network"),
-        (
-            ["set", "nobody", "lr=1"],
-            "there is neither a gate nor a sentinel 'nobody' in this network",
-        ),
+        (["set", "nobody", "lr=1"], "there is neither a gate nor a sentinel 'nobody' in this network"),
         (["set", "stem", "lr=1", "momentum=-1"], "gate 'stem' cannot have lr=1, momentum=-1: Invalid momentum value"),
     ],
 )
@@ -181,18 +198,10 @@ def test_a_second_network_at_one_address_is_refused(opened: Opened) -> None:
     assert f"a network of this name is open at {opened.at}" in result.stderr
 
 
-def test_a_host_that_does_not_join_is_named(opened: Opened) -> None:
-    result = call(
-        *("network", opened.recipe, "--address", opened.at, "--name", "second", "--place", "stem=B", "--wait", "0.1")
-    )
-    assert result.exit_code == 2
-    assert "no host B has joined within 0.1 s; there are: none" in result.stderr
-
-
 def test_closing_ends_all_that_take_part_saves_and_leaves_nothing_behind(opened: Opened, start: Start) -> None:
     processes = [each for _ in keepers(opened.place)[:1] for each in node_processes(opened.place)]
     assert processes
-    watch, sentinel = start("watch"), start("sentinel", "train", opened.recipe, *SLOWLY)
+    watch, sentinel = start("watch"), start("sentinel", "train", opened.recipe)
     for each in (watch, sentinel):
         each.wait_for('"report"')
     processes += node_processes(opened.place)

@@ -14,6 +14,7 @@ from akkordeon import posix
 from akkordeon.cluster.home import LOST, Home
 from akkordeon.errors import NodeFailed
 from tests.cluster.nodes import all_gone, is_alive, keepers, node_processes, own_place, wait_for
+from tests.waiting import limit
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -38,12 +39,12 @@ def place() -> Iterator[Path]:
 
 
 def enter() -> Home:
-    return Home.enter("one", time.monotonic() + 20)
+    return Home.enter("one", time.monotonic() + limit(20))
 
 
 def keep(home: Home, *command: str) -> int:
     args = [sys.executable, "-m", "akkordeon.cluster.keeper", str(home.folder), *command]
-    return subprocess.run(args, timeout=20, check=False, stdout=subprocess.DEVNULL).returncode
+    return subprocess.run(args, timeout=limit(20), check=False, stdout=subprocess.DEVNULL).returncode
 
 
 def keep_stubborn(home: Home) -> None:
@@ -101,8 +102,8 @@ def test_files_of_keepers_that_were_both_killed_go_with_the_last_user(place: Pat
 
 
 def test_what_keepers_left_that_were_killed_is_cleared_by_the_next_one(place: Path) -> None:
-    other = Home.enter("other", time.monotonic() + 20)
-    left = Home.enter("left", time.monotonic() + 20)
+    other = Home.enter("other", time.monotonic() + limit(20))
+    left = Home.enter("left", time.monotonic() + limit(20))
     for each in (left, other):
         each.temp_dir.mkdir()
         (each.temp_dir / "ray_current_cluster").touch()

@@ -1,11 +1,13 @@
-"""Processes that are killed, terminals and hosts that vanish, and what breaks in them: one network goes through all.
+"""Processes that are killed, terminals and hosts that vanish, and what breaks in them.
 
-Its gates count how often each batch was applied. The tests come in the order of the damage; the host goes last.
+One network goes through all of it, as long as no test fails: the next one then gets a new network. Its gates count how
+often each batch was applied.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +23,6 @@ from tests.distributed.chain import (
     gates,
     kill,
     loader_that_raises,
-    loss_that_raises,
     more,
     pair_after_two,
     process,
@@ -29,7 +30,8 @@ from tests.distributed.chain import (
     tell,
 )
 from tests.distributed.conftest import MakeEngine, Terminal
-from tests.faults.counting import applied, numbers, total, training
+from tests.faults.counting import applied, total, training
+from tests.sharing import Shared
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(120)]
 
@@ -55,7 +57,20 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(make_engine: MakeEngine, open_terminal: Callable[..., Terminal]) -> Iterator[World]:
+def shared(make_engine: MakeEngine, open_terminal: Callable[..., Terminal]) -> Iterator[Shared[World]]:
+    shared = Shared(partial(make_world, make_engine, open_terminal))
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def world(shared: Shared[World], request: pytest.FixtureRequest) -> Iterator[World]:
+    with shared.lend(request.node) as world:
+        yield world
+
+
+@contextmanager
+def make_world(make_engine: MakeEngine, open_terminal: Callable[..., Terminal]) -> Iterator[World]:
     """A network with its second gate on a host that is another process."""
     engine = make_engine(1)
     host = open_terminal(engine, "host", "A")
@@ -63,6 +78,7 @@ def world(make_engine: MakeEngine, open_terminal: Callable[..., Terminal]) -> It
     placement = ak.Placement(fixed={"body": "A"})
     with ak.launch(gates(NUM + 1), engine=engine, supervision=AT_ONCE, placement=placement) as network:
         yield World(network, engine, host, open_terminal)
+    host.kill()
 
 
 def nothing_twice(network: ak.Network) -> None:
@@ -105,44 +121,33 @@ def _restarted(network: ak.Network, turn: int) -> bool:
     return status.restarts >= turn and len(status.gates) == len(NAMES)
 
 
-def test_a_sentinel_that_is_killed_is_named_and_leaves_nothing_and_others_do_not_notice(world: World) -> None:
+def test_killed_sentinels_and_terminals_are_named_and_leave_nothing_and_others_do_not_notice(world: World) -> None:
     network = world.network
+    guest = world.open_terminal(world.engine, "attach", "guest")
     network.attach(endless_training("steady"))
     network.attach(endless_training("victim"))
     restarts = network.status().restarts
     more(network, "victim", 5)
     kill(process(network, "sentinel victim"))
-    killed = time.monotonic()
-    with pytest.raises(ak.ActorFailed, match=r"sentinel victim failed: .*its process has died: killed"):
-        drain(network)
-    tell("kill -9 of a sentinel", seconds_to_news=time.monotonic() - killed)
+    is_told(network, "a sentinel", r"sentinel victim failed: .*its process has died: killed")
+    guest.wait()
+    more(network, "guest", 5)
+    guest.kill()
+    is_told(network, "a terminal", r"sentinel guest failed: .*the terminal that it came from has ended")
     more(network, "steady", 50)
-    is_undisturbed(network)
-    assert network.status().restarts == restarts
-
-
-def is_undisturbed(network: ak.Network) -> None:
-    """One sentinel is there still, and nothing of it was lost."""
     (steady,) = network.status().sentinels
     assert (steady.name, steady.resent, steady.dropped) == ("steady", 0, ())
-
-
-def test_a_terminal_that_is_killed_takes_its_sentinels_with_it_and_nothing_else(world: World) -> None:
-    network = world.network
-    terminal = world.open_terminal(world.engine, "attach", "guest")
-    terminal.wait()
-    restarts = network.status().restarts
-    more(network, "guest", 5)
-    terminal.kill()
-    killed = time.monotonic()
-    with pytest.raises(ak.ActorFailed, match=r"sentinel guest failed: .*the terminal that it came from has ended"):
-        drain(network)
-    tell("kill -9 of a terminal", seconds_to_news=time.monotonic() - killed)
-    more(network, "steady", 50)
-    is_undisturbed(network)
     assert network.status().restarts == restarts
     network.detach("steady")
     nothing_left(network)
+
+
+def is_told(network: ak.Network, what: str, expected: str) -> None:
+    """Whoever watches is told of the end of what was killed."""
+    killed = time.monotonic()
+    with pytest.raises(ak.ActorFailed, match=expected):
+        drain(network)
+    tell(f"kill -9 of {what}", seconds_to_news=time.monotonic() - killed)
 
 
 def test_an_exception_in_a_module_names_gate_batch_and_sentinel(world: World) -> None:
@@ -152,17 +157,6 @@ def test_an_exception_in_a_module_names_gate_batch_and_sentinel(world: World) ->
     with pytest.raises(ak.BatchRefused, match=expected) as caught:
         drain(world.network)
     assert isinstance(caught.value.__cause__, KeyError)
-    nothing_left(world.network)
-
-
-def test_an_exception_in_a_loss_names_batch_and_sentinel(world: World) -> None:
-    data = partial(numbers, world.take(2), 2)
-    world.network.attach(ak.TrainingSentinel("lossy", data, loss_that_raises, epochs=1))
-    with pytest.raises(
-        ak.SentinelFailed, match=r"sentinel 'lossy': .*batch 0.*ArithmeticError: no such loss"
-    ) as caught:
-        drain(world.network)
-    assert isinstance(caught.value.__cause__, ArithmeticError)
     nothing_left(world.network)
 
 

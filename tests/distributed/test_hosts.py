@@ -5,6 +5,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from tests.hosts import Command, Host, Hosts, wait_until
 from tests.hosts.host import HOME
+from tests.sharing import Shared
+from tests.waiting import limit
 
 pytestmark = [pytest.mark.xdist_group("hosts"), pytest.mark.timeout(180)]
 
@@ -47,7 +50,20 @@ def run(host: Host, *words: str) -> Command:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def shared() -> Iterator[Shared[World]]:
+    shared = Shared(make_world)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def world(shared: Shared[World], request: pytest.FixtureRequest) -> Iterator[World]:
+    with shared.lend(request.node) as world:
+        yield world
+
+
+@contextmanager
+def make_world() -> Iterator[World]:
     """A network launched on the first host, with a gate on each of the others."""
     token = secrets.token_hex(32)
     with Hosts(3) as hosts:
@@ -87,7 +103,7 @@ def test_a_gate_whose_host_lost_its_power_is_made_anew_on_another(world: World) 
     print(f"{noticed:.1f} s until the gate is made anew, {seconds:.1f} s until the first gradient")
     world.advance(30)
     world.network.signal(signal.SIGTERM)
-    assert world.network.wait(LIMIT) == 0, world.network.stderr
+    assert world.network.wait(limit(LIMIT)) == 0, world.network.stderr
     last = json.loads(world.network.stdout.splitlines()[-1])
     assert last["skipped"] == {}
     assert all(set(gate) == {"0", "1"} for gate in last["applied"])

@@ -19,11 +19,12 @@ from akkordeon.errors import ActorFailed, WiringError
 from akkordeon.messages import Backward, BatchId, Forward, Route
 from tests.distributed.chain import make_optimizer
 from tests.distributed.conftest import MakeEngine
+from tests.waiting import limit
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(120)]
 
-LIMIT = 60.0
-"""Seconds for what takes one on a machine that is not busy."""
+LIMIT = limit(60.0)
+"""Seconds for what takes one on a quiet machine."""
 
 
 class Agent(Actor):

@@ -5,6 +5,7 @@ and the actors in it that no test ends (`cast`). After a test that failed there,
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 
 from akkordeon.actor import Actor, Engine, Inbox, Ref
 from akkordeon.engines import Ray
-from tests.conftest import has_failed, make_stepped, make_threads, make_timed
+from tests.conftest import make_stepped, make_threads, make_timed
 from tests.engines.actors import Cast
+from tests.sharing import Shared
 
 
 class Borrowed:
@@ -63,21 +65,25 @@ def engine(make_engine: Callable[[], Engine], request: pytest.FixtureRequest) ->
 
 
 @pytest.fixture(scope="module")
-def casts() -> Iterator[list[Cast]]:
-    """The one that is shared, if there is one."""
-    casts: list[Cast] = []
+def casts() -> Iterator[dict[Ray, Shared[Cast]]]:
+    casts: dict[Ray, Shared[Cast]] = {}
     yield casts
-    for each in casts:
-        each.engine.close()
+    for each in casts.values():
+        each.close()
 
 
 @pytest.fixture
-def cast(engine: Engine, casts: list[Cast], request: pytest.FixtureRequest) -> Iterator[Cast]:
+def cast(engine: Engine, casts: dict[Ray, Shared[Cast]], request: pytest.FixtureRequest) -> Iterator[Cast]:
     if not isinstance(engine, Borrowed):
         yield Cast(engine)
         return
-    if not casts:
-        casts.append(Cast(Borrowed(request.getfixturevalue("shared"))))
-    yield casts[0]
-    if has_failed(request.node):
-        casts.pop().engine.close()
+    shared: Ray = request.getfixturevalue("shared")
+    with casts.setdefault(shared, Shared(partial(cast_on, shared))).lend(request.node) as cast:
+        yield cast
+
+
+@contextmanager
+def cast_on(shared: Ray) -> Iterator[Cast]:
+    engine = Borrowed(shared)
+    yield Cast(engine)
+    engine.close()

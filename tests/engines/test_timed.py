@@ -25,6 +25,7 @@ from akkordeon.engines import (
     uniform,
 )
 from akkordeon.engines.delays import Delay, draws
+from tests.engines import test_stepped
 from tests.engines.acting import Compute, Fragile, Later, Stage, Stop, Tell, Watch
 
 FIXED = Delays(link=1.0, turn=10.0, work=100.0)
@@ -59,10 +60,12 @@ STORM = Faults(duplicates=0.1, reordering=0.2, jumps=100.0, pauses=10.0, slow=0.
 
 
 def train_each() -> str:
-    return "\n".join(train(7, faults, workers) for faults in (None, STORM) for workers in (None, 1, 2))
+    timed = [train(7, faults, workers) for faults in (None, STORM) for workers in (None, 1, 2)]
+    return "\n".join([test_stepped.run(7), *timed])
 
 
 def test_the_same_seed_gives_the_same_events_in_other_processes_and_under_another_hash_seed() -> None:
+    """Also without delays: one process for both."""
     code = "from tests.engines.test_timed import train_each; print(train_each())"
     environment = os.environ | {"PYTHONHASHSEED": "1"}
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)

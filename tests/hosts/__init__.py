@@ -8,6 +8,6 @@ from tests.hosts.commands import Command
 from tests.hosts.host import Host, Process, Socket
 from tests.hosts.hosts import Hosts
 from tests.hosts.needs import HostsUnavailable
-from tests.hosts.waiting import wait_until
+from tests.waiting import wait_until
 
 __all__ = ["Command", "Host", "Hosts", "HostsUnavailable", "Process", "Socket", "wait_until"]

@@ -16,6 +16,7 @@ from tests.hosts import Command, Host, Hosts, HostsUnavailable, wait_until
 from tests.hosts.host import HOME
 from tests.hosts.namespaces import PRIVATE
 from tests.hosts.needs import check
+from tests.waiting import limit
 
 pytestmark = pytest.mark.xdist_group("hosts")
 
@@ -155,7 +156,7 @@ def test_a_command_ends_by_signal_alone_and_all_of_its_session_by_kill(hosts: Ho
     shell = hosts[0].start(["sh", "-c", "trap 'echo caught; exit 7' TERM; sleep 1000 & echo started; wait"])
     shell.wait_for("started", LIMIT)
     shell.signal(signal.SIGTERM)
-    assert shell.wait(LIMIT) == 7
+    assert shell.wait(limit(LIMIT)) == 7
     assert shell.stdout == "started\ncaught\n"
     assert commands(hosts[0]) == ["sleep 1000"]
     shell = hosts[1].start(["sh", "-c", "sleep 1000 & echo started; wait"])
@@ -253,13 +254,13 @@ def test_nothing_is_left_when_the_owner_ends_by_a_signal(number: signal.Signals)
     with owner("signal") as (process, namespaces):
         assert sum("sleep" in command for command in inhabitants(namespaces)) == 4
         os.kill(process.pid, number)
-        process.wait(LIMIT)
+        process.wait(limit(LIMIT))
         wait_until(lambda: not inhabitants(namespaces), LIMIT, "the hosts to end")
 
 
 def test_nothing_is_left_when_the_owner_fails() -> None:
     with subprocess.Popen([sys.executable, "-c", OWNER, "raise"], stdout=-1, stderr=-1, text=True) as process:
-        told, failed = process.communicate(timeout=LIMIT)
+        told, failed = process.communicate(timeout=limit(LIMIT))
     assert "out of luck" in failed
     assert not [pid for pid in told.split() if Path("/proc", pid).exists()]
 

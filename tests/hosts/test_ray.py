@@ -3,11 +3,14 @@
 import secrets
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.hosts import Command, Host, Hosts, wait_until
 from tests.hosts.host import HOME
+from tests.sharing import Shared
+from tests.waiting import limit
 
 pytestmark = pytest.mark.xdist_group("hosts")
 
@@ -39,7 +42,20 @@ def join(host: Host, *arguments: str) -> Command:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Hosts]:
+def shared() -> Iterator[Shared[Hosts]]:
+    shared = Shared(make_cluster)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def cluster(shared: Shared[Hosts], request: pytest.FixtureRequest) -> Iterator[Hosts]:
+    with shared.lend(request.node) as hosts:
+        yield hosts
+
+
+@contextmanager
+def make_cluster() -> Iterator[Hosts]:
     """Three hosts with a node of Ray each."""
     token = secrets.token_hex(32)
     with Hosts(3) as hosts:
@@ -65,13 +81,13 @@ def test_a_driver_on_each_host_joins_through_the_node_of_its_own(cluster: Hosts)
     drivers = [drive(cluster, host, "tell") for host in cluster]
     everyone = [host.address for host in cluster]
     for driver, host in zip(drivers, cluster, strict=True):
-        assert driver.wait(LIMIT) == 0, driver.stderr
+        assert driver.wait(limit(LIMIT)) == 0, driver.stderr
         assert driver.stdout.split() == [host.address, *everyone]
 
 
 def test_an_actor_on_one_host_is_called_from_another(cluster: Hosts) -> None:
     driver = drive(cluster, cluster[2], "measure")
-    assert driver.wait(LIMIT) == 0, driver.stderr
+    assert driver.wait(limit(LIMIT)) == 0, driver.stderr
     figure, calls = driver.stdout.splitlines()
     print(f"0.8 MB from {cluster[2].name} to {cluster[1].name} and back a count: {figure}")
     assert calls == "host2 1 200704.0 to host2 201 200704.0"
@@ -97,6 +113,6 @@ def test_callers_hear_of_a_host_that_lost_its_power(cluster: Hosts) -> None:
     driver = drive(cluster, cluster[2], "wait")
     driver.wait_for("waiting", LIMIT)
     cluster[1].kill()
-    assert driver.wait(LIMIT) == 0, driver.stderr
+    assert driver.wait(limit(LIMIT)) == 0, driver.stderr
     print(driver.stdout)
     assert "ActorDiedError" in driver.stdout
