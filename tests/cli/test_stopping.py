@@ -46,39 +46,41 @@ def batches(split, take=slice(None)):
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+ENDLESS = """
+all_of = batches
+def batches(split, take=slice(None)):
+    yield from all_of(split, take)
+    while split == 'train':
+        yield from all_of(split, take)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "recipe", "options", "begun"),
+    [
+        (signal.SIGINT, 130, RECIPE, ("--epochs", 10**6), "epoch    2"),
+        (signal.SIGTERM, 143, RECIPE + ENDLESS, ("--validate-every", "0.1"), "validation"),
+    ],
+    ids=["Ctrl-C", "SIGTERM midway"],
+)
 def test_a_signal_lets_the_batches_in_flight_through_and_saves(
-    recipe: Path, tmp_path: Path, number: signal.Signals, code: int
+    tmp_path: Path, number: signal.Signals, code: int, recipe: str, options: tuple[object, ...], begun: str
 ) -> None:
-    with running("run", recipe, "--epochs", 10**6, "--save", tmp_path / "saved") as run:
-        run.wait_for("epoch    2")
+    file = write_recipe(tmp_path, recipe)
+    with running("run", file, *options, "--save", tmp_path / "saved") as run:
+        run.wait_for(begun)
         run.signal(number)
         assert run.end() == code
         assert run.written["stderr"] == f"{STOPPING}\n"
         *_, trained, saved = lines_of(run.written["stdout"])
         assert trained.startswith("trained for ")
+        assert ("(incomplete)" in run.written["stdout"]) or recipe == RECIPE
         assert saved == f"saved to {tmp_path / 'saved' / 'v000001'}"
         assert any((tmp_path / "saved").rglob("*.safetensors"))
         with pytest.raises(ProcessLookupError):  # nobody of its session is left
             os.killpg(run.process.pid, 0)
-    tested = call("test", recipe, "--resume", tmp_path / "saved")
+    tested = call("test", file, "--resume", tmp_path / "saved")
     assert tested.exit_code == 0, tested.output
-
-
-def test_what_stopped_midway_is_reported_as_incomplete(tmp_path: Path) -> None:
-    endless = (
-        "\nall_of = batches\n"
-        "def batches(split, take=slice(None)):\n"
-        "    yield from all_of(split, take)\n"
-        "    while split == 'train':\n"
-        "        yield from all_of(split, take)\n"
-    )
-    recipe = write_recipe(tmp_path, RECIPE + endless)
-    with running("run", recipe, "--validate-every", "0.1") as run:
-        run.wait_for("validation")
-        run.signal(signal.SIGINT)
-        assert run.end() == 130
-        assert "(incomplete)" in run.written["stdout"]
 
 
 def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:

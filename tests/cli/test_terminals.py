@@ -110,10 +110,11 @@ def start(opened: Opened) -> Iterator[Start]:
 
 def test_sentinels_join_train_are_changed_and_leave_each_by_itself(opened: Opened, start: Start) -> None:
     first = start("sentinel", "train", opened.recipe, "--share", "1/2", "--name", "first")
+    first.wait_for('"report"')
     second = start("sentinel", "train", opened.recipe, "--share", "2/2", "--in-flight", 3)
+    second.wait_for('"report"')
     validation = start("sentinel", "validate", opened.recipe, "--every", "0.5")
-    for sentinel in (first, second, validation):
-        sentinel.wait_for('"report"')
+    validation.wait_for('"report"')
     assert sorted(opened.sentinels()) == ["first", "train", "validate"]
     opened.terminal.wait_for('"sentinel": "first"')
 

@@ -123,13 +123,13 @@ def _restarted(network: ak.Network, turn: int) -> bool:
 
 def test_killed_sentinels_and_terminals_are_named_and_leave_nothing_and_others_do_not_notice(world: World) -> None:
     network = world.network
-    guest = world.open_terminal(world.engine, "attach", "guest")
     network.attach(endless_training("steady"))
     network.attach(endless_training("victim"))
     restarts = network.status().restarts
     more(network, "victim", 5)
     kill(process(network, "sentinel victim"))
     is_told(network, "a sentinel", r"sentinel victim failed: .*its process has died: killed")
+    guest = world.open_terminal(world.engine, "attach", "guest")
     guest.wait()
     more(network, "guest", 5)
     guest.kill()
