@@ -17,7 +17,7 @@ os.environ.update(RAY_AUTH_MODE="token", RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", 
 """Ray reads them when it is imported, which tests of parts of the engine do before any makes the engine."""
 
 TOGETHER = ("tests/hosts/", "tests/cluster/", "tests/distributed/", "tests/cli/test_terminals", "[ray")
-"""In the ids of tests that keep the whole machine busy: marked `machines`, they run one after the other."""
+"""In the ids of tests that start many processes: marked `machines`, so that they can be left out."""
 
 NO_HOSTS = bool(os.environ.get("NO_NETNS"))
 """Leave out, on purpose, what needs several hosts: that takes root and Linux."""
