@@ -35,9 +35,9 @@ UNHURRIED = """
 from threading import Event
 its = batches
 def batches(split, take=slice(None)):
-    for batch in its(split, take, batch_size=5):
+    for batch in its(split, take):
         yield batch
-        Event().wait(0.02)
+        Event().wait(0.1)
 """
 """Leaves the machine to processes that begin. Few reports, too: a pipe holds 64 KB, and then a writer waits."""
 

@@ -49,10 +49,10 @@ def make_optimizer(parameters: Any) -> torch.optim.Optimizer:
 def endless() -> Iterator[Numbered]:
     """Yield the batch of the last number, again and again; it does not count.
 
-    A hundred a second, which leaves the machine to processes that begin.
+    Some thirty a second, which leaves the machine to processes that begin.
     """
     pause = threading.Event()
-    while not pause.wait(0.01):
+    while not pause.wait(0.03):
         yield (torch.tensor([-1]), torch.zeros(1)), torch.zeros(1)
 
 

@@ -134,7 +134,7 @@ def test_killed_sentinels_and_terminals_are_named_and_leave_nothing_and_others_d
     more(network, "guest", 5)
     guest.kill()
     is_told(network, "a terminal", r"sentinel guest failed: .*the terminal that it came from has ended")
-    more(network, "steady", 50)
+    more(network, "steady", 20)
     (steady,) = network.status().sentinels
     assert (steady.name, steady.resent, steady.dropped) == ("steady", 0, ())
     assert network.status().restarts == restarts
