@@ -253,12 +253,12 @@ class Cast:
 
     def computer(self, computations: int = 1) -> Ref:
         name = f"computer of {computations}"
-        return self._get(name, partial(Computer, self.inbox.ref), computations=computations)
+        return self._get(name, partial(Computer, self.inbox.ref), computations)
 
     def idle(self) -> Ref:
         return self._get("idle", Fragile)
 
-    def _get(self, name: str, make: Callable[[], Actor], **settings: int) -> Ref:
+    def _get(self, name: str, make: Callable[[], Actor], computations: int = 1) -> Ref:
         if name not in self._actors:
-            self._actors[name] = self.engine.spawn(name, make, **settings)
+            self._actors[name] = self.engine.spawn(name, make, computations=computations)
         return self._actors[name]
