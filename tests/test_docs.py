@@ -70,12 +70,12 @@ def test_the_recipe_on_its_page_trains_from_the_command_line(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("page", PAGES, ids=title)
-def test_a_page_links_to_what_is_there(page: Path) -> None:
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     links = LINK.findall(page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_messages_to_shoot_trouble_with_are_those_of_the_program() -> None:
+def test_quoted_error_messages_are_those_of_the_program() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     said = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
     said = re.sub(r"""["']\s+f?["']""", "", said)  # strings over several lines

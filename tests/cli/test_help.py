@@ -66,7 +66,7 @@ def test_without_a_command_help_is_shown() -> None:
     assert result.exit_code == 2
 
 
-def test_the_version_is_told() -> None:
+def test_version_prints_the_version() -> None:
     assert call("--version").output == f"akkordeon {version('akkordeon')}\n"
 
 

@@ -19,7 +19,7 @@ def plain(text: str) -> list[str]:
     return [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).rstrip("\r") for line in text.split("\n")]
 
 
-def test_in_a_terminal_a_picture_is_drawn_and_ctrl_c_takes_it_away_and_says_so(recipe: Path) -> None:
+def test_a_terminal_shows_a_picture_until_ctrl_c(recipe: Path) -> None:
     with running("run", recipe, "--epochs", 10**6, terminal=True) as run:
         run.wait_for("train       epoch    3  loss")
         run.wait_for("version")
@@ -53,7 +53,7 @@ def test_plain_lines_can_be_asked_for_in_a_terminal(recipe: Path) -> None:
         (False, {}, False),
     ],
 )
-def test_a_picture_is_for_terminals_that_somebody_looks_at(
+def test_a_picture_is_for_interactive_terminals(
     monkeypatch: pytest.MonkeyPatch, terminal: bool, environment: dict[str, str], expected: bool
 ) -> None:
     monkeypatch.delenv("CI", raising=False)
@@ -81,7 +81,7 @@ def test_a_reader_that_leaves_ends_a_run_quietly(recipe: Path) -> None:
     assert run.written["stderr"] == ""
 
 
-def test_what_is_logged_as_a_warning_is_shown(recipe: Path) -> None:
+def test_logged_warnings_are_shown(recipe: Path) -> None:
     text = recipe.read_text() + "\nimport logging\n"
     recipe.write_text(
         text.replace("    return list(zip", "    if split == 'test': x[5] = float('nan')\n    return list(zip")

@@ -94,7 +94,7 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "saved").exists()
 
 
-def test_a_signal_before_anything_runs_stops_without_a_word(tmp_path: Path) -> None:
+def test_a_signal_before_training_stops_silently(tmp_path: Path) -> None:
     slow = write_recipe(tmp_path, "import threading\nprint('loading', flush=True)\nthreading.Event().wait()\n")
     with running("run", slow) as run:
         run.wait_for("loading")
@@ -113,13 +113,13 @@ def test_a_run_outside_the_main_thread_leaves_signals_alone(recipe: Path) -> Non
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_handlers_are_put_back(recipe: Path) -> None:
+def test_signal_handlers_are_restored(recipe: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert call("run", recipe, "--epochs", "1").exit_code == 0
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_signal_that_is_ignored_stays_so() -> None:
+def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         with Interrupts():
@@ -128,7 +128,7 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_signal_while_work_is_under_way_raises_nothing_there_and_is_waited_for() -> None:
+def test_a_signal_during_work_is_handled_after_it() -> None:
     finished = threading.Event()
     with Interrupts() as interrupts:
         with interrupts.gently(finished.set):
@@ -137,7 +137,7 @@ def test_a_signal_while_work_is_under_way_raises_nothing_there_and_is_waited_for
         assert interrupts.code == 143
 
 
-def test_a_signal_in_native_code_is_the_signals_end_and_no_crash() -> None:
+def test_a_signal_in_native_code_ends_the_run_without_a_crash() -> None:
     def native() -> None:
         try:
             raise Stop(130)

@@ -108,7 +108,7 @@ def start(opened: Opened) -> Iterator[Start]:
         yield start
 
 
-def test_sentinels_join_train_are_changed_and_leave_each_by_itself(opened: Opened, start: Start) -> None:
+def test_sentinels_join_train_change_settings_and_leave_independently(opened: Opened, start: Start) -> None:
     first = start("sentinel", "train", opened.recipe, "--share", "1/2", "--name", "first")
     first.wait_for('"report"')
     second = start("sentinel", "train", opened.recipe, "--share", "2/2", "--in-flight", 3)
@@ -178,7 +178,7 @@ def batches(split, take=slice(None)):
         (["set", "stem", "lr=1", "momentum=-1"], "gate 'stem' cannot have lr=1, momentum=-1: Invalid momentum value"),
     ],
 )
-def test_who_does_not_fit_is_told_why(opened: Opened, words: list[str], said: str) -> None:
+def test_a_mismatch_is_refused_with_the_reason(opened: Opened, words: list[str], said: str) -> None:
     write_recipe(opened.recipe.parent, RECIPE + OTHER_SHAPE, "shape.py")
     words = [str(opened.recipe.parent / word) if word.endswith(".py") else word for word in words]
     result = call(*words, "--network", opened.at)
@@ -187,7 +187,7 @@ def test_who_does_not_fit_is_told_why(opened: Opened, words: list[str], said: st
     assert said in line
 
 
-def test_a_name_that_no_network_has_is_refused_and_those_there_are_named(opened: Opened) -> None:
+def test_an_unknown_network_name_is_refused_and_known_ones_are_listed(opened: Opened) -> None:
     result = call("status", "--network", f"{opened.at}/second")
     assert result.exit_code == 2
     assert result.stderr == f"error: there is no network 'second' at {opened.at}; there are: network\n"
@@ -199,7 +199,7 @@ def test_a_second_network_at_one_address_is_refused(opened: Opened) -> None:
     assert f"a network of this name is open at {opened.at}" in result.stderr
 
 
-def test_closing_ends_all_that_take_part_saves_and_leaves_nothing_behind(opened: Opened, start: Start) -> None:
+def test_closing_saves_ends_all_participants_and_leaves_nothing_behind(opened: Opened, start: Start) -> None:
     processes = [each for _ in keepers(opened.place)[:1] for each in node_processes(opened.place)]
     assert processes
     watch, sentinel = start("watch"), start("sentinel", "train", opened.recipe)
@@ -223,20 +223,20 @@ def nowhere() -> Address:
     return free_address()
 
 
-def test_a_port_where_nothing_listens_is_told_at_once(nowhere: Address) -> None:
+def test_a_port_where_nothing_listens_is_reported_at_once(nowhere: Address) -> None:
     result = call("sentinel", "train", "digits", "--network", nowhere)
     assert result.exit_code == 2
     assert result.stderr == f"error: nothing listens at {nowhere}: is the network running there? Check host and port\n"
 
 
 @pytest.mark.parametrize("words", [("sentinel", "train", "digits"), ("network", "digits"), ("status",)])
-def test_a_cluster_of_ones_own_that_is_not_there_is_told_at_once(nowhere: Address, words: tuple[str, ...]) -> None:
+def test_a_missing_cluster_of_ones_own_is_reported_at_once(nowhere: Address, words: tuple[str, ...]) -> None:
     result = call(*words, "--ray-address", nowhere)
     assert result.exit_code == 2
     assert result.stderr.startswith(f"error: no Ray cluster listens at {nowhere}: check the address")
 
 
-def test_a_gate_that_there_is_not_cannot_be_placed(recipe: Path, nowhere: Address) -> None:
+def test_an_unknown_gate_cannot_be_placed(recipe: Path, nowhere: Address) -> None:
     result = call("network", recipe, "--address", nowhere, "--place", "body=A")
     assert result.exit_code == 2
     assert result.stderr == "error: there is no gate 'body' to be placed; there are: stem, head\n"
@@ -256,14 +256,14 @@ def test_a_gate_that_there_is_not_cannot_be_placed(recipe: Path, nowhere: Addres
         (["tls", "init", "keys", "--host", "../x"], "is written without '://' and without a path"),
     ],
 )
-def test_options_that_cannot_be_are_refused(words: list[str], said: str) -> None:
+def test_impossible_options_are_refused(words: list[str], said: str) -> None:
     result = call(*words)
     assert result.exit_code == 2
     (line,) = lines_of(result.stderr)
     assert said in line
 
 
-def test_beyond_this_machine_a_token_is_needed_and_can_be_made(tmp_path: Path) -> None:
+def test_other_machines_need_a_token_which_can_be_made(tmp_path: Path) -> None:
     token = {"AKKORDEON_TOKEN_PATH": str(tmp_path / "token")}
     result = call("status", "--network", "192.0.2.1:25520", environment=token)
     assert result.exit_code == 2
@@ -283,7 +283,7 @@ def test_certificates_are_made_for_each_machine(tmp_path: Path) -> None:
     }
 
 
-def test_without_ray_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("akkordeon.cluster.installed._version", lambda _: "")
     result = call("network", "digits")
     assert result.exit_code == 2

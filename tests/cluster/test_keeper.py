@@ -62,7 +62,7 @@ def is_taken_down(folder: Path) -> bool:
         os.close(handle)
 
 
-def test_there_is_one_keeper_and_nothing_remains_once_the_last_user_leaves(place: Path) -> None:
+def test_one_keeper_cleans_up_after_the_last_user(place: Path) -> None:
     first, second = enter(), enter()
     keep_stubborn(first)
     processes = node_processes(place)
@@ -87,7 +87,7 @@ def test_all_ends_when_a_keeper_is_killed(place: Path, which: int) -> None:
     home.leave()
 
 
-def test_files_of_keepers_that_were_both_killed_go_with_the_last_user(place: Path) -> None:
+def test_the_last_user_removes_the_files_of_killed_keepers(place: Path) -> None:
     home = enter()
     keep_stubborn(home)
     processes = node_processes(place)
@@ -101,7 +101,7 @@ def test_files_of_keepers_that_were_both_killed_go_with_the_last_user(place: Pat
     assert not list(place.iterdir())
 
 
-def test_what_keepers_left_that_were_killed_is_cleared_by_the_next_one(place: Path) -> None:
+def test_the_next_keeper_removes_what_killed_ones_left(place: Path) -> None:
     other = Home.enter("other", time.monotonic() + limit(20))
     left = Home.enter("left", time.monotonic() + limit(20))
     for each in (left, other):
@@ -116,7 +116,7 @@ def test_what_keepers_left_that_were_killed_is_cleared_by_the_next_one(place: Pa
     assert all_gone(processes, place)
 
 
-def test_a_node_that_ends_by_itself_leaves_its_place_to_the_next(place: Path) -> None:
+def test_a_node_that_ends_leaves_its_place_to_the_next(place: Path) -> None:
     home = enter()
     assert keep(home, "true") == 0
     assert wait_for(lambda: not home.is_current)
@@ -129,7 +129,7 @@ def test_a_node_that_ends_by_itself_leaves_its_place_to_the_next(place: Path) ->
     assert not list(place.iterdir())
 
 
-def test_who_comes_while_a_node_is_taken_down_waits_and_gets_a_fresh_place(place: Path) -> None:
+def test_a_user_during_take_down_waits_for_a_fresh_place(place: Path) -> None:
     home = enter()
     keep_stubborn(home)
     processes = node_processes(place)

@@ -95,7 +95,7 @@ def drain(network: ak.Network) -> list[ak.Report]:
     return list(network.watch())
 
 
-def test_training_goes_on_after_each_kill_of_a_gate_and_nothing_is_applied_twice(world: World) -> None:
+def test_training_survives_kills_of_gates_and_applies_nothing_twice(world: World) -> None:
     network, num = world.network, 600
     first = world.take(num)
     network.attach(training("train", first, num, in_flight=IN_FLIGHT))
@@ -121,7 +121,7 @@ def _restarted(network: ak.Network, turn: int) -> bool:
     return status.restarts >= turn and len(status.gates) == len(NAMES)
 
 
-def test_killed_sentinels_and_terminals_are_named_and_leave_nothing_and_others_do_not_notice(world: World) -> None:
+def test_a_killed_sentinel_or_terminal_is_named_and_disturbs_no_other(world: World) -> None:
     network = world.network
     network.attach(endless_training("steady"))
     network.attach(endless_training("victim"))
@@ -171,7 +171,7 @@ def test_an_exception_in_a_loader_names_sentinel_batch_and_file(world: World) ->
     nothing_left(world.network)
 
 
-def test_a_gate_whose_host_is_killed_is_made_anew_elsewhere(world: World) -> None:
+def test_a_gate_whose_host_is_killed_restarts_elsewhere(world: World) -> None:
     network, num = world.network, 400
     first = world.take(num)
     restarts = network.status().restarts

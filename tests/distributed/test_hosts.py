@@ -81,7 +81,7 @@ def make_world() -> Iterator[World]:
         yield world
 
 
-def test_short_cuts_lose_nothing_and_replace_nobody(world: World) -> None:
+def test_short_network_cuts_lose_no_batch_and_restart_no_gate(world: World) -> None:
     for _ in range(2):
         world.hosts[1].cut()
         with pytest.raises(TimeoutError, match="still runs after 3 s"):
@@ -95,7 +95,7 @@ def test_short_cuts_lose_nothing_and_replace_nobody(world: World) -> None:
     assert (now["restarts"], now["dropped"]) == (0, [])
 
 
-def test_a_gate_whose_host_lost_its_power_is_made_anew_on_another(world: World) -> None:
+def test_a_gate_whose_host_lost_power_restarts_on_another(world: World) -> None:
     """The host stays off, so this is the last test."""
     world.hosts[1].kill()
     noticed = wait_until(lambda: world.now()["restarts"] == 1, LIMIT, "a restart")

@@ -132,7 +132,7 @@ def test_the_state_dict_is_that_of_a_plain_loop(trained: Trained) -> None:
     assert_same_tensors(list(trained.weights.values()), list(state.values()))
 
 
-def test_a_resumed_network_goes_on_as_if_it_had_not_been_interrupted(trained: Trained, make_engine: MakeEngine) -> None:
+def test_a_resumed_network_goes_on_as_if_never_interrupted(trained: Trained, make_engine: MakeEngine) -> None:
     with ak.launch(gates(), engine=make_engine(0, first=4), supervision=PATIENT, resume=trained.saved) as network:
         network.attach(training(EPOCHS + MORE))
         reports = list(network.watch())

@@ -63,7 +63,7 @@ def test_messages_from_outside_arrive_in_the_order_sent(cast: Cast, inbox: Inbox
     assert take(inbox, 200) == list(range(200))
 
 
-def test_what_receive_returns_answers_an_ask(cast: Cast, inbox: Inbox) -> None:
+def test_the_return_value_of_receive_answers_an_ask(cast: Cast, inbox: Inbox) -> None:
     assert cast.forwarder().ask("hello", timeout=SOON) == "passed on"
     assert take(inbox, 1) == ["hello"]
 
@@ -114,7 +114,7 @@ def test_an_actor_that_cannot_be_made_has_ended(engine: Engine, inbox: Inbox) ->
     assert str(ended.reason) == "in make"
 
 
-def test_even_an_exit_in_an_actor_only_ends_the_actor(engine: Engine, inbox: Inbox) -> None:
+def test_an_exit_in_an_actor_ends_only_the_actor(engine: Engine, inbox: Inbox) -> None:
     fragile = engine.spawn("fragile", Fragile)
     engine.watch(fragile, inbox.ref)
     fragile.tell(Fail("exit"))
@@ -123,7 +123,7 @@ def test_even_an_exit_in_an_actor_only_ends_the_actor(engine: Engine, inbox: Inb
     assert isinstance(ended.reason, SystemExit)
 
 
-def test_a_name_belongs_to_one_living_actor_and_ends_tell_its_bearers_apart(engine: Engine, inbox: Inbox) -> None:
+def test_a_name_belongs_to_one_living_actor_at_a_time(engine: Engine, inbox: Inbox) -> None:
     first = engine.spawn("name", Fragile)
     with pytest.raises(NameTaken, match="'name' is alive"):
         engine.spawn("name", Fragile)
@@ -136,7 +136,7 @@ def test_a_name_belongs_to_one_living_actor_and_ends_tell_its_bearers_apart(engi
     assert second.ask("hello", timeout=SOON) == "fine"
 
 
-def test_a_stop_reaches_watchers_without_a_reason_also_those_that_come_later(engine: Engine, inbox: Inbox) -> None:
+def test_watchers_learn_of_a_stop_even_if_they_come_later(engine: Engine, inbox: Inbox) -> None:
     fragile = engine.spawn("fragile", Fragile)
     engine.watch(fragile, inbox.ref)
     engine.stop(fragile)
@@ -145,7 +145,7 @@ def test_a_stop_reaches_watchers_without_a_reason_also_those_that_come_later(eng
     assert take(inbox, 1) == [Ended(fragile, None)]
 
 
-def test_an_actor_that_has_ended_is_not_found_and_telling_it_does_not_raise(engine: Engine, cast: Cast) -> None:
+def test_an_ended_actor_is_not_found_and_ignores_messages(engine: Engine, cast: Cast) -> None:
     fragile, idle = engine.spawn("fragile", Fragile), cast.idle()
     assert engine.find("fragile") == fragile
     engine.stop(fragile)
@@ -190,7 +190,7 @@ def test_a_message_may_ask_for_one_computation_only(engine: Engine, inbox: Inbox
     assert "asked for two computations" in str(ended.reason)
 
 
-def test_what_is_told_later_comes_when_due_and_in_the_order_due(engine: Engine, inbox: Inbox) -> None:
+def test_delayed_messages_come_when_due_and_in_that_order(engine: Engine, inbox: Inbox) -> None:
     engine.spawn("alarm", partial(Alarm, inbox.ref)).tell("set")
     seen = take(inbox, 3)
     for due, came in seen:  # type: ignore[misc]
@@ -236,7 +236,7 @@ def test_an_inbox_says_when_nothing_came(inbox: Inbox) -> None:
         inbox.take(timeout=0.02)
 
 
-def test_a_closed_engine_spawns_nothing_and_closes_again_in_peace(make_engine: Callable[[], Engine]) -> None:
+def test_a_closed_engine_spawns_nothing_and_may_be_closed_again(make_engine: Callable[[], Engine]) -> None:
     engine = make_engine()
     fragile = engine.spawn("fragile", Fragile)
     engine.close()

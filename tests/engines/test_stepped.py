@@ -80,7 +80,7 @@ def test_a_day_of_validations_takes_no_day() -> None:
         assert [report.epoch for report in network.watch()] == list(range(1, 25))
 
 
-def test_ctrl_c_reaches_who_waits_outside_and_ends_no_actor() -> None:
+def test_ctrl_c_reaches_the_waiting_caller_and_ends_no_actor() -> None:
     def interrupt(output: Tensor, target: Tensor) -> Tensor:
         raise KeyboardInterrupt
 

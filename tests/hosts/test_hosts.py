@@ -86,7 +86,7 @@ def test_hosts_reach_each_other_by_address_and_name(hosts: Hosts) -> None:
     assert hosts[2].run([sys.executable, "-c", ASK, hosts[1].address]).stdout == "ping\n"
 
 
-def test_two_sets_of_hosts_have_nothing_to_do_with_each_other(hosts: Hosts) -> None:
+def test_two_sets_of_hosts_are_independent(hosts: Hosts) -> None:
     serve(hosts[1])
     with Hosts(2) as others:
         assert others[1].address == hosts[1].address
@@ -210,7 +210,7 @@ def test_a_cut_is_silent_and_heals(hosts: Hosts) -> None:
     assert numbers == [str(number) for number in range(len(numbers))]
 
 
-def test_a_host_that_is_killed_ends_at_once_and_tells_nobody(hosts: Hosts) -> None:
+def test_a_killed_host_ends_at_once_and_silently(hosts: Hosts) -> None:
     server = serve(hosts[1])
     hosts[1].run(["touch", f"{HOME}/mine"])
     hosts[1].run(["sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 &"])
@@ -270,7 +270,7 @@ def test_more_hosts_than_addresses_are_refused() -> None:
         Hosts(3, "10.99.0.0/30")
 
 
-def test_what_is_missing_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_requirement_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.hosts.needs.PROGRAMS", {"no-such-ip": "iproute2", "no-such-ss": "iproute2"})
     with pytest.raises(HostsUnavailable, match=r"no-such-ip, no-such-ss.*apt-get install iproute2; or set NO_NETNS=1"):
         check()
