@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from torch.optim import SGD
 import akkordeon as ak
 from akkordeon.engines import Ray
 from akkordeon.testing import wait_until
+from tests import waiting
 from tests.faults.counting import Counts, Numbered, numbers, total
-from tests.waiting import limit
 
 NAMES = ("stem", "body")
 
@@ -76,15 +77,28 @@ def tell(what: str, **figures: float) -> None:
     print(json.dumps({"engine": "ray", "fault": what} | {name: round(value, 2) for name, value in figures.items()}))
 
 
+def look(network: ak.Network) -> ak.Status:
+    """Ask how the network stands until it answers: on a busy machine, a process that has just begun is late."""
+    came: list[ak.Status] = []
+
+    def answered() -> bool:
+        with suppress(ak.NoAnswer):
+            came.append(network.status())
+        return bool(came)
+
+    waiting.wait_until(answered, LIMIT, "a status")
+    return came[0]
+
+
 def done(network: ak.Network, sentinel: str) -> int:
     """Return how many batches of a sentinel are through; -1 if it is not there."""
-    return next((each.done for each in network.status().sentinels if each.name == sentinel), -1)
+    return next((each.done for each in look(network).sentinels if each.name == sentinel), -1)
 
 
 def soon(network: ak.Network, condition: Callable[[], object], what: str) -> float:
     """Wait until a condition holds; return how many seconds that took."""
     start = time.monotonic()
-    wait_until(network, condition, seconds=limit(LIMIT), what=what)
+    wait_until(network, condition, seconds=waiting.limit(LIMIT), what=what)
     return time.monotonic() - start
 
 

@@ -23,6 +23,7 @@ from tests.distributed.chain import (
     gates,
     kill,
     loader_that_raises,
+    look,
     more,
     pair_after_two,
     process,
@@ -87,7 +88,7 @@ def nothing_twice(network: ak.Network) -> None:
 
 def nothing_left(network: ak.Network) -> None:
     """No gate keeps anything of anybody."""
-    soon(network, lambda: [gate.open for gate in network.status().gates] == [0, 0], "gates to forget")
+    soon(network, lambda: [gate.open for gate in look(network).gates] == [0, 0], "gates to forget")
 
 
 def drain(network: ak.Network) -> list[ak.Report]:
@@ -117,7 +118,7 @@ def test_training_survives_kills_of_gates_and_applies_nothing_twice(world: World
 
 
 def _restarted(network: ak.Network, turn: int) -> bool:
-    status = network.status()
+    status = look(network)
     return status.restarts >= turn and len(status.gates) == len(NAMES)
 
 
@@ -125,7 +126,7 @@ def test_a_killed_sentinel_or_terminal_is_named_and_disturbs_no_other(world: Wor
     network = world.network
     network.attach(endless_training("steady"))
     network.attach(endless_training("victim"))
-    restarts = network.status().restarts
+    restarts = look(network).restarts
     more(network, "victim", 5)
     kill(process(network, "sentinel victim"))
     is_told(network, "a sentinel", r"sentinel victim failed: .*its process has died: killed")
@@ -135,9 +136,9 @@ def test_a_killed_sentinel_or_terminal_is_named_and_disturbs_no_other(world: Wor
     guest.kill()
     is_told(network, "a terminal", r"sentinel guest failed: .*the terminal that it came from has ended")
     more(network, "steady", 20)
-    (steady,) = network.status().sentinels
+    (steady,) = look(network).sentinels
     assert (steady.name, steady.resent, steady.dropped) == ("steady", 0, ())
-    assert network.status().restarts == restarts
+    assert look(network).restarts == restarts
     network.detach("steady")
     nothing_left(network)
 
@@ -174,7 +175,7 @@ def test_an_exception_in_a_loader_names_sentinel_batch_and_file(world: World) ->
 def test_a_gate_whose_host_is_killed_restarts_elsewhere(world: World) -> None:
     network, num = world.network, 400
     first = world.take(num)
-    restarts = network.status().restarts
+    restarts = look(network).restarts
     network.attach(training("last", first, num))
     more(network, "last", 20)
     world.host.kill()
