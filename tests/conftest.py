@@ -91,7 +91,7 @@ def engine(make_engine: Callable[[], Engine]) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """Address of a cluster for all that take part in one from this process: it can take part in one only."""
-    with Node.head(free_address()) as node:
+    with Node.head(free_address(), timeout=limit(60.0)) as node:
         yield str(node.address)
 
 

@@ -37,9 +37,9 @@ its = batches
 def batches(split, take=slice(None)):
     for batch in its(split, take):
         yield batch
-        Event().wait(0.1)
+        Event().wait(0.2)
 """
-"""Leaves the machine to processes that begin. Few reports, too: a pipe holds 64 KB, and then a writer waits."""
+"""Leaves the machine to processes that begin."""
 
 Start = Callable[..., Running]
 

@@ -14,6 +14,7 @@ from akkordeon.cluster import Address, Cause, Node, Token, new_token, own_addres
 from akkordeon.cluster.certificates import init
 from akkordeon.errors import NodeFailed, TokenUnusable, Unreachable
 from tests.cluster.nodes import User, all_gone, free_address, is_alive, keepers, listening, node_processes, own_place
+from tests.waiting import limit
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -59,7 +60,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def node(place: Path) -> Iterator[Node]:
-    node = Node.head(free_address())
+    node = Node.head(free_address(), timeout=limit(60.0))
     processes = node_processes(place)
     yield node
     node.close()
@@ -67,7 +68,7 @@ def node(place: Path) -> Iterator[Node]:
 
 
 def head(address: Address) -> str:
-    return f"Node.head(Address.parse('{address}'))"
+    return f"Node.head(Address.parse('{address}'), timeout={limit(60.0)})"
 
 
 def test_a_network_requires_its_token_and_tells_its_version(node: Node) -> None:
@@ -174,7 +175,7 @@ def test_a_node_joins_by_token_and_certificate_and_ends_with_its_keeper(tmp_path
     mine = own_address(Address("192.0.2.1", 25520))
     address, token = free_address(mine), new_token(tmp_path / "token")
     init(tmp_path, [mine])
-    means = f"token=Path({str(token)!r}), tls=Tls.of(Path({str(tmp_path)!r}), {mine!r})"
+    means = f"timeout={limit(60.0)}, token=Path({str(token)!r}), tls=Tls.of(Path({str(tmp_path)!r}), {mine!r})"
     with own_place() as place, User(f"Node.head(Address.parse('{address}'), {means})") as user:
         assert user.line() == "up"
         with own_place() as other, User(f"Node.join(Address.parse('{address}'), {means})", COUNT) as joined:
