@@ -1,7 +1,7 @@
 """What all tests share: a seed, the engines that every guarantee is tested on, and NO_NETNS."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 import torch
@@ -9,7 +9,9 @@ import torch
 from akkordeon.actor import Engine
 from akkordeon.engines import Delays, Ray, Stepped, Threads
 from akkordeon.engines.ray.cluster import Node
+from tests import sharing
 from tests.engines.ray.cluster.nodes import free_address
+from tests.waiting import limit
 
 os.environ.update(RAY_AUTH_MODE="token", RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_USE_TLS="0")
 """Ray reads them when it is imported, which tests of parts of the engine do before any makes the engine."""
@@ -21,7 +23,7 @@ TOGETHER = (
     "tests/system/command_line/test_terminals",
     "[ray",
 )
-"""In the ids of tests that keep the whole machine busy: marked `machines`, they run one after the other."""
+"""In the ids of tests that start many processes: marked `machines`, so that they can be left out."""
 
 NO_HOSTS = bool(os.environ.get("NO_NETNS"))
 """Leave out, on purpose, what needs several hosts: that takes root and Linux."""
@@ -39,6 +41,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if NO_HOSTS:
         config.hook.pytest_deselected(items=[item for item in items if needs_hosts(item)])
         items[:] = [item for item in items if not needs_hosts(item)]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Give a test the time that it needs on this machine as busy as it is now."""
+    mark = item.get_closest_marker("timeout") or pytest.mark.timeout(float(item.config.getini("timeout"))).mark
+    item.add_marker(pytest.mark.timeout(limit(mark.args[0]), **mark.kwargs), append=False)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    sharing.note(item, report)
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -80,7 +97,7 @@ def engine(make_engine: Callable[[], Engine]) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """Address of a cluster for all that take part in one from this process: it can take part in one only."""
-    with Node.head(free_address()) as node:
+    with Node.head(free_address(), timeout=limit(60.0)) as node:
         yield str(node.address)
 
 

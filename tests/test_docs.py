@@ -13,6 +13,7 @@ from akkordeon.datasets import Images
 from akkordeon.recipes import mnist
 from benchmarks.faults.run import tables
 from tests.datasets import made_up_mnist
+from tests.waiting import limit
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,18 +64,18 @@ def test_the_recipe_on_its_page_trains_from_the_command_line(tmp_path: Path) -> 
     (tmp_path / "mine.py").write_text(textwrap.dedent(recipe), encoding="utf-8")
     command = [sys.executable, "-m", "akkordeon", "run", "mine.py", "-o", "width=32", "--epochs", "2"]
     command += ["--save", "runs/mine"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=55, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=limit(50), check=False)
     assert done.returncode == 0, done.stderr
     assert "saved to runs/mine/v000001" in done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=title)
-def test_a_page_links_to_what_is_there(page: Path) -> None:
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     links = LINK.findall(page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_messages_to_shoot_trouble_with_are_those_of_the_program() -> None:
+def test_quoted_error_messages_are_those_of_the_program() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     said = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
     said = re.sub(r"""["']\s+f?["']""", "", said)  # strings over several lines

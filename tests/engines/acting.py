@@ -101,7 +101,8 @@ class Stage:
 
     def of(self, name: str) -> Puppet:
         actor = self.engine.actor(name)
-        assert isinstance(actor, Puppet)
+        if not isinstance(actor, Puppet):
+            raise LookupError(f"no puppet {name!r} is alive")
         return actor
 
     def told(self, name: str) -> list[object]:

@@ -1,9 +1,11 @@
 """The engine on Ray, for the suite that all engines keep.
 
-A process takes seconds to begin, so all tests share one cluster (`shared`), and all but those about `close` one engine.
+A process takes seconds to begin, so all tests share one cluster, and all but those about `close` one engine (`shared`)
+and the actors in it that no test ends (`cast`). After a test that failed there, the next one gets others.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 from akkordeon.actor import Actor, Engine, Inbox, Ref
 from akkordeon.engines import Ray
 from tests.conftest import make_stepped, make_threads, make_timed
+from tests.engines.actors import Cast
+from tests.sharing import Shared
 
 
 class Borrowed:
@@ -57,4 +61,29 @@ def make_engine(request: pytest.FixtureRequest) -> Callable[[], Engine]:
 def engine(make_engine: Callable[[], Engine], request: pytest.FixtureRequest) -> Iterator[Engine]:
     engine = Borrowed(request.getfixturevalue("shared")) if isinstance(make_engine, partial) else make_engine()
     yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def casts() -> Iterator[dict[Ray, Shared[Cast]]]:
+    casts: dict[Ray, Shared[Cast]] = {}
+    yield casts
+    for each in casts.values():
+        each.close()
+
+
+@pytest.fixture
+def cast(engine: Engine, casts: dict[Ray, Shared[Cast]], request: pytest.FixtureRequest) -> Iterator[Cast]:
+    if not isinstance(engine, Borrowed):
+        yield Cast(engine)
+        return
+    shared: Ray = request.getfixturevalue("shared")
+    with casts.setdefault(shared, Shared(partial(cast_on, shared))).lend(request.node) as cast:
+        yield cast
+
+
+@contextmanager
+def cast_on(shared: Ray) -> Iterator[Cast]:
+    engine = Borrowed(shared)
+    yield Cast(engine)
     engine.close()

@@ -1,9 +1,7 @@
 """What the first page promises: seven lines turn a plain script into actors."""
 
 import difflib
-import os
-import subprocess
-import sys
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,16 +12,6 @@ from torch import Tensor
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 README = EXAMPLES.parent / "README.md"
-
-
-def run(example: Path) -> float:
-    """Return the accuracy that an example prints last."""
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # tests run beside each other; threads would wait for each other
-    command = [sys.executable, str(example)]
-    done = subprocess.run(command, env=alone, capture_output=True, text=True, timeout=55, check=False)
-    assert done.returncode == 0, done.stderr
-    *_, last = done.stdout.splitlines()
-    return float(last.removeprefix("accuracy "))
 
 
 def changes() -> list[str]:
@@ -44,8 +32,10 @@ def test_the_first_page_shows_these_very_lines() -> None:
 
 
 @pytest.mark.parametrize("name", ["plain.py", "actors.py"])
-def test_both_scripts_learn_the_digits(name: str) -> None:
-    assert run(EXAMPLES / name) > 0.9
+def test_both_scripts_learn_the_digits(name: str, one_thread: None, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    *_, last = capsys.readouterr().out.splitlines()
+    assert float(last.removeprefix("accuracy ")) > 0.9
 
 
 def test_one_batch_in_flight_is_the_plain_loop_bit_for_bit(one_thread: None) -> None:

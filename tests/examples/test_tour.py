@@ -7,6 +7,8 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from tests.waiting import limit
+
 TOUR = Path(__file__).parents[2] / "examples" / "tour.ipynb"
 
 
@@ -20,7 +22,7 @@ def test_the_tour_shows_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(folder, str(tmp_path / folder))
     tour = read()
     resources = {"metadata": {"path": str(tmp_path)}}
-    client = NotebookClient(tour, timeout=50, kernel_name="python3", resources=resources)
+    client = NotebookClient(tour, timeout=round(limit(50)), kernel_name="python3", resources=resources)
     with client.setup_kernel():
         for number, cell in enumerate(tour.cells):
             for _ in range(2 if "twice" in cell.metadata.get("tags", ()) else 1):

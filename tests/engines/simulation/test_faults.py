@@ -46,7 +46,7 @@ def test_each_kind_happens_when_asked_for_and_no_other(kind: str) -> None:
     assert set(engine.injected) <= {kind, "cut off" if kind == "partition" else kind}
 
 
-def test_nothing_goes_wrong_unasked() -> None:
+def test_without_faults_nothing_goes_wrong() -> None:
     engine = Stepped(1, faults=Faults())
     told = chatter(engine)
     assert not engine.injected
@@ -78,7 +78,7 @@ def test_as_many_messages_come_twice_as_were_doubled() -> None:
     assert len(told) == 300 + engine.injected["duplicate"]
 
 
-def test_a_message_that_is_held_back_is_overtaken_even_where_messages_take_no_time() -> None:
+def test_a_held_back_message_is_overtaken_even_without_delays() -> None:
     stage = Stage(Stepped(2, delays=Delays(link=0.0), faults=Faults(reordering=0.2)))
     a, b = stage.puppet("a"), stage.puppet("b")
     a.tell(Tell(b, tuple(range(100))))
@@ -137,7 +137,7 @@ def test_a_crash_may_have_a_reason_of_its_own() -> None:
     assert stage.ends("a") == [reason]
 
 
-def test_nobody_learns_of_a_silent_crash_but_who_lives_with_it() -> None:
+def test_a_silent_crash_is_known_only_on_its_own_machine() -> None:
     stage = fixed()
     sentinel, watcher, _ = pair(stage)
     provider = stage.puppet("provider", blocking=True, by="a")
@@ -152,7 +152,7 @@ def test_nobody_learns_of_a_silent_crash_but_who_lives_with_it() -> None:
     assert stage.engine.injected == {"silent crash": 1}
 
 
-def test_of_what_is_told_in_a_turn_with_a_crash_a_first_part_gets_out() -> None:
+def test_a_crash_lets_out_a_first_part_of_a_turns_messages() -> None:
     parts = set()
     for seed in range(30):
         stage = fixed(seed)
@@ -176,7 +176,7 @@ def test_a_computation_that_a_crash_ends_has_no_result() -> None:
     assert stage.told("b") == []
 
 
-def test_who_asked_learns_of_a_crash_in_the_turn_of_the_answer() -> None:
+def test_an_asker_learns_of_a_crash_in_the_turn_of_the_answer() -> None:
     stage = fixed()
     a, _, _ = pair(stage)
 
@@ -224,7 +224,7 @@ def test_a_paused_actor_does_nothing_and_its_messages_wait() -> None:
     assert [when - began for when, _ in stage.of("a").seen] == [50.0, 60.0, 70.0]
 
 
-def test_a_pause_lengthens_the_turn_and_the_computation_that_it_falls_into() -> None:
+def test_a_pause_lengthens_the_turn_or_computation_it_interrupts() -> None:
     stage = fixed()
     a, b, began = pair(stage)
     a.tell(Compute(b, "done"))
@@ -284,7 +284,7 @@ def test_a_slow_actor_takes_ten_times_as_long() -> None:
 # Partitions
 
 
-def test_a_partition_has_a_living_zombie_that_nobody_can_stop() -> None:
+def test_a_partitioned_actor_lives_on_and_cannot_be_stopped() -> None:
     stage = fixed()
     a, b, _ = pair(stage)
     a.tell(Watch(b))
@@ -331,7 +331,7 @@ def test_a_message_on_its_way_does_not_get_across_either() -> None:
     assert stage.told("b") == []
 
 
-def test_those_that_are_cut_off_together_hear_each_other() -> None:
+def test_actors_cut_off_together_hear_each_other() -> None:
     stage = fixed()
     a, b, _ = pair(stage)
     provider = stage.puppet("provider", blocking=True, by="a")
@@ -373,7 +373,7 @@ def test_only_victims_are_struck() -> None:
     assert {name for _, event, name, _ in stage.seen if event in {"crash", "pause"}} == {"a", "b"}
 
 
-def test_by_default_those_are_struck_that_an_actor_spawned() -> None:
+def test_by_default_faults_strike_spawned_actors() -> None:
     engine = Stepped(4, faults=Faults(crashes=10.0))
     stage = Stage(engine)
     inbox = engine.inbox("inbox")
@@ -386,7 +386,7 @@ def test_by_default_those_are_struck_that_an_actor_spawned() -> None:
     assert inbox.take(timeout=1.0) == "still here"
 
 
-def test_nothing_goes_wrong_any_more_after_a_while() -> None:
+def test_faults_end_when_they_should() -> None:
     faults = Faults(loss=0.5, pauses=5.0, partitions=5.0, jumps=5.0, seconds=(100.0, 100.0), until=50.0)
     engine = Stepped(4, faults=faults)
     stage = Stage(engine)

@@ -26,6 +26,7 @@ from akkordeon.engines import (
 )
 from akkordeon.engines.simulation.delays import Delay, draws
 from tests.engines.acting import Compute, Fragile, Later, Stage, Stop, Tell, Watch
+from tests.engines.simulation import test_stepped
 
 FIXED = Delays(link=1.0, turn=10.0, work=100.0)
 
@@ -59,10 +60,12 @@ STORM = Faults(duplicates=0.1, reordering=0.2, jumps=100.0, pauses=10.0, slow=0.
 
 
 def train_each() -> str:
-    return "\n".join(train(7, faults, workers) for faults in (None, STORM) for workers in (None, 1, 2))
+    timed = [train(7, faults, workers) for faults in (None, STORM) for workers in (None, 1, 2)]
+    return "\n".join([test_stepped.run(7), *timed])
 
 
-def test_the_same_seed_gives_the_same_events_in_other_processes_and_under_another_hash_seed() -> None:
+def test_a_seed_gives_the_same_events_in_another_process() -> None:
+    """Also without delays: one process for both."""
     code = "from tests.engines.simulation.test_timed import train_each; print(train_each())"
     environment = os.environ | {"PYTHONHASHSEED": "1"}
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
@@ -84,7 +87,7 @@ def test_a_chain_of_computations_takes_the_sum_of_its_delays() -> None:
     assert stage.of("a").seen[-1] == (began + 2 * (10 + 100 + 10 + 1), "done")
 
 
-def test_what_is_told_in_a_turn_is_let_go_at_its_end() -> None:
+def test_messages_of_a_turn_leave_at_its_end() -> None:
     stage = Stage(Stepped(delays=FIXED))
     a, b = stage.puppet("a"), stage.puppet("b")
     stage.engine.run()
@@ -160,7 +163,7 @@ def test_a_worker_computes_before_it_goes_on_with_what_it_made_ready() -> None:
     assert stage.told("b") == ["later", "told"]
 
 
-def test_who_may_block_holds_no_worker() -> None:
+def test_a_blocking_actor_holds_no_worker() -> None:
     stage = Stage(Stepped(delays=Delays(link=0.0, turn=by_actor({"loader": 1000.0}, 1.0)), workers=1))
     loader, other = stage.puppet("loader", blocking=True), stage.puppet("other")
     stage.engine.run()
@@ -205,7 +208,7 @@ def test_an_actor_that_may_block_lives_with_the_one_that_spawned_it() -> None:
     assert stage.of("provider").seen == [(began + 10, "draw")]
 
 
-def test_what_comes_from_outside_and_from_itself_takes_no_time() -> None:
+def test_messages_from_outside_and_to_oneself_take_no_time() -> None:
     stage = Stage(Stepped(delays=Delays(link=100.0), faults=Faults(loss=1.0)))
     inbox = stage.engine.inbox("inbox")
     stage.puppet("a").tell(Later(3.0, Tell(inbox.ref, ("rang",))))
@@ -249,7 +252,7 @@ def test_news_of_an_end_takes_the_time_of_the_link() -> None:
     assert stage.of("a").seen[-1][0] == began + 1
 
 
-def test_ctrl_c_reaches_who_waits_outside_and_ends_no_actor() -> None:
+def test_ctrl_c_reaches_the_waiting_caller_and_ends_no_actor() -> None:
     def interrupt(output: Tensor, target: Tensor) -> Tensor:
         raise KeyboardInterrupt
 

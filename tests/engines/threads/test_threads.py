@@ -14,7 +14,11 @@ from akkordeon.engines import Threads
 from akkordeon.engines.threads.pool import LOOK
 from akkordeon.engines.threads.scaling import STANDBY
 from akkordeon.errors import NoAnswer, SharedTensorWritten
-from tests.engines.test_contract import SOON, Box, Forwarder
+from tests.engines.actors import Box, Forwarder
+from tests.waiting import limit
+
+SOON = limit(10.0)
+"""Seconds; a bound for what should take milliseconds."""
 
 
 class Worker(Actor):
@@ -147,7 +151,7 @@ def test_a_hundred_actors_need_no_more_threads(engine: Threads) -> None:
     assert count_threads() == before
 
 
-def test_actors_compute_on_one_intra_op_thread_and_close_puts_the_setting_back() -> None:
+def test_actors_compute_on_one_thread_of_torch_until_close() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     engine = Threads(2)
@@ -184,7 +188,7 @@ def test_an_actor_that_blocks_holds_no_worker() -> None:
     engine.close()
 
 
-def test_computations_of_one_actor_run_at_the_same_time_and_end_in_order(engine: Threads) -> None:
+def test_computations_of_one_actor_overlap_and_end_in_order(engine: Threads) -> None:
     inbox = engine.inbox("inbox")
     worker = engine.spawn("worker", partial(Worker, inbox.ref), computations=2)
     second_began = threading.Event()
@@ -213,7 +217,7 @@ def test_two_actors_that_never_rest_do_not_starve_a_third_on_one_worker() -> Non
     engine.close()
 
 
-def test_close_names_what_does_not_end() -> None:
+def test_close_names_actors_that_do_not_end() -> None:
     engine = Threads(1, patience=0.05)
     inbox = engine.inbox("inbox")
     release, began = threading.Event(), threading.Event()
@@ -224,7 +228,7 @@ def test_close_names_what_does_not_end() -> None:
     release.set()
 
 
-def test_an_ask_in_vain_says_what_the_workers_do() -> None:
+def test_an_unanswered_ask_says_what_the_workers_do() -> None:
     engine = Threads(1)
     release, began = threading.Event(), threading.Event()
     engine.spawn("busy", Blocking).tell(partial(begin_and_wait, began, release))

@@ -82,7 +82,7 @@ def test_the_conductor_may_die_wherever_it_writes(after: bool) -> None:  # D6
             assert outcome.faults["conductor dies"] == 1, outcome.line()
 
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 DIGESTS = """
 import json, sys

@@ -9,15 +9,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from typer.testing import CliRunner, Result
 
 from akkordeon.cli import app
+from tests import waiting
 
 __all__ = ["LIMIT", "RECIPE", "Running", "call", "lines_of", "running", "write_recipe"]
 
 LIMIT = 30.0
-"""Seconds that a process has for whatever is waited for."""
+"""Seconds that a process has for whatever is waited for, on a quiet machine."""
 
 RECIPE = '''
 """Two gates that learn whether the first of four numbers is positive."""
@@ -77,49 +79,64 @@ def call(*arguments: object, environment: Mapping[str, str] | None = None) -> Re
 
 
 class Running:
-    """A process of the command line, and what it has written so far."""
+    """A process of the command line, and what it has written so far.
+
+    While one is waited for, all are read: a pipe holds 64 KB, and whoever writes more would wait.
+    """
+
+    files: ClassVar[dict[int, tuple["Running", str]]] = {}
+    """All that can be read."""
 
     def __init__(self, process: subprocess.Popen[bytes], outputs: Mapping[str, int], limit: float = LIMIT) -> None:
         self.process = process
         self.limit = limit
         self.written = dict.fromkeys(outputs, "")
-        self._open = {file: name for name, file in outputs.items()}
+        self.files |= {file: (self, name) for name, file in outputs.items()}
 
     def wait_for(self, text: str, name: str = "stdout") -> None:
         """Wait until a text was written."""
-        deadline = time.monotonic() + self.limit
+        deadline = self._deadline()
         while text not in self.written[name]:
-            if not self._read(deadline - time.monotonic()):
+            if not (self._is_open and time.monotonic() < deadline):
                 ends = {each: came[-1000:] for each, came in self.written.items()}
                 raise AssertionError(f"waited for {text!r} on {name}, and what came ends with {ends}")
+            self._read(deadline)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to this process alone."""
         self.process.send_signal(number)
 
-    def forget(self, name: str) -> None:
-        """Read an output no more."""
-        self._open = {file: each for file, each in self._open.items() if each != name}
+    def forget(self, *names: str) -> None:
+        """Read some outputs no more."""
+        for file in [file for file, (run, name) in self.files.items() if run is self and name in names]:
+            del self.files[file]
 
     def end(self) -> int:
         """Wait for the end, and return the exit code."""
-        deadline = time.monotonic() + self.limit
-        while self._open and self._read(deadline - time.monotonic()):
-            pass
+        deadline = self._deadline()
+        while self._is_open and time.monotonic() < deadline:
+            self._read(deadline)
         return self.process.wait(max(0.1, deadline - time.monotonic()))
 
-    def _read(self, seconds: float) -> bool:
-        ready, _, _ = select.select(list(self._open), [], [], max(0.0, seconds))
+    def _deadline(self) -> float:
+        return time.monotonic() + waiting.limit(self.limit)
+
+    @property
+    def _is_open(self) -> bool:
+        return any(run is self for run, _ in self.files.values())
+
+    def _read(self, deadline: float) -> None:
+        ready, _, _ = select.select(list(self.files), [], [], max(0.0, deadline - time.monotonic()))
         for file in ready:
+            run, name = self.files[file]
             try:
                 found = os.read(file, 65536)
             except OSError:  # how a pseudo-terminal says that nobody writes to it any more
                 found = b""
             if found:
-                self.written[self._open[file]] += found.decode(errors="replace")
+                run.written[name] += found.decode(errors="replace")
             else:
-                del self._open[file]
-        return bool(ready)
+                run.forget(name)
 
 
 @contextmanager
@@ -147,9 +164,11 @@ def running(*arguments: object, terminal: bool = False, limit: float = LIMIT, **
             assert process.stdout is not None
             assert process.stderr is not None
             outputs = {"stdout": process.stdout.fileno(), "stderr": process.stderr.fileno()}
+        run = Running(process, outputs, limit)
         try:
-            yield Running(process, outputs, limit)
+            yield run
         finally:
+            run.forget(*outputs)
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             if ours is not None:

@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_every_built_in_recipe_can_be_loaded_and_makes_gates(name: str) -> None:
+def test_every_built_in_recipe_loads_and_makes_gates(name: str) -> None:
     assert load(RecipeOptions(recipe=name), {}).gates()
 
 
@@ -37,7 +37,7 @@ def test_mnist_learns_from_a_folder(folder: Path) -> None:
     assert done["event"] == "done"
 
 
-def test_a_folder_that_does_not_hold_the_data_is_named_with_what_is_missing(tmp_path: Path) -> None:
+def test_a_folder_without_the_data_is_named_with_what_is_missing(tmp_path: Path) -> None:
     result = call("run", "mnist", "--data", tmp_path)
     assert result.exit_code == 1
     assert f"error: {tmp_path} does not hold MNIST: train-images-idx3-ubyte is missing" in result.stderr
@@ -49,7 +49,7 @@ def test_data_sets_are_listed() -> None:
     assert [line.split()[0] for line in result.stdout.splitlines()] == list(datasets.DATASETS)
 
 
-def test_a_data_set_is_verified_and_said_where_it_is(folder: Path) -> None:
+def test_a_data_set_is_verified_and_located(folder: Path) -> None:
     result = call("data", "mnist", "--folder", folder)
     assert result.exit_code == 0, result.output
     samples = made_up_mnist.TRAIN + made_up_mnist.TEST

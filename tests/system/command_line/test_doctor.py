@@ -23,7 +23,7 @@ def findings() -> dict[str, dict[str, Any]]:
     return {each["about"]: each for each in map(json.loads, lines)}
 
 
-def test_a_machine_that_can_train_is_told_so() -> None:
+def test_a_working_machine_passes() -> None:
     result = call("doctor")
     assert result.exit_code == 0, result.output
     about = [line.split("  ")[0] for line in result.stdout.splitlines()]
@@ -56,7 +56,7 @@ def test_a_cache_that_cannot_be_made_is_a_warning(cache: Path) -> None:
     assert "--data" in found["found"]
 
 
-def test_what_is_too_old_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_package_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, torch="2.9.1+cpu")
     found = findings()["torch"]
     assert found["state"] == "warning"
@@ -64,7 +64,7 @@ def test_what_is_too_old_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert call("doctor").exit_code == 0
 
 
-def test_what_is_missing_is_broken_if_it_is_needed_and_absent_if_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_broken_if_needed_and_absent_if_optional(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, numpy=None, transformers=None)
     found = findings()
     assert (found["numpy"]["state"], found["numpy"]["found"]) == ("broken", "is not installed; pip install numpy")

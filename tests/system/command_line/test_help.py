@@ -8,6 +8,7 @@ from importlib.metadata import version
 import pytest
 
 from tests.system.command_line.calling import call
+from tests.waiting import limit
 
 SEVERAL = ["network", "sentinel", "host", "watch", "status", "detach", "set", "save", "close", "token", "tls"]
 
@@ -65,7 +66,7 @@ def test_without_a_command_help_is_shown() -> None:
     assert result.exit_code == 2
 
 
-def test_the_version_is_told() -> None:
+def test_version_prints_the_version() -> None:
     assert call("--version").output == f"akkordeon {version('akkordeon')}\n"
 
 
@@ -87,6 +88,6 @@ def test_the_version_is_told() -> None:
 )
 def test_help_and_refusals_do_not_wait_for_torch(arguments: list[str]) -> None:
     command = [sys.executable, "-c", PROBE, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=limit(30), check=False)
     assert done.returncode == (0 if arguments[-1] in ("--help", "--version") else 2)
     assert done.stderr.splitlines()[-1] == "False"

@@ -19,27 +19,20 @@ def plain(text: str) -> list[str]:
     return [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).rstrip("\r") for line in text.split("\n")]
 
 
-def test_in_a_terminal_a_picture_is_drawn_and_reports_stay(recipe: Path) -> None:
-    with running("run", recipe, "--seconds", "1.5", terminal=True) as run:
-        assert run.end() == 0
-    output = run.written["stdout"]
-    lines = plain(output)
-    assert any(re.match(r"gate +version +staleness +open", line) for line in lines)
-    assert any(re.match(r"stem +\d+ +\d\.\d \(\d\|\d\|\d\) +\d", line) for line in lines)
-    assert any(re.search(r"train +epoch +\d+ .*━", line) for line in lines)
-    assert any(re.search(r"train +epoch +3  loss .* samples/s  staleness stem", line) for line in lines)
-    assert output.rindex(SHOWN) > output.rindex(HIDDEN)
-    assert output.rindex("test        epoch") > output.rindex("trained for")
-
-
-def test_ctrl_c_takes_the_picture_away_and_says_so(recipe: Path) -> None:
+def test_a_terminal_shows_a_picture_until_ctrl_c(recipe: Path) -> None:
     with running("run", recipe, "--epochs", 10**6, terminal=True) as run:
+        run.wait_for("train       epoch    3  loss")
         run.wait_for("version")
         run.signal(signal.SIGINT)
         assert run.end() == 130
     output = run.written["stdout"]
+    lines = plain(output)
+    assert any(re.match(r"gate +version +staleness +open", line) for line in lines)
+    assert any(re.match(r"stem +\d+ +\d\.\d \(\d\|\d\|\d\) +\d", line) for line in lines)
+    assert any(re.search(r"train +epoch +\d+.* ━", line) for line in lines)
+    assert any(re.search(r"train +epoch +3  loss .* samples/s  staleness stem", line) for line in lines)
     after = output[output.index("stopping: waiting for the batches in flight") :]
-    assert SHOWN in output
+    assert output.rindex(SHOWN) > output.rindex(HIDDEN)
     assert HIDDEN not in after
     assert re.search(r"trained for \d+\.\d s", after)
 
@@ -60,7 +53,7 @@ def test_plain_lines_can_be_asked_for_in_a_terminal(recipe: Path) -> None:
         (False, {}, False),
     ],
 )
-def test_a_picture_is_for_terminals_that_somebody_looks_at(
+def test_a_picture_is_for_interactive_terminals(
     monkeypatch: pytest.MonkeyPatch, terminal: bool, environment: dict[str, str], expected: bool
 ) -> None:
     monkeypatch.delenv("CI", raising=False)
@@ -75,6 +68,7 @@ def test_a_picture_can_be_asked_for_where_there_is_no_terminal(recipe: Path) -> 
     result = call("run", recipe, "--seconds", "1.2", "--live", environment={"TERM": "xterm"})
     assert result.exit_code == 0, result.output
     assert re.search(r"gate +version", "\n".join(plain(result.stdout)))
+    assert result.stdout.rindex("test        epoch") > result.stdout.rindex("trained for")
 
 
 def test_a_reader_that_leaves_ends_a_run_quietly(recipe: Path) -> None:
@@ -87,7 +81,7 @@ def test_a_reader_that_leaves_ends_a_run_quietly(recipe: Path) -> None:
     assert run.written["stderr"] == ""
 
 
-def test_what_is_logged_as_a_warning_is_shown(recipe: Path) -> None:
+def test_logged_warnings_are_shown(recipe: Path) -> None:
     text = recipe.read_text() + "\nimport logging\n"
     recipe.write_text(
         text.replace("    return list(zip", "    if split == 'test': x[5] = float('nan')\n    return list(zip")

@@ -60,7 +60,7 @@ def test_settings_are_pairs_that_may_be_repeated() -> None:
     assert options("-o", "a=1", "--option", "b=x=y").settings == [("a", "1"), ("b", "x=y")]
 
 
-def test_a_picture_is_shown_or_not_or_as_it_comes() -> None:
+def test_live_output_is_on_off_or_automatic() -> None:
     assert [options(*each).live for each in ([], ["--live"], ["--plain"])] == [None, True, False]
 
 

@@ -66,7 +66,7 @@ def test_the_last_line_names_gates_that_compute_too_little(recipe: Path, monkeyp
     assert done["advice"].startswith("to go faster, merge gates 'stem' and 'head' into one")
 
 
-def test_what_is_no_number_is_null_in_json(tmp_path: Path) -> None:
+def test_nan_is_null_in_json(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, RECIPE + "\nmetrics = {'nothing': lambda output, target: float('nan')}\n")
     assert {each["metrics"]["nothing"] for each in reports("run", recipe, "--epochs", "1")} == {None}
 
@@ -89,7 +89,7 @@ def test_synchronous_runs_of_one_seed_say_the_same(recipe: Path) -> None:
     assert figures(5) != first
 
 
-def test_a_bound_of_nothing_on_staleness_is_a_synchronous_run(recipe: Path) -> None:
+def test_max_staleness_0_is_a_synchronous_run(recipe: Path) -> None:
     def figures(*how: object) -> list[float]:
         return [each["loss"] for each in reports("run", recipe, *how, "--epochs", 2, "--seed", 4)]
 
@@ -106,13 +106,13 @@ def test_a_run_finishes_synchronously_where_that_is_asked_for(recipe: Path) -> N
 
 
 @pytest.mark.parametrize("others", [("--seconds", 2), ("--sentinels", 2)])
-def test_what_cannot_be_finished_synchronously_is_refused(recipe: Path, others: tuple[object, ...]) -> None:
+def test_options_that_exclude_a_synchronous_finish_are_refused(recipe: Path, others: tuple[object, ...]) -> None:
     result = call("run", recipe, "--finish-synchronously", 2, *others)
     assert result.exit_code == 2
     assert "--finish-synchronously" in result.stderr
 
 
-def test_a_run_finds_out_how_many_to_have_in_flight(recipe: Path) -> None:
+def test_a_run_finds_its_number_in_flight(recipe: Path) -> None:
     seen = events("run", recipe, "--in-flight", "auto", "--seconds", 3, "--batch-size", 5)
     training = [each for each in seen if each["event"] == "report" and each["sentinel"] == "train"]
     assert training[0]["staleness"]["stem"]["max"] == 0
@@ -128,13 +128,13 @@ def test_a_run_learns_until_a_goal_is_reached(recipe: Path) -> None:
     assert test["metrics"]["accuracy"] > 0.85
 
 
-def test_a_goal_that_was_not_reached_is_told(recipe: Path) -> None:
+def test_a_missed_goal_is_reported(recipe: Path) -> None:
     result = call("run", recipe, "--epochs", 1, "--until", "loss=0.0001")
     assert result.exit_code == 0
     assert "loss <= 0.0001 was not reached" in result.stdout
 
 
-def test_a_run_ends_after_seconds_whatever_the_epoch(recipe: Path) -> None:
+def test_a_run_ends_after_the_given_seconds(recipe: Path) -> None:
     seen = reports("run", recipe, "--seconds", 2)
     assert seen[-2]["sentinel"] == "validation"
     assert max(each["epoch"] for each in seen) > 10  # the default, had no seconds been given
@@ -159,7 +159,7 @@ def test_a_learning_rate_reaches_the_gates(recipe: Path) -> None:
     assert [first["loss"], second["loss"]] == [each["loss"] for each in slow]
 
 
-def test_the_planned_number_of_updates_is_told_to_gates_that_ask(tmp_path: Path) -> None:
+def test_gates_that_ask_get_the_planned_number_of_updates(tmp_path: Path) -> None:
     asks = "\nmade = gates\ndef gates(updates: int = 0):\n    assert updates == 2 * 10 * 3\n    return made()\n"
     recipe = write_recipe(tmp_path, RECIPE + asks)
     assert reports("run", recipe, "--epochs", 3, "--sentinels", 2, "--batch-size", 10)
@@ -237,7 +237,7 @@ def test_a_run_is_saved_every_so_often(recipe: Path, tmp_path: Path) -> None:
     assert "saved" in [each["event"] for each in seen[:last_report]]
 
 
-def test_a_save_that_fails_on_the_way_is_told_and_training_goes_on(recipe: Path, tmp_path: Path) -> None:
+def test_a_failed_save_is_reported_and_training_goes_on(recipe: Path, tmp_path: Path) -> None:
     blocks = "\nimport pathlib\npathlib.Path('saved').write_text('in the way')\n"
     recipe = write_recipe(tmp_path, recipe.read_text() + blocks.replace("'saved'", repr(str(tmp_path / "saved"))))
     result = call("run", recipe, "--seconds", 0.6, "--save", tmp_path / "saved", "--save-every", 0.1)

@@ -122,14 +122,14 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("what", TYPED)
-def test_what_was_typed_is_refused_in_one_line(what: str, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_arguments_are_refused_in_one_line(what: str, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(recipe.parent)
     arguments, expected = TYPED[what]
     refused(arguments, expected, recipe.parent)
 
 
 @pytest.mark.parametrize("what", WRITTEN)
-def test_what_a_recipe_lacks_is_said_in_one_line(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_recipe_is_refused_in_one_line(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text, expected = WRITTEN[what]
     write_recipe(tmp_path, text)
@@ -148,7 +148,7 @@ def refused(arguments: list[str], expected: str, folder: Path) -> None:
     assert {each for each in folder.iterdir() if each.name != "__pycache__"} == before
 
 
-def test_a_failure_in_training_is_said_with_the_line_that_raised(tmp_path: Path) -> None:
+def test_a_failure_in_training_names_the_line_that_raised(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, RECIPE + "\ndef loss(output, target):\n    return output[9, 9]\n")
     result = call("run", recipe, "--epochs", "1")
     assert result.exit_code == 1
@@ -172,7 +172,7 @@ def test_a_failure_in_training_can_be_shown_with_its_traceback(tmp_path: Path) -
     assert "return output[9, 9]" in result.stderr
 
 
-def test_a_recipe_may_use_what_lies_beside_it_and_be_named_as_another_module(tmp_path: Path) -> None:
+def test_a_recipe_imports_its_neighbours_and_may_share_a_modules_name(tmp_path: Path) -> None:
     write_recipe(tmp_path, "WIDTH = 3\n", "beside_it.py")
     named = write_recipe(tmp_path, RECIPE + "\nfrom beside_it import WIDTH\n", "json.py")
     result = call("run", named, "--epochs", "1")

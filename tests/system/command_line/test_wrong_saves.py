@@ -100,7 +100,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_what_cannot_be_begun_with_is_refused(what: str, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impossible_start_is_refused(what: str, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(saved)
     torch.save({"stem.0.weight": torch.zeros(8, 4)}, "weights.pt")
     options, code, expected = OTHERS[what]
@@ -119,7 +119,7 @@ def test_weights_of_another_network_are_refused_with_every_difference(saved: Pat
         assert difference in line
 
 
-def test_an_older_version_is_used_where_the_newest_is_damaged_and_that_is_said(saved: Path) -> None:
+def test_a_damaged_newest_version_is_replaced_by_an_older_one_with_a_warning(saved: Path) -> None:
     shutil.copytree(saved / "run" / "v000001", saved / "run" / "v000002")
     truncate("manifest.json", 50)(saved / "run" / "v000002")
     result = call("test", saved / "mine.py", "--resume", saved / "run")
@@ -129,7 +129,7 @@ def test_an_older_version_is_used_where_the_newest_is_damaged_and_that_is_said(s
 
 
 @pytest.mark.parametrize("option", ["--save", "--export"])
-def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_learned(option: str, saved: Path) -> None:
+def test_an_unwritable_place_is_refused_before_training(option: str, saved: Path) -> None:
     line = refused(["run", saved / "mine.py", "--epochs", 1, option, "/proc/saved"], saved, 1)
     assert line.startswith(f"error: {option} /proc/saved: nothing can be written to /proc: ")
     assert line.endswith("name another")

@@ -1,11 +1,12 @@
 """Networks of two gates that count, on Ray, and what happens to their processes."""
 
-import itertools
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -15,12 +16,13 @@ from torch.optim import SGD
 import akkordeon as ak
 from akkordeon.engines import Ray
 from akkordeon.testing import wait_until
+from tests import waiting
 from tests.network.counting import Counts, Numbered, numbers, total
 
 NAMES = ("stem", "body")
 
 LIMIT = 60.0
-"""Seconds for what takes one on a machine that is not busy."""
+"""Seconds for what takes one, on a quiet machine."""
 
 LEASE = 120.0
 """Seconds; on a machine that is very busy, a process may take half a minute until its first sign of life."""
@@ -46,8 +48,12 @@ def make_optimizer(parameters: Any) -> torch.optim.Optimizer:
 
 
 def endless() -> Iterator[Numbered]:
-    """Yield the batch of the last number, again and again; it does not count."""
-    for _ in itertools.count():
+    """Yield the batch of the last number, again and again; it does not count.
+
+    Some thirty a second, which leaves the machine to processes that begin.
+    """
+    pause = threading.Event()
+    while not pause.wait(0.03):
         yield (torch.tensor([-1]), torch.zeros(1)), torch.zeros(1)
 
 
@@ -66,24 +72,33 @@ def loader_that_raises(first: int) -> Iterator[Numbered]:
     raise FileNotFoundError(2, "No such file", "words.txt")
 
 
-def loss_that_raises(output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
-    raise ArithmeticError("no such loss")
-
-
 def tell(what: str, **figures: float) -> None:
     """Print what a fault came to, as one line of JSON."""
     print(json.dumps({"engine": "ray", "fault": what} | {name: round(value, 2) for name, value in figures.items()}))
 
 
+def look(network: ak.Network) -> ak.Status:
+    """Ask how the network stands until it answers: on a busy machine, a process that has just begun is late."""
+    came: list[ak.Status] = []
+
+    def answered() -> bool:
+        with suppress(ak.NoAnswer):
+            came.append(network.status())
+        return bool(came)
+
+    waiting.wait_until(answered, LIMIT, "a status")
+    return came[0]
+
+
 def done(network: ak.Network, sentinel: str) -> int:
     """Return how many batches of a sentinel are through; -1 if it is not there."""
-    return next((each.done for each in network.status().sentinels if each.name == sentinel), -1)
+    return next((each.done for each in look(network).sentinels if each.name == sentinel), -1)
 
 
 def soon(network: ak.Network, condition: Callable[[], object], what: str) -> float:
     """Wait until a condition holds; return how many seconds that took."""
     start = time.monotonic()
-    wait_until(network, condition, seconds=LIMIT, what=what)
+    wait_until(network, condition, seconds=waiting.limit(LIMIT), what=what)
     return time.monotonic() - start
 
 

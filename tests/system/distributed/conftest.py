@@ -11,17 +11,17 @@ import pytest
 
 from akkordeon.engines import Ray
 
-MakeEngine = Callable[[int], Ray]
+MakeEngine = Callable[..., Ray]
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
 def make_engine(cluster: str) -> MakeEngine:
-    """Makes an engine for a network of its own, with so many spare processes."""
+    """Makes an engine for a network of its own, with so many spare processes, and others begun at once."""
 
-    def make(spares: int) -> Ray:
-        return Ray(cluster, join=True, name=f"{os.getpid()}-{next(_numbers)}", spares=spares)
+    def make(spares: int, first: int = 2) -> Ray:
+        return Ray(cluster, join=True, name=f"{os.getpid()}-{next(_numbers)}", spares=spares, first=first)
 
     return make
 
@@ -32,7 +32,7 @@ class Driver:
     def __init__(self, engine: Ray, *words: str) -> None:
         command = [sys.executable, "-m", "tests.system.distributed.terminal", engine.address, engine.name, *words]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]
         )
 
     def wait(self) -> None:

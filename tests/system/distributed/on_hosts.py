@@ -19,6 +19,7 @@ from akkordeon.messages.states import StatusOf
 from tests.network.counting import applied, training
 from tests.system.distributed.chain import AT_ONCE, NAMES, gates
 from tests.system.hosts.host import HOME
+from tests.waiting import limit
 
 TOKEN = f"{HOME}/token"
 
@@ -32,7 +33,7 @@ LOOK = 0.1
 """Seconds between two lines."""
 
 LIMIT = 60.0
-"""Seconds for all hosts to join."""
+"""Seconds for all hosts to join, on a quiet machine."""
 
 
 def say(**figures: object) -> None:
@@ -53,11 +54,11 @@ def train(address: str, ended: threading.Event) -> None:
     say(begun=address)
     wanted = {HOST + place for place in PLACEMENT.needed}
     waited = 0.0
-    while not wanted <= {*engine.places()} and waited < LIMIT:
+    while not wanted <= {*engine.places()} and waited < limit(LIMIT):
         waited += LOOK
         ended.wait(LOOK)
     with ak.launch(gates(NUM + 1), engine=engine, supervision=AT_ONCE, placement=PLACEMENT) as network:
-        network.attach(training("train", 0, NUM, time_limit=LIMIT))
+        network.attach(training("train", 0, NUM, time_limit=limit(LIMIT)))
         while not ended.wait(LOOK):
             look(network)
         network.detach("train")
@@ -67,8 +68,8 @@ def train(address: str, ended: threading.Event) -> None:
 
 def look(network: ak.Network) -> None:
     """Say how it stands, asking nobody on another host."""
-    roster: Roster = network.conductor.ask(Who(), timeout=LIMIT)
-    status: ak.SentinelStatus = roster.sentinels[0].ask(StatusOf(), timeout=LIMIT)
+    roster: Roster = network.conductor.ask(Who(), timeout=limit(LIMIT))
+    status: ak.SentinelStatus = roster.sentinels[0].ask(StatusOf(), timeout=limit(LIMIT))
     say(
         done=status.done,
         resent=status.resent,

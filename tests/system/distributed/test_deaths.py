@@ -1,11 +1,13 @@
-"""Processes that are killed, terminals and hosts that vanish, and what breaks in them: one network goes through all.
+"""Processes that are killed, terminals and hosts that vanish, and what breaks in them.
 
-Its gates count how often each batch was applied. The tests come in the order of the damage; the host goes last.
+One network goes through all of it, as long as no test fails: the next one then gets a new network. Its gates count how
+often each batch was applied.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +15,8 @@ import pytest
 
 import akkordeon as ak
 from akkordeon.engines import Ray
-from tests.network.counting import applied, numbers, total, training
+from tests.network.counting import applied, total, training
+from tests.sharing import Shared
 from tests.system.distributed.chain import (
     AT_ONCE,
     NAMES,
@@ -22,7 +25,7 @@ from tests.system.distributed.chain import (
     gates,
     kill,
     loader_that_raises,
-    loss_that_raises,
+    look,
     more,
     pair_after_two,
     process,
@@ -55,7 +58,20 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(make_engine: MakeEngine, open_terminal: Callable[..., Driver]) -> Iterator[World]:
+def shared(make_engine: MakeEngine, open_terminal: Callable[..., Driver]) -> Iterator[Shared[World]]:
+    shared = Shared(partial(make_world, make_engine, open_terminal))
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def world(shared: Shared[World], request: pytest.FixtureRequest) -> Iterator[World]:
+    with shared.lend(request.node) as world:
+        yield world
+
+
+@contextmanager
+def make_world(make_engine: MakeEngine, open_terminal: Callable[..., Driver]) -> Iterator[World]:
     """A network with its second gate on a host that is another process."""
     engine = make_engine(1)
     host = open_terminal(engine, "host", "A")
@@ -63,6 +79,7 @@ def world(make_engine: MakeEngine, open_terminal: Callable[..., Driver]) -> Iter
     placement = ak.Placement(fixed={"body": "A"})
     with ak.launch(gates(NUM + 1), engine=engine, supervision=AT_ONCE, placement=placement) as network:
         yield World(network, engine, host, open_terminal)
+    host.kill()
 
 
 def nothing_twice(network: ak.Network) -> None:
@@ -71,7 +88,7 @@ def nothing_twice(network: ak.Network) -> None:
 
 def nothing_left(network: ak.Network) -> None:
     """No gate keeps anything of anybody."""
-    soon(network, lambda: [gate.open for gate in network.status().gates] == [0, 0], "gates to forget")
+    soon(network, lambda: [gate.open for gate in look(network).gates] == [0, 0], "gates to forget")
 
 
 def drain(network: ak.Network) -> list[ak.Report]:
@@ -79,7 +96,7 @@ def drain(network: ak.Network) -> list[ak.Report]:
     return list(network.watch())
 
 
-def test_training_goes_on_after_each_kill_of_a_gate_and_nothing_is_applied_twice(world: World) -> None:
+def test_training_survives_kills_of_gates_and_applies_nothing_twice(world: World) -> None:
     network, num = world.network, 600
     first = world.take(num)
     network.attach(training("train", first, num, in_flight=IN_FLIGHT))
@@ -101,48 +118,37 @@ def test_training_goes_on_after_each_kill_of_a_gate_and_nothing_is_applied_twice
 
 
 def _restarted(network: ak.Network, turn: int) -> bool:
-    status = network.status()
+    status = look(network)
     return status.restarts >= turn and len(status.gates) == len(NAMES)
 
 
-def test_a_sentinel_that_is_killed_is_named_and_leaves_nothing_and_others_do_not_notice(world: World) -> None:
+def test_a_killed_sentinel_or_terminal_is_named_and_disturbs_no_other(world: World) -> None:
     network = world.network
     network.attach(endless_training("steady"))
     network.attach(endless_training("victim"))
-    restarts = network.status().restarts
+    restarts = look(network).restarts
     more(network, "victim", 5)
     kill(process(network, "sentinel victim"))
-    killed = time.monotonic()
-    with pytest.raises(ak.ActorFailed, match=r"sentinel victim failed: .*its process has died: killed"):
-        drain(network)
-    tell("kill -9 of a sentinel", seconds_to_news=time.monotonic() - killed)
-    more(network, "steady", 50)
-    is_undisturbed(network)
-    assert network.status().restarts == restarts
-
-
-def is_undisturbed(network: ak.Network) -> None:
-    """One sentinel is there still, and nothing of it was lost."""
-    (steady,) = network.status().sentinels
-    assert (steady.name, steady.resent, steady.dropped) == ("steady", 0, ())
-
-
-def test_a_terminal_that_is_killed_takes_its_sentinels_with_it_and_nothing_else(world: World) -> None:
-    network = world.network
-    terminal = world.open_terminal(world.engine, "attach", "guest")
-    terminal.wait()
-    restarts = network.status().restarts
+    is_told(network, "a sentinel", r"sentinel victim failed: .*its process has died: killed")
+    guest = world.open_terminal(world.engine, "attach", "guest")
+    guest.wait()
     more(network, "guest", 5)
-    terminal.kill()
-    killed = time.monotonic()
-    with pytest.raises(ak.ActorFailed, match=r"sentinel guest failed: .*the terminal that it came from has ended"):
-        drain(network)
-    tell("kill -9 of a terminal", seconds_to_news=time.monotonic() - killed)
-    more(network, "steady", 50)
-    is_undisturbed(network)
-    assert network.status().restarts == restarts
+    guest.kill()
+    is_told(network, "a terminal", r"sentinel guest failed: .*the terminal that it came from has ended")
+    more(network, "steady", 20)
+    (steady,) = look(network).sentinels
+    assert (steady.name, steady.resent, steady.dropped) == ("steady", 0, ())
+    assert look(network).restarts == restarts
     network.detach("steady")
     nothing_left(network)
+
+
+def is_told(network: ak.Network, what: str, expected: str) -> None:
+    """Whoever watches is told of the end of what was killed."""
+    killed = time.monotonic()
+    with pytest.raises(ak.ActorFailed, match=expected):
+        drain(network)
+    tell(f"kill -9 of {what}", seconds_to_news=time.monotonic() - killed)
 
 
 def test_an_exception_in_a_module_names_gate_batch_and_sentinel(world: World) -> None:
@@ -152,17 +158,6 @@ def test_an_exception_in_a_module_names_gate_batch_and_sentinel(world: World) ->
     with pytest.raises(ak.BatchRefused, match=expected) as caught:
         drain(world.network)
     assert isinstance(caught.value.__cause__, KeyError)
-    nothing_left(world.network)
-
-
-def test_an_exception_in_a_loss_names_batch_and_sentinel(world: World) -> None:
-    data = partial(numbers, world.take(2), 2)
-    world.network.attach(ak.TrainingSentinel("lossy", data, loss_that_raises, epochs=1))
-    with pytest.raises(
-        ak.SentinelFailed, match=r"sentinel 'lossy': .*batch 0.*ArithmeticError: no such loss"
-    ) as caught:
-        drain(world.network)
-    assert isinstance(caught.value.__cause__, ArithmeticError)
     nothing_left(world.network)
 
 
@@ -177,10 +172,10 @@ def test_an_exception_in_a_loader_names_sentinel_batch_and_file(world: World) ->
     nothing_left(world.network)
 
 
-def test_a_gate_whose_host_is_killed_is_made_anew_elsewhere(world: World) -> None:
+def test_a_gate_whose_host_is_killed_restarts_elsewhere(world: World) -> None:
     network, num = world.network, 400
     first = world.take(num)
-    restarts = network.status().restarts
+    restarts = look(network).restarts
     network.attach(training("last", first, num))
     more(network, "last", 20)
     world.host.kill()

@@ -5,13 +5,16 @@ import secrets
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from tests.sharing import Shared
 from tests.system.hosts import Command, Host, Hosts, wait_until
 from tests.system.hosts.host import HOME
+from tests.waiting import limit
 
 pytestmark = [pytest.mark.xdist_group("hosts"), pytest.mark.timeout(180)]
 
@@ -47,7 +50,20 @@ def run(host: Host, *words: str) -> Command:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def shared() -> Iterator[Shared[World]]:
+    shared = Shared(make_world)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def world(shared: Shared[World], request: pytest.FixtureRequest) -> Iterator[World]:
+    with shared.lend(request.node) as world:
+        yield world
+
+
+@contextmanager
+def make_world() -> Iterator[World]:
     """A network launched on the first host, with a gate on each of the others."""
     token = secrets.token_hex(32)
     with Hosts(3) as hosts:
@@ -65,7 +81,7 @@ def world() -> Iterator[World]:
         yield world
 
 
-def test_short_cuts_lose_nothing_and_replace_nobody(world: World) -> None:
+def test_short_network_cuts_lose_no_batch_and_restart_no_gate(world: World) -> None:
     for _ in range(2):
         world.hosts[1].cut()
         with pytest.raises(TimeoutError, match="still runs after 3 s"):
@@ -79,7 +95,7 @@ def test_short_cuts_lose_nothing_and_replace_nobody(world: World) -> None:
     assert (now["restarts"], now["dropped"]) == (0, [])
 
 
-def test_a_gate_whose_host_lost_its_power_is_made_anew_on_another(world: World) -> None:
+def test_a_gate_whose_host_lost_power_restarts_on_another(world: World) -> None:
     """The host stays off, so this is the last test."""
     world.hosts[1].kill()
     noticed = wait_until(lambda: world.now()["restarts"] == 1, LIMIT, "a restart")
@@ -87,7 +103,7 @@ def test_a_gate_whose_host_lost_its_power_is_made_anew_on_another(world: World) 
     print(f"{noticed:.1f} s until the gate is made anew, {seconds:.1f} s until the first gradient")
     world.advance(30)
     world.network.signal(signal.SIGTERM)
-    assert world.network.wait(LIMIT) == 0, world.network.stderr
+    assert world.network.wait(limit(LIMIT)) == 0, world.network.stderr
     last = json.loads(world.network.stdout.splitlines()[-1])
     assert last["skipped"] == {}
     assert all(set(gate) == {"0", "1"} for gate in last["applied"])

@@ -15,7 +15,7 @@ from tests.system.distributed.lossy import IN_FLIGHT, NUM
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(240)]
 
-SOURCES = Path(__file__).parents[2]
+SOURCES = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def figures() -> Iterator[Any]:
         yield figures
 
 
-def test_calls_and_answers_were_lost_indeed(figures: Any) -> None:
+def test_calls_and_answers_were_lost(figures: Any) -> None:
     assert figures["injected"]["request"] > 10
     assert figures["injected"]["response"] > 10
 
@@ -45,11 +45,11 @@ def test_every_batch_ends(figures: Any) -> None:
     assert figures["resent"] > 0
 
 
-def test_no_batch_is_applied_twice_and_most_are_once(figures: Any) -> None:
+def test_no_batch_is_applied_twice_and_most_are_applied_once(figures: Any) -> None:
     for counts in figures["applied"]:
         assert set(counts) <= {"0", "1"}
         assert counts["1"] > 0.7 * NUM
 
 
-def test_a_lost_call_is_no_news_of_anybody_s_end(figures: Any) -> None:
+def test_a_lost_call_is_not_taken_for_a_death(figures: Any) -> None:
     assert figures["restarts"] == 0

@@ -93,7 +93,7 @@ def training(epochs: int) -> ak.TrainingSentinel:
 
 @pytest.fixture(scope="module")
 def trained(make_engine: MakeEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    with ak.launch(gates(), engine=make_engine(1), supervision=PATIENT) as network:
+    with ak.launch(gates(), engine=make_engine(0, first=4), supervision=PATIENT) as network:
         network.attach(training(EPOCHS))
         reports = list(network.watch())
         saved = network.save(tmp_path_factory.mktemp("saved"))
@@ -132,8 +132,8 @@ def test_the_state_dict_is_that_of_a_plain_loop(trained: Trained) -> None:
     assert_same_tensors(list(trained.weights.values()), list(state.values()))
 
 
-def test_a_resumed_network_goes_on_as_if_it_had_not_been_interrupted(trained: Trained, make_engine: MakeEngine) -> None:
-    with ak.launch(gates(), engine=make_engine(1), supervision=PATIENT, resume=trained.saved) as network:
+def test_a_resumed_network_goes_on_as_if_never_interrupted(trained: Trained, make_engine: MakeEngine) -> None:
+    with ak.launch(gates(), engine=make_engine(0, first=4), supervision=PATIENT, resume=trained.saved) as network:
         network.attach(training(EPOCHS + MORE))
         reports = list(network.watch())
         model = network.model()

@@ -8,6 +8,6 @@ from tests.system.hosts.commands import Command
 from tests.system.hosts.host import Host, Process, Socket
 from tests.system.hosts.hosts import Hosts
 from tests.system.hosts.needs import HostsUnavailable
-from tests.system.hosts.waiting import wait_until
+from tests.waiting import wait_until
 
 __all__ = ["Command", "Host", "Hosts", "HostsUnavailable", "Process", "Socket", "wait_until"]

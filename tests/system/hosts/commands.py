@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.system.hosts.waiting import wait_until
+from tests.waiting import wait_until
 
 __all__ = ["Command"]
 
@@ -71,7 +71,7 @@ class Command:
         """Wait until it has written a text to its standard output; return how many seconds that took.
 
         Raises:
-            TimeoutError: if it has not within `timeout` seconds.
+            TimeoutError: if it has not within `timeout` seconds, more on a slow machine.
             RuntimeError: if it has ended without.
         """
 

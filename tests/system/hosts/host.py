@@ -13,6 +13,7 @@ from tests.system.hosts.commands import Command
 from tests.system.hosts.hub import Hub
 from tests.system.hosts.namespaces import Namespaces
 from tests.system.hosts.needs import program
+from tests.waiting import limit
 
 __all__ = ["HOME", "Host", "Process", "Socket"]
 
@@ -95,14 +96,14 @@ class Host:
         return started
 
     def run(
-        self, command: Sequence[str | Path], env: Mapping[str, str] | None = None, timeout: float = 30.0
+        self, command: Sequence[str | Path], env: Mapping[str, str] | None = None, timeout: float | None = None
     ) -> CompletedProcess[str]:
         """Run a command there as `start` does, and return its exit code and what it wrote.
 
         Args:
             command: program and arguments.
             env: variables in addition.
-            timeout: seconds that it has.
+            timeout: seconds that it has; None is half a minute, more on a slow machine.
 
         Raises:
             RuntimeError: if the host is off.
@@ -110,7 +111,7 @@ class Host:
         """
         running = self._enter(command, env)
         try:
-            code = running.wait(timeout)
+            code = running.wait(limit(30.0) if timeout is None else timeout)
         finally:
             running.kill()
         return CompletedProcess(command, code, running.stdout, running.stderr)

@@ -13,7 +13,7 @@ from tests.system.hosts.hub import Hub
 
 __all__ = ["Hosts"]
 
-SOURCES = Path(__file__).parents[2]
+SOURCES = Path(__file__).parents[3]
 
 
 class Hosts:

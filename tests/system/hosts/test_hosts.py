@@ -16,6 +16,7 @@ from tests.system.hosts import Command, Host, Hosts, HostsUnavailable, wait_unti
 from tests.system.hosts.host import HOME
 from tests.system.hosts.namespaces import PRIVATE
 from tests.system.hosts.needs import check
+from tests.waiting import limit
 
 pytestmark = pytest.mark.xdist_group("hosts")
 
@@ -85,7 +86,7 @@ def test_hosts_reach_each_other_by_address_and_name(hosts: Hosts) -> None:
     assert hosts[2].run([sys.executable, "-c", ASK, hosts[1].address]).stdout == "ping\n"
 
 
-def test_two_sets_of_hosts_have_nothing_to_do_with_each_other(hosts: Hosts) -> None:
+def test_two_sets_of_hosts_are_independent(hosts: Hosts) -> None:
     serve(hosts[1])
     with Hosts(2) as others:
         assert others[1].address == hosts[1].address
@@ -155,7 +156,7 @@ def test_a_command_ends_by_signal_alone_and_all_of_its_session_by_kill(hosts: Ho
     shell = hosts[0].start(["sh", "-c", "trap 'echo caught; exit 7' TERM; sleep 1000 & echo started; wait"])
     shell.wait_for("started", LIMIT)
     shell.signal(signal.SIGTERM)
-    assert shell.wait(LIMIT) == 7
+    assert shell.wait(limit(LIMIT)) == 7
     assert shell.stdout == "started\ncaught\n"
     assert commands(hosts[0]) == ["sleep 1000"]
     shell = hosts[1].start(["sh", "-c", "sleep 1000 & echo started; wait"])
@@ -209,7 +210,7 @@ def test_a_cut_is_silent_and_heals(hosts: Hosts) -> None:
     assert numbers == [str(number) for number in range(len(numbers))]
 
 
-def test_a_host_that_is_killed_ends_at_once_and_tells_nobody(hosts: Hosts) -> None:
+def test_a_killed_host_ends_at_once_and_silently(hosts: Hosts) -> None:
     server = serve(hosts[1])
     hosts[1].run(["touch", f"{HOME}/mine"])
     hosts[1].run(["sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 &"])
@@ -253,13 +254,13 @@ def test_nothing_is_left_when_the_owner_ends_by_a_signal(number: signal.Signals)
     with owner("signal") as (process, namespaces):
         assert sum("sleep" in command for command in inhabitants(namespaces)) == 4
         os.kill(process.pid, number)
-        process.wait(LIMIT)
+        process.wait(limit(LIMIT))
         wait_until(lambda: not inhabitants(namespaces), LIMIT, "the hosts to end")
 
 
 def test_nothing_is_left_when_the_owner_fails() -> None:
     with subprocess.Popen([sys.executable, "-c", OWNER, "raise"], stdout=-1, stderr=-1, text=True) as process:
-        told, failed = process.communicate(timeout=LIMIT)
+        told, failed = process.communicate(timeout=limit(LIMIT))
     assert "out of luck" in failed
     assert not [pid for pid in told.split() if Path("/proc", pid).exists()]
 
@@ -269,7 +270,7 @@ def test_more_hosts_than_addresses_are_refused() -> None:
         Hosts(3, "10.99.0.0/30")
 
 
-def test_what_is_missing_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_requirement_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.system.hosts.needs.PROGRAMS", {"no-such-ip": "iproute2", "no-such-ss": "iproute2"})
     with pytest.raises(HostsUnavailable, match=r"no-such-ip, no-such-ss.*apt-get install iproute2; or set NO_NETNS=1"):
         check()

@@ -11,7 +11,7 @@ from tests.system.hosts import Hosts, wait_until
 
 pytestmark = pytest.mark.xdist_group("hosts")
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "three_hosts.sh"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "three_hosts.sh"
 
 
 def test_a_dry_run_shows_each_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,22 +6,21 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event
 
 import psutil
 import pytest
 
 from akkordeon.engines import posix
 from akkordeon.engines.ray.cluster import Address
+from tests.waiting import wait_until
 
 TIME_LIMIT = 40.0
-"""Seconds, on a busy machine."""
+"""Seconds for whatever is waited for."""
 
-IMPORTS = "import os, sys; from pathlib import Path; from akkordeon.engines.ray.cluster import *"
+IMPORTS = "import os, sys; from pathlib import Path; from akkordeon.cluster import *"
 
 
 @contextmanager
@@ -42,11 +41,11 @@ def free_address(host: str = "127.0.0.1") -> Address:
 
 
 def wait_for(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + TIME_LIMIT
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        Event().wait(0.05)
+    """Whether it comes to hold in time."""
+    try:
+        wait_until(condition, TIME_LIMIT, "it")
+    except TimeoutError:
+        return False
     return True
 
 

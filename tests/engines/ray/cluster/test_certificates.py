@@ -54,7 +54,7 @@ def test_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "tls").stat().st_mode) == 0o700
 
 
-def test_hosts_of_one_authority_take_each_other_also_those_added_later(tmp_path: Path) -> None:
+def test_hosts_of_one_authority_accept_each_other(tmp_path: Path) -> None:
     first = init(tmp_path, ["10.0.0.7"])["10.0.0.7"]
     later = init(tmp_path, ["host-b"])["host-b"]
     assert shake_hands(first, later, "10.0.0.7") == "h2"

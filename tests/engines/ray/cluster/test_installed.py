@@ -36,7 +36,7 @@ def test_a_version_that_does_not_work(monkeypatch: pytest.MonkeyPatch, version: 
         check_ray()
 
 
-def test_what_is_missing_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_requirement_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, psutil="7")
     with pytest.raises(NodeFailed, match=r'need ray and h2, .* pip install "akkordeon\[ray\]"'):
         check_ray()

@@ -14,6 +14,7 @@ from akkordeon.engines import posix
 from akkordeon.engines.ray.cluster.home import LOST, Home
 from akkordeon.errors import NodeFailed
 from tests.engines.ray.cluster.nodes import all_gone, is_alive, keepers, node_processes, own_place, wait_for
+from tests.waiting import limit
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -38,12 +39,12 @@ def place() -> Iterator[Path]:
 
 
 def enter() -> Home:
-    return Home.enter("one", time.monotonic() + 20)
+    return Home.enter("one", time.monotonic() + limit(20))
 
 
 def keep(home: Home, *command: str) -> int:
     args = [sys.executable, "-m", "akkordeon.engines.ray.cluster.keeper", str(home.folder), *command]
-    return subprocess.run(args, timeout=20, check=False, stdout=subprocess.DEVNULL).returncode
+    return subprocess.run(args, timeout=limit(20), check=False, stdout=subprocess.DEVNULL).returncode
 
 
 def keep_stubborn(home: Home) -> None:
@@ -61,7 +62,7 @@ def is_taken_down(folder: Path) -> bool:
         os.close(handle)
 
 
-def test_there_is_one_keeper_and_nothing_remains_once_the_last_user_leaves(place: Path) -> None:
+def test_one_keeper_cleans_up_after_the_last_user(place: Path) -> None:
     first, second = enter(), enter()
     keep_stubborn(first)
     processes = node_processes(place)
@@ -86,7 +87,7 @@ def test_all_ends_when_a_keeper_is_killed(place: Path, which: int) -> None:
     home.leave()
 
 
-def test_files_of_keepers_that_were_both_killed_go_with_the_last_user(place: Path) -> None:
+def test_the_last_user_removes_the_files_of_killed_keepers(place: Path) -> None:
     home = enter()
     keep_stubborn(home)
     processes = node_processes(place)
@@ -100,9 +101,9 @@ def test_files_of_keepers_that_were_both_killed_go_with_the_last_user(place: Pat
     assert not list(place.iterdir())
 
 
-def test_what_keepers_left_that_were_killed_is_cleared_by_the_next_one(place: Path) -> None:
-    other = Home.enter("other", time.monotonic() + 20)
-    left = Home.enter("left", time.monotonic() + 20)
+def test_the_next_keeper_removes_what_killed_ones_left(place: Path) -> None:
+    other = Home.enter("other", time.monotonic() + limit(20))
+    left = Home.enter("left", time.monotonic() + limit(20))
     for each in (left, other):
         each.temp_dir.mkdir()
         (each.temp_dir / "ray_current_cluster").touch()
@@ -115,7 +116,7 @@ def test_what_keepers_left_that_were_killed_is_cleared_by_the_next_one(place: Pa
     assert all_gone(processes, place)
 
 
-def test_a_node_that_ends_by_itself_leaves_its_place_to_the_next(place: Path) -> None:
+def test_a_node_that_ends_leaves_its_place_to_the_next(place: Path) -> None:
     home = enter()
     assert keep(home, "true") == 0
     assert wait_for(lambda: not home.is_current)
@@ -128,7 +129,7 @@ def test_a_node_that_ends_by_itself_leaves_its_place_to_the_next(place: Path) ->
     assert not list(place.iterdir())
 
 
-def test_who_comes_while_a_node_is_taken_down_waits_and_gets_a_fresh_place(place: Path) -> None:
+def test_a_user_during_take_down_waits_for_a_fresh_place(place: Path) -> None:
     home = enter()
     keep_stubborn(home)
     processes = node_processes(place)

@@ -23,6 +23,7 @@ from tests.engines.ray.cluster.nodes import (
     node_processes,
     own_place,
 )
+from tests.waiting import limit
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -68,7 +69,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def node(place: Path) -> Iterator[Node]:
-    node = Node.head(free_address())
+    node = Node.head(free_address(), timeout=limit(60.0))
     processes = node_processes(place)
     yield node
     node.close()
@@ -76,23 +77,23 @@ def node(place: Path) -> Iterator[Node]:
 
 
 def head(address: Address) -> str:
-    return f"Node.head(Address.parse('{address}'))"
+    return f"Node.head(Address.parse('{address}'), timeout={limit(60.0)})"
 
 
-def test_the_network_wants_its_token_and_says_its_version(node: Node) -> None:
+def test_a_network_requires_its_token_and_tells_its_version(node: Node) -> None:
     token = read_token(Path(node.environment["RAY_AUTH_TOKEN_PATH"]))
     answer = probe(node.address, token)
     assert answer.wants_token
     assert answer.version.startswith("2.")
 
 
-def test_without_a_token_nobody_gets_in(node: Node) -> None:
+def test_access_without_a_token_is_refused(node: Node) -> None:
     with pytest.raises(Unreachable, match=f"{node.address} wants a token: copy") as caught:
         probe(node.address, None)
     assert caught.value.cause == Cause.NO_TOKEN
 
 
-def test_with_a_wrong_token_nobody_gets_in(node: Node) -> None:
+def test_access_with_a_wrong_token_is_refused(node: Node) -> None:
     with pytest.raises(Unreachable, match="the token is wrong") as caught:
         probe(node.address, Token("f" * 64))
     assert caught.value.cause == Cause.WRONG_TOKEN
@@ -126,7 +127,7 @@ def test_another_user_of_the_machine_does_not_get_in(node: Node) -> None:
             Node.head(node.address)
 
 
-def test_drivers_find_each_others_actors_and_all_sockets_are_on_loopback(node: Node, place: Path) -> None:
+def test_drivers_find_each_other_and_listen_on_loopback_only(node: Node, place: Path) -> None:
     with User(head(node.address), CREATE) as first:
         assert first.line() == "1"
         with User(f"Node.join(Address.parse('{node.address}'))", FIND) as second:
@@ -147,7 +148,7 @@ def test_a_port_that_something_else_listens_at_is_refused_at_once(place: Path) -
             Node.head(address)
 
 
-def test_where_nothing_listens_nobody_can_join(place: Path) -> None:
+def test_joining_where_nothing_listens_is_refused(place: Path) -> None:
     address = free_address()
     before = list(place.iterdir())
     with pytest.raises(Unreachable, match=f"nothing listens at {address}"):
@@ -165,7 +166,7 @@ def test_other_addresses_of_loopback_are_refused() -> None:
         Node.head(Address("127.0.0.2", 25520))
 
 
-def test_nothing_remains_of_a_node_whose_users_are_killed_with_an_actor_at_work() -> None:
+def test_nothing_remains_of_a_node_whose_users_are_killed() -> None:
     start = head(free_address())
     with own_place() as place, User(start, CREATE) as first, User(start) as second:  # both at once
         assert (first.line(), second.line()) == ("1", "up")
@@ -179,11 +180,11 @@ def test_nothing_remains_of_a_node_whose_users_are_killed_with_an_actor_at_work(
         assert all_gone(processes, place)
 
 
-def test_a_node_joins_by_token_and_certificate_and_nothing_remains_once_a_keeper_is_killed(tmp_path: Path) -> None:
+def test_a_node_joins_by_token_and_certificate_and_ends_with_its_keeper(tmp_path: Path) -> None:
     mine = own_address(Address("192.0.2.1", 25520))
     address, token = free_address(mine), new_token(tmp_path / "token")
     init(tmp_path, [mine])
-    means = f"token=Path({str(token)!r}), tls=Tls.of(Path({str(tmp_path)!r}), {mine!r})"
+    means = f"timeout={limit(60.0)}, token=Path({str(token)!r}), tls=Tls.of(Path({str(tmp_path)!r}), {mine!r})"
     with own_place() as place, User(f"Node.head(Address.parse('{address}'), {means})") as user:
         assert user.line() == "up"
         with own_place() as other, User(f"Node.join(Address.parse('{address}'), {means})", COUNT) as joined:

@@ -77,7 +77,7 @@ def test_a_server_with_tls_is_said_to_have_it() -> None:
     assert caught.value.cause == Cause.TLS
 
 
-def test_who_says_nothing_is_waited_for_no_longer_than_told() -> None:
+def test_a_silent_server_is_given_up_in_time() -> None:
     start = time.monotonic()
     with server(None) as (address, _), pytest.raises(Unreachable, match=r"says nothing within 0\.2 s") as caught:
         probe(address, TOKEN, timeout=0.2)
@@ -85,7 +85,7 @@ def test_who_says_nothing_is_waited_for_no_longer_than_told() -> None:
     assert time.monotonic() - start < 10
 
 
-def test_a_name_that_nobody_knows() -> None:
+def test_an_unknown_host_name() -> None:
     with pytest.raises(Unreachable, match=r"no-such-host\.invalid") as caught:
         probe(Address("no-such-host.invalid", 25520), TOKEN)
     assert caught.value.cause == Cause.NAME
@@ -98,6 +98,6 @@ def test_a_field_is_found_among_others() -> None:
     assert field(message, 9) is None
 
 
-def test_a_torn_message_is_no_answer() -> None:
+def test_a_truncated_message_is_not_an_answer() -> None:
     with pytest.raises(Foreign, match="torn"):
         field(bytes.fromhex("12ff"), 2)

@@ -16,7 +16,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "config" / "akkordeon"
 
 
-def test_a_new_token_can_be_read_by_nobody_else(config: Path) -> None:
+def test_only_its_owner_can_read_a_new_token(config: Path) -> None:
     path = new_token()
     assert path == config / "token" == token_path()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -30,13 +30,13 @@ def test_two_tokens_differ(tmp_path: Path) -> None:
     assert new_token(tmp_path / "a").read_text() != new_token(tmp_path / "b").read_text()
 
 
-def test_the_variable_says_where_the_token_lies(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_sets_the_path_of_the_token(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AKKORDEON_TOKEN_PATH", str(tmp_path / "elsewhere"))
     assert new_token() == tmp_path / "elsewhere"
     assert not config.exists()
 
 
-def test_without_any_variable_it_lies_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_default_the_token_lies_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AKKORDEON_TOKEN_PATH", raising=False)
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("HOME", "/home/me")
@@ -54,7 +54,7 @@ def test_a_token_is_replaced_only_if_that_is_asked_for(config: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620])
-def test_a_token_that_others_can_get_at_is_refused(config: Path, mode: int) -> None:
+def test_a_token_that_others_can_read_is_refused(config: Path, mode: int) -> None:
     path = new_token()
     path.chmod(mode)
     with pytest.raises(TokenUnusable, match=rf"others can read .*{mode:04o}: run chmod 600 {path}"):
@@ -62,7 +62,7 @@ def test_a_token_that_others_can_get_at_is_refused(config: Path, mode: int) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"short", b"x" * 600, b"two words of some length", b"\xff" * 40])
-def test_what_is_no_token_is_refused_and_not_shown(config: Path, content: bytes) -> None:
+def test_an_invalid_token_is_refused_and_not_shown(config: Path, content: bytes) -> None:
     path = new_token()
     path.write_bytes(content)
     with pytest.raises(TokenUnusable, match="holds no token") as caught:
@@ -71,11 +71,11 @@ def test_what_is_no_token_is_refused_and_not_shown(config: Path, content: bytes)
     assert "short" not in str(caught.value)
 
 
-def test_a_missing_token_is_said_to_be_missing_and_where(config: Path) -> None:
+def test_a_missing_token_is_reported_with_its_path(config: Path) -> None:
     with pytest.raises(TokenUnusable, match=rf"{config / 'token'} \(No such file.*AKKORDEON_TOKEN_PATH"):
         read_token()
 
 
-def test_a_token_does_not_show_itself() -> None:
+def test_a_token_is_not_printed() -> None:
     token = Token("0123456789abcdef")
     assert "0123" not in f"{token!r} {token} {[token]}"
