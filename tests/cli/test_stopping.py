@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from akkordeon.cli.console import told
+from akkordeon.cli.output import told
 from akkordeon.cli.interrupt import Interrupts, Stop
 from akkordeon.cli.options import Options
 from tests.cli.calling import RECIPE, call, lines_of, running, write_recipe

@@ -12,8 +12,8 @@ from akkordeon.errors import NoAnswer
 from akkordeon.events import Kind, SentinelStatus, Status
 from akkordeon.histogram import Histogram
 from akkordeon.signals import GateStatus
-from akkordeon.views import terminal
-from akkordeon.views.terminal import Lines, Picture, clock, draw, progress, time_left
+from akkordeon.cli import live as terminal
+from akkordeon.cli.live import Lines, Picture, clock, draw, progress, time_left
 
 
 def sentinel(name: str = "train", kind: Kind = "train", epoch: int = 2, **figures: object) -> SentinelStatus:

@@ -7,10 +7,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from akkordeon.cli.benching import add_benches
-from akkordeon.cli.console import told
+from akkordeon.cli.output import told
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.manners import Command, Commands
+from akkordeon.cli.help import Command, Commands
 from akkordeon.cli.options import DataOptions, ExportOptions, Options, RunOptions, TestOptions, takes
 from akkordeon.cli.recipe import find
 from akkordeon.cli.terminals import add_terminals
@@ -74,7 +73,7 @@ def run(options: RunOptions) -> None:
     """  # noqa: D301
     with told(options, options.live) as output, Interrupts() as interrupts:
         find(options.recipe)
-        from akkordeon.cli.run import run as run_recipe  # noqa: PLC0415 - imports torch
+        from akkordeon.cli.commands.run import run as run_recipe  # noqa: PLC0415 - imports torch
 
         raise typer.Exit(run_recipe(options, output, interrupts))
 
@@ -94,7 +93,7 @@ def test(options: TestOptions) -> None:
     """  # noqa: D301
     with told(options) as output, Interrupts() as interrupts:
         find(options.recipe)
-        from akkordeon.cli.evaluate import evaluate  # noqa: PLC0415 - imports torch
+        from akkordeon.cli.commands.test import evaluate  # noqa: PLC0415 - imports torch
 
         raise typer.Exit(evaluate(options, output, interrupts))
 
@@ -110,7 +109,7 @@ def data(options: DataOptions) -> None:
       akkordeon data mnist
     """  # noqa: D301
     with told(options) as output:
-        from akkordeon.cli.data import provide  # noqa: PLC0415 - imports torch
+        from akkordeon.cli.commands.data import provide  # noqa: PLC0415 - imports torch
 
         provide(options, output)
 
@@ -133,7 +132,6 @@ def export(options: ExportOptions) -> None:
         output.say(f"weights written to {options.file}")
 
 
-add_benches(app)
 
 
 @app.command(cls=Command)
@@ -147,7 +145,7 @@ def doctor(options: Options) -> None:
       akkordeon doctor --json
     """  # noqa: D301
     with told(options) as output:
-        from akkordeon.cli.doctor import examine  # noqa: PLC0415 - imports torch
+        from akkordeon.cli.commands.doctor import examine  # noqa: PLC0415 - imports torch
 
         raise typer.Exit(examine(output))
 

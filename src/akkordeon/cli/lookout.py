@@ -11,7 +11,7 @@ from akkordeon.cli.reach import look
 from akkordeon.cli.reaching import ReachOptions
 from akkordeon.cluster import Cause
 from akkordeon.errors import TokenUnusable, Unreachable
-from akkordeon.views.every import Every
+from akkordeon.cli.every import Every
 
 __all__ = ["Lookout"]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import typer
 
-from akkordeon.cli.console import told
+from akkordeon.cli.output import told
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.manners import Command, Commands
+from akkordeon.cli.help import Command, Commands
 from akkordeon.cli.options import Options, takes
 from akkordeon.cli.reach import check_reach, reserved
 from akkordeon.cli.reaching import ReachOptions
@@ -98,7 +98,7 @@ def network(options: NetworkOptions) -> None:
     with told(options) as output, Interrupts() as interrupts:
         find(options.recipe)
         with reserved(options):
-            from akkordeon.cli.network import open_network  # noqa: PLC0415 - imports torch
+            from akkordeon.cli.commands.network import open_network  # noqa: PLC0415 - imports torch
 
             raise typer.Exit(open_network(options, output, interrupts))
 
@@ -150,7 +150,7 @@ def _take_part(options: SentinelOptions) -> None:
     with told(options) as output, Interrupts() as interrupts:
         find(options.recipe)
         check_reach(options)
-        from akkordeon.cli.sentinel import take_part  # noqa: PLC0415 - imports torch
+        from akkordeon.cli.commands.sentinel import take_part  # noqa: PLC0415 - imports torch
 
         raise typer.Exit(take_part(options, output, interrupts))
 
@@ -169,7 +169,7 @@ def host(options: HostOptions) -> None:
     """  # noqa: D301
     with told(options) as output, Interrupts() as interrupts:
         check_reach(options, options.wait)
-        from akkordeon.cli.host import lend  # noqa: PLC0415 - imports torch
+        from akkordeon.cli.commands.host import lend  # noqa: PLC0415 - imports torch
 
         raise typer.Exit(lend(options, output, interrupts))
 
@@ -259,7 +259,7 @@ def close(options: ReachOptions) -> None:
 def _ask(options: ReachOptions, command: str) -> None:
     with told(options) as output, Interrupts() as interrupts:
         check_reach(options)
-        from akkordeon.cli import asking  # noqa: PLC0415 - imports torch
+        from akkordeon.cli.commands import ask as asking  # noqa: PLC0415 - imports torch
 
         do: Ask = getattr(asking, command)
         raise typer.Exit(do(options, output, interrupts))
@@ -292,6 +292,6 @@ def init(options: TlsOptions) -> None:
 
 def _make(options: Options, what: str) -> None:
     with told(options) as output:
-        from akkordeon.cli import keys  # noqa: PLC0415 - is rarely used
+        from akkordeon.cli.commands import keys  # noqa: PLC0415 - is rarely used
 
         getattr(keys, what)(options, output)

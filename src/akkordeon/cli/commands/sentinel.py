@@ -6,9 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from akkordeon.cli.console import Output
+from akkordeon.cli.output import Output
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.joined import Joined, joined, lacking
+from akkordeon.cli.remote import Joined, joined, lacking
 from akkordeon.cli.plan import IN_FLIGHT
 from akkordeon.cli.recipe import Recipe, load
 from akkordeon.cli.terminal_options import SentinelOptions, TrainOptions, ValidateOptions

@@ -31,7 +31,7 @@ from akkordeon.histogram import Histogram
 
 if TYPE_CHECKING:
     from akkordeon.events import Adjustment, Report, Status
-    from akkordeon.views.terminal import View
+    from akkordeon.cli.live import View
 
 __all__ = ["Output", "is_terminal", "told"]
 
@@ -131,7 +131,7 @@ class Output:
     def _new_view(self, look: "Callable[[], Status]") -> "View":
         from rich.console import Console  # noqa: PLC0415 - only where something is shown
 
-        from akkordeon.views.terminal import Lines, Picture  # noqa: PLC0415
+        from akkordeon.cli.live import Lines, Picture  # noqa: PLC0415
 
         return Picture(look, Console(force_terminal=True), typer.echo) if self._live else Lines(look, typer.echo)
 

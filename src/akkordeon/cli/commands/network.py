@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 import torch
 
-from akkordeon.cli.console import Output
+from akkordeon.cli.output import Output
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.joined import lacking
+from akkordeon.cli.remote import lacking
 from akkordeon.cli.plan import check_rates, compensated
 from akkordeon.cli.reaching import Where
 from akkordeon.cli.recipe import Recipe, load
@@ -20,7 +20,7 @@ from akkordeon.gate import Gate
 from akkordeon.launching import launch
 from akkordeon.network import Network
 from akkordeon.placement import Placement
-from akkordeon.views.every import Every
+from akkordeon.cli.every import Every
 from akkordeon.wiring import check_chain
 
 __all__ = ["open_network"]

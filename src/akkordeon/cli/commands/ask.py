@@ -3,13 +3,13 @@
 import dataclasses
 from collections.abc import Mapping
 
-from akkordeon.cli.console import Output
+from akkordeon.cli.output import Output
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.joined import joined
+from akkordeon.cli.remote import joined
 from akkordeon.cli.reaching import ReachOptions
 from akkordeon.cli.terminal_options import DetachOptions, SaveOptions, SetOptions
 from akkordeon.events import Status
-from akkordeon.views.terminal import progress
+from akkordeon.cli.live import progress
 
 __all__ = ["change", "close", "detach", "save", "status", "watch"]
 

@@ -1,6 +1,6 @@
 """`akkordeon token` and `akkordeon tls`: the secrets that the machines of a network have in common."""
 
-from akkordeon.cli.console import Output
+from akkordeon.cli.output import Output
 from akkordeon.cli.terminal_options import TlsOptions, TokenOptions
 from akkordeon.cluster import new_token
 from akkordeon.errors import TokenUnusable, WiringError

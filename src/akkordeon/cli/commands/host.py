@@ -3,9 +3,9 @@
 import time
 from functools import partial
 
-from akkordeon.cli.console import Output
+from akkordeon.cli.output import Output
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.joined import is_open, joined
+from akkordeon.cli.remote import is_open, joined
 from akkordeon.cli.terminal_options import HostOptions
 from akkordeon.cluster.home import wait_until
 from akkordeon.engines import Ray

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 
-from akkordeon.cli.console import Output
+from akkordeon.cli.output import Output
 from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import RunOptions
 from akkordeon.cli.plan import Plan, plan
@@ -19,7 +19,7 @@ from akkordeon.events import Report
 from akkordeon.launching import launch
 from akkordeon.network import Network
 from akkordeon.sentinel import Sentinel
-from akkordeon.views.every import Every
+from akkordeon.cli.every import Every
 
 __all__ = ["Run", "run"]
 

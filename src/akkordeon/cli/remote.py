@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from akkordeon.actor import Engine
-from akkordeon.cli.console import Output
+from akkordeon.cli.output import Output
 from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.lookout import Lookout
 from akkordeon.cli.reaching import ReachOptions

@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from akkordeon.cli.console import Output
+from akkordeon.cli.output import Output
 from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import TestOptions
 from akkordeon.cli.recipe import load

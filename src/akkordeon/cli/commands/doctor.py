@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from akkordeon.cli.console import Output
+from akkordeon.cli.output import Output
 from akkordeon.cluster import check_ray, read_token, token_path
 from akkordeon.errors import NodeFailed, TokenUnusable
 from akkordeon.posix import available_cores, memory_bytes

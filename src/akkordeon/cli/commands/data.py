@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from akkordeon.cli.console import Output
+from akkordeon.cli.output import Output
 from akkordeon.cli.options import DataOptions
 from akkordeon.datasets import DATASETS, fetch
 from akkordeon.errors import RecipeError

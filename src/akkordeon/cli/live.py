@@ -15,7 +15,7 @@ from rich.text import Text
 from akkordeon.errors import AkkordeonError
 from akkordeon.events import SentinelStatus, Status
 from akkordeon.signals import GateStatus
-from akkordeon.views.every import Every
+from akkordeon.cli.every import Every
 
 __all__ = ["Lines", "Picture", "View", "clock", "draw", "progress", "time_left"]
 
