@@ -1,63 +1,63 @@
-"""How the command line speaks: help with its options in groups, and each refusal in one line."""
+"""Formats help, with commands and options in groups, and shows each usage error in one line."""
 
-from typing import Any
+import sys
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typing_extensions import override
 
-from akkordeon.cli.options import GROUPS
-
-__all__ = ["Command", "Commands"]
-
-UsageError: Any = typer.BadParameter.__mro__[1]
-"""What typer raises on a wrong option; newer versions bring their own, older ones use that of click."""
+from akkordeon.cli.options import GROUPS, SHOWN
 
 
-class Commands(TyperGroup):
-    """Puts what is wrong with an option into one line, as all other errors are."""
+class CommandGroup(TyperGroup):
+    """Lists commands in panels, and shows usage errors like all other errors."""
 
-    def make_context(self, *args: Any, **settings: Any) -> Any:
-        """Parse what stands before the command."""
+    @override
+    def main(self, *args: Any, **settings: Any) -> NoReturn:
         try:
-            return super().make_context(*args, **settings)
-        except UsageError as error:
-            raise _refused(error) from None
+            code = super().main(*args, **settings | {"standalone_mode": False})
+        except typer.TyperException as error:
+            code = _refused(error)
+        sys.exit(code)
 
-    def invoke(self, ctx: Any) -> Any:
-        """Parse the command's own options, and call it."""
-        try:
-            return super().invoke(ctx)
-        except UsageError as error:
-            raise _refused(error) from None
-
-
-class Command(TyperCommand):
-    """Shows its options in the groups that they were given."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write one section per group."""
-        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Arguments", *GROUPS)}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            title = "Arguments" if param.param_type_name == "argument" else "Others"
-            if record is not None:
-                sections.setdefault(getattr(param, "rich_help_panel", None) or title, []).append(record)
-        for title, records in filter(lambda each: each[1], sections.items()):
+    @override
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {}
+        width = max(map(len, self.list_commands(ctx)))  # so that the summaries of all panels align
+        for name, command in self.commands.items():
+            panel = getattr(command, "rich_help_panel", None) or "Commands"
+            panels.setdefault(panel, []).append((name.ljust(width), command.get_short_help_str()))
+        for title, commands in panels.items():
             with formatter.section(title):
-                formatter.write_dl(records)
+                formatter.write_dl(commands)
 
 
-def _refused(error: Any) -> Exception:
-    message = error.format_message() + _given(error)
-    if type(error).__name__ == "NoArgsIsHelpError":
-        typer.echo(message, err=True)  # it is the help
+class CommandHelp(TyperCommand):
+    """Lists options in groups."""
+
+    @override
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Arguments", *GROUPS)}
+        for param in self.get_params(ctx):
+            group = "Arguments" if param.param_type_name == "argument" else SHOWN
+            if (record := param.get_help_record(ctx)) is not None:
+                groups[getattr(param, "rich_help_panel", None) or group].append(record)
+        for title, records in groups.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+def _refused(error: Any) -> int:
+    message: str = error.format_message()
+    if message.startswith("Usage: "):  # no arguments: the error is the help
+        typer.echo(message, err=True)
     else:
-        command = error.ctx.command_path if error.ctx is not None else "akkordeon"
+        if details := getattr(error.__cause__, "errors", list)():  # of pydantic, which converts values for typer
+            message += f", got {details[0]['input']!r}"
+        context = getattr(error, "ctx", None)
+        command = "akkordeon" if context is None else context.command_path
         typer.echo(f"error: {message}{'' if message[-1] in '.?' else '.'} See {command} --help", err=True)
-    return typer.Exit(error.exit_code)
-
-
-def _given(error: Any) -> str:
-    """Say which value was refused, where typer leaves that to whoever looked into it."""
-    found: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
-    return f", and {found[0]['input']!r} is not" if found else ""
+    code: int = error.exit_code
+    return code

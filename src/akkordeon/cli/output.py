@@ -1,4 +1,4 @@
-"""What a command shows: lines for people, or one JSON object per line for programs. Errors go to stderr."""
+"""Shows what a command has to say: lines for people, or one JSON object per line. Errors go to stderr."""
 
 import dataclasses
 import json
@@ -9,14 +9,13 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from akkordeon.cli.interrupt import Stop
-from akkordeon.cli.options import Options
 from akkordeon.cli.recipe import user_line
 from akkordeon.errors import (
     AkkordeonError,
@@ -30,35 +29,31 @@ from akkordeon.errors import (
 from akkordeon.histogram import Histogram
 
 if TYPE_CHECKING:
-    from akkordeon.events import Adjustment, Report, Status
     from akkordeon.cli.live import View
-
-__all__ = ["Output", "is_terminal", "told"]
+    from akkordeon.events import Report, Status
 
 YOURS = (RecipeError, WiringError, CheckpointMismatch, NameTaken, TokenUnusable, Unreachable)
 """Errors that show a wrong input: exit code 2 instead of 1."""
 
 
 class Output:
-    """Takes what a command has to say, and shows it in the way that was asked for.
+    """Shows lines to people, or objects to programs.
 
     Args:
-        as_json: objects instead of lines.
-        live: a picture of the network below the lines; None is where stdout is a terminal.
+        as_json: show objects.
     """
 
-    def __init__(self, *, as_json: bool = False, live: bool | None = None) -> None:
+    def __init__(self, *, as_json: bool = False) -> None:
         self._json = as_json
-        self._live = is_terminal() if live is None else live
         self._view: View | None = None
 
     def say(self, line: str) -> None:
-        """Show a line, to people alone."""
+        """Show a line to people."""
         if not self._json:
-            self._line(line)
+            (self._view.print if self._view is not None else typer.echo)(line)
 
     def event(self, event: str, **values: object) -> None:
-        """Tell programs of an event."""
+        """Show an event to programs."""
         if self._json:
             typer.echo(json.dumps(_plain({"event": event, **values})))
 
@@ -70,51 +65,63 @@ class Output:
         self.event("report", **values, samples_per_second=report.samples_per_second)
         self.say(str(report))
 
+    def saved(self, path: Path) -> None:
+        """Say where a network was saved."""
+        self.event("saved", path=path)
+        self.say(f"saved to {path}")
+
+    def exported(self, path: Path) -> None:
+        """Say where weights were written."""
+        self.event("exported", path=path)
+        self.say(f"weights written to {path}")
+
     def warn(self, line: str) -> None:
         """Show a line on stderr; above the picture where both are on the screen."""
-        if self._view is not None and sys.stderr.isatty():
+        if self._view is not None and sys.stderr is not None and sys.stderr.isatty():
             self._view.print(line)
         else:
             typer.echo(line, err=True)
 
-    @contextmanager
-    def showing_logs(self) -> Iterator[None]:
-        """Show what akkordeon logs as a warning, and what sentinels find out."""
-        handler = _Logged(self)
-        logger = logging.getLogger("akkordeon")
-        level = logger.level
-        logger.setLevel(logging.INFO)
-        logger.addHandler(handler)
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-
-    def adjustment(self, adjustment: "Adjustment") -> None:
-        """Show that a sentinel has found another window."""
-        self.event("adjustment", **dataclasses.asdict(adjustment))
-        self.say(str(adjustment))
-
-    def show_warning(
-        self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object
-    ) -> None:
-        """Show a Python warning in one line; what `warnings.showwarning` is asked to do."""
-        ours = Path(filename).is_relative_to(Path(__file__).parents[1])
-        self.warn(
-            f"warning: {message}" + ("" if ours else f" ({category.__name__}, {Path(filename).name}, line {lineno})")
-        )
-
     def error(self, error: Exception) -> None:
-        """Show an error: what it says and, where the user's own code raised it, that line."""
+        """Show an error and, where the user's own code raised it, that line."""
         self.event("error", type=type(error).__name__, message=str(error))
         line = user_line(error.__cause__) if error.__cause__ is not None else ""
         self.warn(f"error: {error}" + (f" ({line})" if line and line not in str(error) else ""))
 
     @contextmanager
-    def watching(self, look: "Callable[[], Status]") -> Iterator[None]:
-        """Show, beside the lines, how a network stands."""
-        self._view = None if self._json else self._new_view(look)
+    def showing_logs(self) -> Iterator[None]:
+        """Show the warnings that Python and akkordeon raise, and what sentinels find out about their window."""
+        handler = _Handler(self)
+        logger = logging.getLogger("akkordeon")
+        level = logger.level
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = self._warned  # type: ignore[assignment] # called by position
+                yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+    def _warned(self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+        ours = Path(filename).is_relative_to(Path(__file__).parents[1])
+        self.warn(
+            f"warning: {message}" + ("" if ours else f" ({category.__name__}, {Path(filename).name}, line {lineno})")
+        )
+
+    @contextmanager
+    def watching(self, status: "Callable[[], Status]", *, live: bool | None = None) -> Iterator[None]:
+        """Show the status of a network beside the lines.
+
+        Args:
+            status: asks the network.
+            live: draw a picture; None where stdout is a terminal.
+        """
+        from akkordeon.cli.live import new_view  # noqa: PLC0415 - imports torch
+
+        if not self._json:
+            self._view = new_view(status, typer.echo, live=is_terminal() if live is None else live)
         try:
             if self._view is not None:
                 self._view.start()
@@ -128,49 +135,34 @@ class Output:
         if view is not None:
             view.stop()
 
-    def _new_view(self, look: "Callable[[], Status]") -> "View":
-        from rich.console import Console  # noqa: PLC0415 - only where something is shown
-
-        from akkordeon.cli.live import Lines, Picture  # noqa: PLC0415
-
-        return Picture(look, Console(force_terminal=True), typer.echo) if self._live else Lines(look, typer.echo)
-
-    def _line(self, line: str) -> None:
-        view = self._view
-        if view is None:
-            typer.echo(line)
-        else:
-            view.print(line)
-
 
 @contextmanager
-def told(options: Options, live: bool | None = None) -> Iterator[Output]:  # noqa: FBT001 - as the option
+def reporting(*, as_json: bool = False, debug: bool = False) -> Iterator[Output]:
     """Give a command its output; an error becomes one line and an exit code.
 
     Raises:
         typer.Exit: with 2 after a wrong input, 1 after another error, 130 or 143 after Ctrl-C or SIGTERM.
     """
-    output = Output(as_json=options.json, live=live)
+    output = Output(as_json=as_json)
     try:
-        with warnings.catch_warnings(), output.showing_logs():
-            warnings.showwarning = output.show_warning  # type: ignore[assignment] # it is called by position
+        with output.showing_logs():
             yield output
     except Stop as stop:
         raise typer.Exit(stop.code) from None
-    except SystemError as error:  # what native code, such as Ray's, makes of an exception that a signal has raised
+    except SystemError as error:  # native code, such as Ray's, wraps an exception that a signal handler raised
         if not isinstance(error.__cause__, Stop):
             raise
         raise typer.Exit(error.__cause__.code) from None
+    except BrokenPipeError:
+        raise  # the reader has left, as in `akkordeon run mnist | head -1`: typer ends quietly
     except (AkkordeonError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise  # nobody reads what is shown, as in `akkordeon run mnist | head -1`: typer ends quietly
-        if options.debug:
+        if debug:
             traceback.print_exception(error)
         output.error(error)
         raise typer.Exit(2 if isinstance(error, YOURS) else 1) from None
 
 
-class _Logged(logging.Handler):
+class _Handler(logging.Handler):
     """Shows log records as lines."""
 
     def __init__(self, output: Output) -> None:
@@ -178,19 +170,22 @@ class _Logged(logging.Handler):
         self._output = output
 
     def emit(self, record: logging.LogRecord) -> None:
-        if (adjustment := getattr(record, "adjustment", None)) is not None:
-            self._output.adjustment(adjustment)
-        elif record.levelno >= logging.WARNING:
-            self._output.warn(f"{record.levelname.lower()}: {record.getMessage()}")
+        with suppress(OSError):  # actors log in their own threads: one must not fail since the reader has left
+            if (adjustment := getattr(record, "adjustment", None)) is not None:
+                self._output.event("adjustment", **dataclasses.asdict(adjustment))
+                self._output.say(str(adjustment))
+            elif record.levelno >= logging.WARNING:
+                self._output.warn(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def is_terminal() -> bool:
-    """Say whether somebody looks at stdout, and it can show a picture that changes in place."""
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
+    """Return whether stdout is a terminal that can show a picture that changes in place."""
+    on_screen = sys.stdout is not None and sys.stdout.isatty()
+    return on_screen and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON knows; it has no NaN and no infinity."""
+    """Return a value of JSON, which has neither NaN nor infinity."""
     match value:
         case float() if not math.isfinite(value):
             return None

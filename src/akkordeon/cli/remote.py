@@ -1,52 +1,218 @@
-"""What all commands share that take part in a network of another terminal."""
+"""Reaches a network that runs in another process: checks that it is there, joins it, and notices its end.
 
+The checks come before torch is imported, which takes seconds.
+"""
+
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from akkordeon.actor import Engine
-from akkordeon.cli.output import Output
+from akkordeon.cli.every import Every
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.lookout import Lookout
-from akkordeon.cli.reaching import ReachOptions
+from akkordeon.cli.options import AccessOptions, ReachOptions
+from akkordeon.cli.output import Output
+from akkordeon.cluster import Address, Cause, Tls, check_cluster, check_ray, own_address, probe, read_token, token_path
 from akkordeon.cluster.home import wait_until
-from akkordeon.engines import Ray
-from akkordeon.errors import ActorFailed, ActorNotFound, AkkordeonError, NoAnswer, WiringError
-from akkordeon.gate import Gate
-from akkordeon.launching import connect
-from akkordeon.network import Network
+from akkordeon.errors import (
+    ActorFailed,
+    ActorNotFound,
+    AkkordeonError,
+    NoAnswer,
+    NodeFailed,
+    TokenUnusable,
+    Unreachable,
+    WiringError,
+)
 
 if TYPE_CHECKING:
+    from akkordeon.engines import Ray
     from akkordeon.events import Report
+    from akkordeon.gate import Gate
+    from akkordeon.network import Network
 
-__all__ = ["Joined", "is_open", "joined", "lacking"]
-
-CLOSED = 90.0
+CLOSE = 90.0
 """Seconds that a network has to let its sentinels leave, and to save."""
 
+PROBE = 2.0
+"""Seconds between two probes of a network that was joined."""
 
-class Joined:
-    """A network that was joined, and what may become of it.
+SILENCE = 10.0
+"""Seconds without an answer after which a network is taken to be lost; Ray alone would end this process after 60."""
+
+
+# Before joining
+
+
+def check_installed() -> None:
+    """Check that Ray is installed.
+
+    Raises:
+        WiringError: it is not.
+    """
+    try:
+        check_ray()
+    except NodeFailed as error:
+        raise WiringError(str(error)) from None
+
+
+def check_reach(options: ReachOptions, wait: float = 0.0) -> None:
+    """Check that a network can be joined from here.
+
+    Args:
+        options: name the network.
+        wait: seconds that it has to open.
+
+    Raises:
+        WiringError: Ray is missing, or an address does not belong to this machine.
+        TokenUnusable: there is no token, or it cannot be used.
+        Unreachable: there is no such network, or it refuses this process.
+    """
+    check_installed()
+    if options.ray_address is not None:
+        check_cluster(options.ray_address)
+        return
+    address = _address(options)
+    _check_name(address)
+    token_of(options, address)
+    mine = own_address(address)
+    if options.address is not None and not Address(options.address, address.port).is_own:
+        raise WiringError(
+            f"--address {options.address} is not an address of this machine; towards {address}, it is {mine}"
+        )
+    wait_until(lambda: _is_there(options), time.monotonic() + wait)
+    probe_network(options)
+
+
+def token_of(options: AccessOptions, address: Address) -> str | None:
+    """Read the token, where one is needed.
+
+    Raises:
+        TokenUnusable: there is none.
+    """
+    return None if address.is_loopback or options.insecure else read_token(options.token or token_path())
+
+
+def probe_network(options: ReachOptions) -> None:
+    """Ask for an answer from the network.
+
+    Raises:
+        Unreachable: there is none, or it comes from something else.
+    """
+    address = _address(options)
+    token = token_of(options, address)
+    tls = None if options.tls is None else Tls.of(options.tls, options.address or own_address(address))
+    try:
+        probe(address, token, tls)
+    except Unreachable as error:
+        if error.cause != Cause.NO_TOKEN or not address.is_loopback:  # on loopback, Ray reads the token from a file
+            raise
+
+
+def _check_name(address: Address) -> None:
+    """Refuse a host name that does not resolve; only the probe has a time limit for that."""
+    if address.host.replace(".", "").isdigit():
+        return
+    try:
+        probe(address, None)
+    except Unreachable as error:
+        if error.cause == Cause.NAME:
+            raise
+
+
+def _is_there(options: ReachOptions) -> bool:
+    try:
+        probe_network(options)
+    except Unreachable as error:
+        return error.cause not in (Cause.REFUSED, Cause.SILENT)
+    return True
+
+
+def _address(options: ReachOptions) -> Address:
+    address = options.where.address
+    assert address is not None  # only a Ray cluster of the user's own has none
+    return address
+
+
+# Once joined
+
+
+class NetworkWatch:
+    """While entered, probes the network; once it does not answer, reports the error and ends this process.
+
+    Nothing gentler would do: whatever waits for Ray then, waits for a minute.
+
+    Args:
+        options: name the network.
+        report: takes the error.
+
+    Attributes:
+        code: the exit code once the network's end is expected; None before.
+    """
+
+    def __init__(self, options: ReachOptions, report: Callable[[Exception], None]) -> None:
+        self.code: int | None = None
+        self._options = options
+        self._report = report
+        self._answered = time.monotonic()
+        self._every = Every(PROBE, self._probe, patience=0.0)
+
+    def __enter__(self) -> Self:
+        if self._options.ray_address is None:
+            self._answered = time.monotonic()
+            self._every.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._every.stop()
+
+    def _probe(self) -> None:
+        try:
+            probe_network(self._options)
+        except TokenUnusable:
+            return  # the file has changed; a connection stays
+        except Unreachable as error:
+            if error.cause != Cause.REFUSED and time.monotonic() - self._answered < SILENCE:
+                return
+            if not self._every.over:
+                self._end(error)
+        self._answered = time.monotonic()
+
+    def _end(self, error: Unreachable) -> None:
+        if self.code is None:
+            self._report(Unreachable(f"lost the network: {error}", error.cause))
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(1 if self.code is None else self.code)
+
+
+class Remote:
+    """A network that was joined.
 
     Args:
         network: as `connect` returns it.
-        options: which.
-        output: what the command shows.
-        lookout: looks after the network's machine.
+        options: name it.
+        output: shows reports and warnings.
+        watch: notices its end.
     """
 
-    def __init__(self, network: Network, options: ReachOptions, output: Output, lookout: Lookout) -> None:
+    def __init__(self, network: "Network", options: ReachOptions, output: Output, watch: NetworkWatch) -> None:
         self.network = network
         self._options = options
         self._output = output
-        self._lookout = lookout
+        self._watch = watch
 
     def watch(self) -> "Iterator[Report]":
-        """Yield all reports until the network is closed; what fails is shown, and it goes on.
+        """Yield all reports until the network is closed; show errors of sentinels, and go on.
 
         Raises:
-            AkkordeonError: the network has failed, or is gone.
+            AkkordeonError: the network has failed, or is lost.
         """
         while not self.network.is_closing:
             try:
@@ -54,53 +220,58 @@ class Joined:
             except AkkordeonError as error:
                 self.check(error)
                 self._output.warn(f"warning: {error}")
-        self._lookout.leaving(0)
+        self._watch.code = 0
         self._output.event("closed")
 
-    def leaving(self) -> None:
-        """Take no notice of the network's end from now on: it was asked for."""
-        self._lookout.leaving(0)
-
-    def await_end(self) -> None:
-        """Wait until a network that is being closed is no more.
+    def close(self) -> None:
+        """Close the network, and wait for its end.
 
         Raises:
             NoAnswer: that takes too long.
         """
-        engine = self.network.engine
-        if not wait_until(lambda: not is_open(engine), time.monotonic() + CLOSED):
-            raise NoAnswer(f"the network has been asked to close, and has not in {CLOSED:g} s")
+        self._watch.code = 0
+        self.network.end()
+        self.await_end()
 
-    def check(self, error: Exception) -> None:
-        """Return if an error is not that the network has failed, or is gone.
+    def await_end(self) -> None:
+        """Wait until a network that is closing has ended.
 
         Raises:
-            AkkordeonError: it is.
+            NoAnswer: that takes too long.
+        """
+        if not wait_until(lambda: not is_open(self.network.engine), time.monotonic() + CLOSE):
+            raise NoAnswer(f"the network did not close within {CLOSE:g} s")
+
+    def check(self, error: Exception) -> None:
+        """Return if an error leaves the network as it is.
+
+        Raises:
+            AkkordeonError: the network has failed, or is lost.
         """
         try:
             cause = self.network.cause()
         except (ActorFailed, NoAnswer):
-            self.gone(error)
+            self.lost(error)
         if cause is not None:
             raise cause
 
-    def gone(self, error: Exception | None = None) -> NoReturn:
-        """Say that there is no network any more.
+    def lost(self, error: Exception | None = None) -> NoReturn:
+        """Report that the network has ended.
 
         Raises:
             ActorFailed: always.
         """
-        self._lookout.leaving(1)
+        self._watch.code = 1
         if self.network.is_closing:
-            raise ActorFailed(f"the network at {self._options.told} is closed") from error
+            raise ActorFailed(f"the network at {self._options.title} is closed") from error
         raise ActorFailed(
-            f"the network at {self._options.told} is gone: the terminal that held it has ended; begin it anew with "
-            "akkordeon network --resume, where it was saved"
+            f"lost the network at {self._options.title}: its process exited; restart it, from its last save with "
+            "akkordeon network --resume"
         ) from error
 
 
 def is_open(engine: Engine) -> bool:
-    """Whether there is a network of this name."""
+    """Return whether the engine finds an open network."""
     try:
         engine.find("conductor")
     except ActorNotFound:
@@ -113,23 +284,26 @@ def joined(
     options: ReachOptions,
     output: Output,
     interrupts: Interrupts,
-    gates: Sequence[Gate] | None = None,
-    prepare: Callable[[Ray], None] | None = None,
+    gates: "Sequence[Gate] | None" = None,
+    prepare: "Callable[[Ray], object] | None" = None,
     place: str | None = None,
-) -> Iterator[Joined]:
-    """Join a network; what was attached from here ends with it.
+) -> Iterator[Remote]:
+    """Join a network; sentinels attached from here end with it.
 
     Args:
-        options: which.
-        output: what the command shows.
-        interrupts: taken again after Ray has taken them.
+        options: name the network.
+        output: shows what happens.
+        interrupts: installed again after Ray has replaced them.
         gates: of the recipe, to be compared.
-        prepare: is called with the engine before the network is looked for.
-        place: what this machine is called in the network, where that is up to the user.
+        prepare: is called with the engine before it looks for the network.
+        place: name of this machine in the network, where the user gives one.
 
     Raises:
         AkkordeonError: there is no such network, or this process does not fit.
     """
+    from akkordeon.engines import Ray  # noqa: PLC0415 - imports torch
+    from akkordeon.launching import connect  # noqa: PLC0415 - imports torch
+
     where = options.where
     engine = Ray(
         None if where.address is None else str(where.address),
@@ -148,34 +322,5 @@ def joined(
     except BaseException:
         engine.close()
         raise
-    with Lookout(options, output.error) as lookout, connect(gates=gates, engine=engine) as network:
-        yield Joined(network, options, output, lookout)
-
-
-@contextmanager
-def lacking(who: str) -> Iterator[None]:
-    """Say what to do where another machine lacks a module.
-
-    Args:
-        who: what uses it.
-
-    Raises:
-        WiringError: it does.
-    """
-    try:
-        yield
-    except (ImportError, AkkordeonError) as error:
-        if (name := _missing(error)) is None:
-            raise
-        raise WiringError(
-            f"{who} needs the module {name!r}, which another machine of the network cannot import: install it there, "
-            "in the same version"
-        ) from error
-
-
-def _missing(error: BaseException | None) -> str | None:
-    while error is not None:
-        with suppress(IndexError):
-            return str(error).split("No module named '")[1].split("'")[0]
-        error = error.__cause__
-    return None
+    with NetworkWatch(options, output.error) as watch, connect(gates=gates, engine=engine) as network:
+        yield Remote(network, options, output, watch)

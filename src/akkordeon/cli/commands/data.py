@@ -1,30 +1,47 @@
-"""`akkordeon data`: data sets, fetched and verified before they are needed, as for a machine without a network."""
+"""`akkordeon data`: fetches data sets before they are needed, for a machine without a network, say."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from akkordeon.cli.interrupt import Interrupts
+from akkordeon.cli.options import DATA, Command, on
 from akkordeon.cli.output import Output
-from akkordeon.cli.options import DataOptions
-from akkordeon.datasets import DATASETS, fetch
+from akkordeon.cli.values import existing_folder
 from akkordeon.errors import RecipeError
 
-__all__ = ["provide"]
 
+@dataclass(frozen=True, kw_only=True)
+class DataCommand(Command):
+    """List, fetch and verify data sets.
 
-def provide(options: DataOptions, output: Output) -> None:
-    """List the data sets, or fetch one and say where it is.
+    \b
+    Examples:
+      akkordeon data
+      akkordeon data mnist
+    """  # noqa: D301
 
-    Raises:
-        AkkordeonError: there is no such data set, or it cannot be had.
-    """
-    if options.name is None:
-        for name, description in DATASETS.items():
-            output.event("dataset", name=name, description=description)
-            output.say(f"{name:<15} {description}")
-        return
-    try:
-        found = fetch(options.name, options.folder)
-    except ValueError as error:
-        raise RecipeError(str(error)) from None
-    output.event("fetched", **asdict(found))
-    where = f"in {found.where}, from {found.source}" if found.where else f"comes with {found.source}"
-    output.say(f"{found.name}: {found.samples:,} {found.unit}, verified, {where}")
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Data set to fetch; lists them if omitted.")] = None
+    folder: Annotated[
+        Path | None, on(DATA, parser=existing_folder, metavar="DIR", help="Verify the data set in this folder.")
+    ] = None
+
+    def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
+        """List the data sets, or fetch one."""
+        from akkordeon.datasets import DATASETS, fetch  # noqa: PLC0415 - imports torch
+
+        if self.name is None:
+            for name, description in DATASETS.items():
+                output.event("dataset", name=name, description=description)
+                output.say(f"{name:<15} {description}")
+            return 0
+        try:
+            found = fetch(self.name, self.folder)
+        except ValueError as error:
+            raise RecipeError(str(error)) from None
+        output.event("fetched", **asdict(found))
+        where = f"in {found.where}, from {found.source}" if found.where else f"comes with {found.source}"
+        output.say(f"{found.name}: {found.samples:,} {found.unit}, verified, {where}")
+        return 0

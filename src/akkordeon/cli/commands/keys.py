@@ -1,45 +1,95 @@
-"""`akkordeon token` and `akkordeon tls`: the secrets that the machines of a network have in common."""
+"""`akkordeon token` and `akkordeon tls`: create the secrets that the machines of a network share."""
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from akkordeon.cli.interrupt import Interrupts
+from akkordeon.cli.options import FILES, REACH, Command, on
 from akkordeon.cli.output import Output
-from akkordeon.cli.terminal_options import TlsOptions, TokenOptions
+from akkordeon.cli.values import address_of, new_folder
 from akkordeon.cluster import new_token
 from akkordeon.errors import TokenUnusable, WiringError
 
-__all__ = ["certify", "make_token"]
+TOKENS = """Create the token that machines share.
+
+\b
+Examples:
+  akkordeon token new
+  akkordeon token new --force                 replace it: the old one stops working
+
+A network on one machine needs none."""
+
+CERTIFICATES = """Create certificates to encrypt a network.
+
+\b
+Examples:
+  akkordeon tls init certificates --host 192.0.2.7 --host 192.0.2.8
+  akkordeon tls init certificates --host gpu3.example.org"""
 
 
-def make_token(options: TokenOptions, output: Output) -> None:
-    """Make a token.
+@dataclass(frozen=True, kw_only=True)
+class TokenCommand(Command):
+    """Create a token in a private file.
 
-    Raises:
-        TokenUnusable: there is one already.
-    """
-    try:
-        path = new_token(overwrite=options.force)
-    except TokenUnusable as error:
-        raise TokenUnusable(f"{error}, with --force") from None
-    output.event("token", path=path)
-    output.say(f"token written to {path}. Copy it to the same place on each machine of the network, where nobody else")
-    output.say("may read it (chmod 600): whoever has it can run code on all of them")
+    \b
+    Examples:
+      akkordeon token new
+      AKKORDEON_TOKEN_PATH=secrets/token akkordeon token new
+    """  # noqa: D301
+
+    force: Annotated[bool, on(FILES, "--force", help="Replace the present token, which stops working.")] = False
+
+    def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
+        """Write the file."""
+        try:
+            path = new_token(overwrite=self.force)
+        except TokenUnusable as error:
+            raise TokenUnusable(f"{error}, with --force") from None
+        output.event("token", path=path)
+        output.say(f"token written to {path}. Copy it to the same path on each machine of the network, readable only")
+        output.say("by you (chmod 600): anyone who has it can run code on all of them")
+        return 0
 
 
-def certify(options: TlsOptions, output: Output) -> None:
-    """Make an authority, and certificates of machines.
+def _host(text: str) -> str:
+    return address_of(f"{text}:1").host
 
-    Raises:
-        WiringError: what it takes is not installed, or the authority that is there cannot be used.
-    """
-    try:
-        from akkordeon.cluster.certificates import init  # noqa: PLC0415 - of an extra
-    except ImportError as error:
-        raise WiringError(
-            f'certificates need {error.name}, not installed here: run pip install "akkordeon[ray]"'
-        ) from None
-    try:
-        written = init(options.folder, options.host)
-    except ValueError as error:
-        raise WiringError(f"the authority in {options.folder} cannot be used ({error}): name another folder") from error
-    for host, files in written.items():
-        output.event("certificate", host=host, files=list(files))
-        output.say(f"{host}: copy {', '.join(each.name for each in files)} there, into a folder for --tls")
-    output.say(f"{options.folder / 'ca.key'} stays here: whoever has it can make certificates")
+
+@dataclass(frozen=True, kw_only=True)
+class TlsCommand(Command):
+    """Create a certificate for each machine.
+
+    \b
+    Examples:
+      akkordeon tls init certificates --host 192.0.2.7 --host 192.0.2.8
+      akkordeon tls init certificates --host gpu3.example.org
+      akkordeon network mnist --address 192.0.2.7:25520 --tls certificates
+    """  # noqa: D301
+
+    folder: Annotated[
+        Path, typer.Argument(parser=new_folder, metavar="DIR", help="Folder for the files; its authority is reused.")
+    ]
+    host: Annotated[
+        list[str], on(REACH, parser=_host, metavar="IP_OR_NAME", help="Address of a machine; repeat for more.")
+    ]
+
+    def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
+        """Write the authority, where there is none, and the certificates."""
+        try:
+            from akkordeon.cluster.certificates import init  # noqa: PLC0415 - of an extra
+        except ImportError as error:
+            raise WiringError(
+                f'certificates need {error.name}, which is not installed: run pip install "akkordeon[ray]"'
+            ) from None
+        try:
+            written = init(self.folder, self.host)
+        except ValueError as error:
+            raise WiringError(f"cannot use the authority in {self.folder} ({error}): name another folder") from error
+        for host, files in written.items():
+            output.event("certificate", host=host, files=list(files))
+            output.say(f"{host}: copy {', '.join(each.name for each in files)} there, into a folder for --tls")
+        output.say(f"{self.folder / 'ca.key'} stays here: anyone who has it can create certificates")
+        return 0

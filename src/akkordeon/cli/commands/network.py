@@ -1,157 +1,197 @@
-"""`akkordeon network`: opens a network that others join, shows what happens, and closes it."""
+"""`akkordeon network`: opens a network that others join, shows its reports, and closes it."""
 
-import logging
 import shlex
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
+import typer
 
-from akkordeon.cli.output import Output
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.remote import lacking
-from akkordeon.cli.plan import check_rates, compensated
-from akkordeon.cli.reaching import Where
-from akkordeon.cli.recipe import Recipe, load
-from akkordeon.cli.terminal_options import NetworkOptions
-from akkordeon.engines import Ray
-from akkordeon.errors import AkkordeonError
-from akkordeon.gate import Gate
-from akkordeon.launching import launch
-from akkordeon.network import Network
-from akkordeon.placement import Placement
-from akkordeon.cli.every import Every
-from akkordeon.wiring import check_chain
+from akkordeon.cli.options import REACH, TRAINING, AccessOptions, TrainingOptions, on
+from akkordeon.cli.output import Output
+from akkordeon.cli.recipe import explaining_missing_modules, find, load
+from akkordeon.cli.remote import check_installed, token_of
+from akkordeon.cli.values import NETWORK, Where, address_of, name_of
+from akkordeon.cluster import Address, check_cluster, check_port
+from akkordeon.cluster.home import claimed
+from akkordeon.errors import AkkordeonError, WiringError
 
-__all__ = ["open_network"]
+if TYPE_CHECKING:
+    from akkordeon.network import Network
 
-logger = logging.getLogger(__name__)
+LOCAL = "127.0.0.1:25520"
+"""Default address, which only this machine can reach."""
 
-
-def open_network(options: NetworkOptions, output: Output, interrupts: Interrupts) -> int:
-    """Open a network, and hold it until somebody asks for its end.
-
-    Returns:
-        The exit code: 0, or what the signal that ended it asks for.
-
-    Raises:
-        AkkordeonError: a wrong input, or the network has failed.
-    """
-    recipe = load(options, {"lr": options.lr})
-    check_rates(options)
-    torch.manual_seed(options.seed)
-    gates = compensated(recipe.gates(seed=options.seed), options.compensation)
-    check_chain(gates)
-    placement = Placement(dict(options.place or ()), options.hosts or (), wait=options.wait)
-    placement.check(gates)
-    with _launched(recipe, gates, placement, options, interrupts) as network:
-        _tell(options, output)
-        with interrupts.gently(lambda: _end(network, output)):
-            _hold(network, options, output)
-            _close(network, options, output)
-    return interrupts.code or 0
+CLOSING = 2.0
+"""Seconds that a network of the same name has to end, if it is about to."""
 
 
-def _launched(
-    recipe: Recipe, gates: list[Gate], placement: Placement, options: NetworkOptions, interrupts: Interrupts
-) -> Network:
-    engine = Ray(str(options.address), name=options.name, **options.access)
-    interrupts.renew()
-    for module in recipe.own_modules():
-        engine.ship(module)
-    with lacking(f"the network of {options.recipe}"):
-        return launch(
-            gates,
-            engine=engine,
-            weights=options.weights,
-            resume=options.resume,
-            max_staleness=options.max_staleness,
-            placement=placement,
-        )
+def _place(text: str) -> tuple[str, str]:
+    gate, sign, host = text.partition("=")
+    if not (sign and gate and host):
+        raise typer.BadParameter(f"invalid placement {text!r}: expected GATE=HOST, such as stem=A")
+    return gate, name_of(host)
 
 
-def _tell(options: NetworkOptions, output: Output) -> None:
-    """Say that the network is open, and how to join it."""
-    where = str(Where(options.address, options.name))
-    rest = [options.recipe, *_same(options), "--network", where]
-    what = [["train", *rest], ["validate", *rest, "--every", "20"]]
-    lines = [shlex.join(["akkordeon", "sentinel", *each]) for each in what]
-    output.event("open", address=str(options.address), name=options.name, join=lines)
-    output.say(f"the network is open at {where}; Ctrl-C closes it. In other terminals, or on other machines, run:")
-    for line in lines:
-        output.say(f"  {line}")
-    if not (options.address.is_loopback or options.tls or options.ray_address):
-        output.warn(
-            "warning: whoever can listen between the machines can read the token and what they send, and with the "
-            "token run code on them; encrypt with --tls (see akkordeon tls --help) unless all there are trusted"
-        )
+def _hosts(text: str) -> tuple[str, ...]:
+    return tuple(name_of(each.strip()) for each in text.split(","))
 
 
-def _same(options: NetworkOptions) -> list[str]:
-    """Return the options that whoever joins must have in common with the network."""
-    settings = [part for key, value in options.settings or () for part in ("-o", f"{key}={value}")]
-    access = {"--token": options.token, "--tls": options.tls, "--ray-address": options.ray_address}
-    given = [part for key, value in access.items() if value is not None for part in (key, str(value))]
-    return [*settings, *given, *(["--insecure"] if options.insecure else [])]
+@dataclass(frozen=True, kw_only=True)
+class NetworkCommand(TrainingOptions, AccessOptions):
+    """Open a network that others can join.
+
+    \b
+    Examples:
+      akkordeon network mnist
+      akkordeon network mnist --address 192.0.2.7:25520 --save runs/mnist
+      akkordeon network mnist --place stem=A --place head=B    see akkordeon host
+
+    Shows the reports of all sentinels. Ctrl-C here, or akkordeon close, lets them leave and
+    saves. Beyond this machine it needs a token: see akkordeon token.
+    """  # noqa: D301
+
+    place: Annotated[
+        list[Any] | None,
+        on(TRAINING, parser=_place, metavar="GATE=HOST", help="Put a gate on a host, by name; repeat for more."),
+    ] = None
+    hosts: Annotated[Any, on(TRAINING, parser=_hosts, metavar="A,B", help="Spread all other gates over hosts.")] = None
+    wait: Annotated[float, on(TRAINING, metavar="S", min=0.0, help="Seconds to wait for these hosts.")] = 20.0
+    address: Annotated[
+        Any, on(REACH, parser=address_of, metavar="HOST:PORT", help="Own address for others, with a free port.")
+    ] = LOCAL
+    name: Annotated[str, on(REACH, parser=name_of, metavar="NAME", help="Name of the network.")] = NETWORK
+
+    def run(self, output: Output, interrupts: Interrupts) -> int:
+        """Open the network, and hold it until it is asked to close."""
+        find(self.recipe)
+        with self._reserved():
+            return self._open(output, interrupts)
+
+    @contextmanager
+    def _reserved(self) -> Iterator[None]:
+        """Check that a network can open here, and keep this user's other terminals from opening it meanwhile.
+
+        Raises:
+            WiringError: Ray is missing, or a network of this name is open there.
+            TokenUnusable: there is no token, or it cannot be used.
+            NodeFailed: something else listens at the address.
+        """
+        check_installed()
+        if self.ray_address is not None:
+            check_cluster(self.ray_address)
+            yield
+            return
+        where: Address = self.address
+        token_of(self, where)
+        check_port(where)
+        with claimed(f"{where.host}_{where.port}_{self.name}", CLOSING) as free:
+            if not free:
+                raise WiringError(
+                    f"a network of this name is open at {where}: join it with `akkordeon sentinel` or `connect`, close "
+                    "it with `akkordeon close`, or choose another --name or --address"
+                )
+            yield
+
+    def _open(self, output: Output, interrupts: Interrupts) -> int:
+        recipe = load(self.recipe, self.settings, lr=self.lr)
+        from akkordeon.engines import Ray  # noqa: PLC0415 - imports torch
+        from akkordeon.launching import launch  # noqa: PLC0415
+        from akkordeon.placement import Placement  # noqa: PLC0415
+        from akkordeon.wiring import check_chain  # noqa: PLC0415
+
+        gates = self.gates(recipe)
+        check_chain(gates)
+        placement = Placement(dict(self.place or ()), self.hosts or (), wait=self.wait)
+        placement.check(gates)
+        engine = Ray(str(self.address), name=self.name, **self.access)
+        interrupts.renew()
+        recipe.ship(engine)
+        with explaining_missing_modules(f"the network of {self.recipe}"):
+            network = launch(
+                gates,
+                engine=engine,
+                weights=self.weights,
+                resume=self.resume,
+                max_staleness=self.max_staleness,
+                placement=placement,
+            )
+        with network:
+            self._announce(output)
+            with interrupts.gently(lambda: _end(network, output)):
+                self._hold(network, output)
+                self._close(network, output)
+        return interrupts.code or 0
+
+    def _announce(self, output: Output) -> None:
+        """Say that the network is open, and how to join it."""
+        where = str(Where(self.address, self.name))
+        rest = [self.recipe, *self._common(), "--network", where]
+        lines = [
+            shlex.join(["akkordeon", "sentinel", *each])
+            for each in (["train", *rest], ["validate", *rest, "--every", "20"])
+        ]
+        output.event("open", address=str(self.address), name=self.name, join=lines)
+        output.say(f"the network is open at {where}; Ctrl-C closes it. Join it from other terminals or machines:")
+        for line in lines:
+            output.say(f"  {line}")
+        if not (self.address.is_loopback or self.tls or self.ray_address):
+            output.warn(
+                "warning: traffic is not encrypted: anyone who can listen between the machines can read it and the "
+                "token, and with the token run code on them; use --tls (see akkordeon tls --help) on untrusted networks"
+            )
+
+    def _common(self) -> list[str]:
+        """Return the options that a joining process must have in common with the network."""
+        settings = [part for key, value in self.settings or () for part in ("-o", f"{key}={value}")]
+        access = {"--token": self.token, "--tls": self.tls, "--ray-address": self.ray_address}
+        given = [part for key, value in access.items() if value is not None for part in (key, str(value))]
+        return [*settings, *given, *(["--insecure"] if self.insecure else [])]
+
+    def _hold(self, network: "Network", output: Output) -> None:
+        """Show reports until the network is asked to close.
+
+        Raises:
+            AkkordeonError: the network has failed.
+        """
+        with self.saving(network, output):
+            while not network.is_closing:
+                try:
+                    _show(network, output, forever=True)
+                except AkkordeonError as error:
+                    if (cause := network.cause()) is not None:
+                        raise cause from None
+                    output.warn(f"warning: {error}")
+
+    def _close(self, network: "Network", output: Output) -> None:
+        """Let all sentinels leave, and save, where that was asked for."""
+        for name in network.attached():
+            _try(lambda name=name: network.detach(name), output)  # type: ignore[misc]
+        _try(lambda: _show(network, output, forever=False), output)
+        if self.save is not None:
+            output.saved(network.save(self.save))
+        output.event("closed")
 
 
-def _hold(network: Network, options: NetworkOptions, output: Output) -> None:
-    """Show what happens until somebody asks for the end.
-
-    Raises:
-        AkkordeonError: the network has failed.
-    """
-    with ExitStack() as stack:
-        if options.save_every is not None:
-            stack.enter_context(Every(options.save_every, lambda: _save_or_warn(network, options, output)))
-        while not network.is_closing:
-            try:
-                _show(network, output, forever=True)
-            except AkkordeonError as error:
-                if (cause := network.cause()) is not None:
-                    raise cause from None
-                output.warn(f"warning: {error}")
-
-
-def _show(network: Network, output: Output, *, forever: bool) -> None:
+def _show(network: "Network", output: Output, *, forever: bool) -> None:
     for report in network.watch(forever=forever):
         output.report(report)
 
 
-def _end(network: Network, output: Output) -> None:
+def _end(network: "Network", output: Output) -> None:
     """Ask for the end; called in another thread when the user wants to stop."""
-    output.warn("closing: waiting for the batches in flight (Ctrl-C again leaves at once)")
+    output.warn("closing: waiting for the batches in flight (Ctrl-C again exits at once)")
     try:
         network.end()
     except AkkordeonError as error:
         output.error(error)
 
 
-def _close(network: Network, options: NetworkOptions, output: Output) -> None:
-    """Let all sentinels leave, and save, where that was asked for."""
-    for name in network.attached():
-        _try(lambda name=name: network.detach(name), output)  # type: ignore[misc]
-    _try(lambda: _show(network, output, forever=False), output)
-    if options.save is not None:
-        path = network.save(options.save)
-        output.event("saved", path=path)
-        output.say(f"saved to {path}")
-    output.event("closed")
-
-
 def _try(action: Callable[[], None], output: Output) -> None:
-    """Do what may fail without being in the way of what comes after."""
+    """Do what may fail without stopping what comes after."""
     try:
         action()
     except AkkordeonError as error:
         output.warn(f"warning: {error}")
-
-
-def _save_or_warn(network: Network, options: NetworkOptions, output: Output) -> None:
-    assert options.save is not None
-    try:
-        path = network.save(options.save)
-    except (AkkordeonError, OSError) as error:  # the disk may be full for now; training is worth more
-        logger.warning("could not save to %s: %s", options.save, error)
-    else:
-        output.event("saved", path=path)

@@ -1,137 +1,217 @@
-"""`akkordeon sentinel`: trains, validates or tests here, on the data here, a network of another terminal."""
+"""`akkordeon sentinel`: attaches a sentinel that works here, on data here, to a network in another process."""
 
 import itertools
 import zlib
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from akkordeon.cli.output import Output
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.remote import Joined, joined, lacking
-from akkordeon.cli.plan import IN_FLIGHT
-from akkordeon.cli.recipe import Recipe, load
-from akkordeon.cli.terminal_options import SentinelOptions, TrainOptions, ValidateOptions
-from akkordeon.data import as_pair
-from akkordeon.engines import Ray
+from akkordeon.cli.options import DATA, IN_FLIGHT, STOP, TRAINING, DataOptions, ReachOptions, on
+from akkordeon.cli.output import Output
+from akkordeon.cli.recipe import Recipe, explaining_missing_modules, find, load
+from akkordeon.cli.remote import Remote, check_reach, joined
+from akkordeon.cli.values import in_flight_of
 from akkordeon.errors import AkkordeonError, WiringError
-from akkordeon.joining import Papers, papers, shapes
-from akkordeon.sentinel import Sentinel, TestSentinel, TrainingSentinel, ValidationSentinel
 
-__all__ = ["take_part"]
+if TYPE_CHECKING:
+    from akkordeon.joining import Papers
+    from akkordeon.sentinel import Sentinel
 
-Describe = Callable[[str], Sentinel]
+ABOUT = """Train, validate or test over a network.
 
+\b
+Examples:
+  akkordeon sentinel train mnist --network 192.0.2.7:25520 --take 60000
+  akkordeon sentinel validate mnist --network 192.0.2.7:25520 --every 20
+  akkordeon sentinel test mnist --network 192.0.2.7:25520
 
-def take_part(options: SentinelOptions, output: Output, interrupts: Interrupts) -> int:
-    """Attach a sentinel, and show its reports until it has left.
-
-    Returns:
-        The exit code: 0, or what the signal that ended it asks for.
-
-    Raises:
-        AkkordeonError: a wrong input, or the sentinel or the network has failed, or is gone.
-    """
-    recipe = load(options, {"batch_size": options.batch_size, "folder": options.data and options.data.absolute()})
-    kind = _kind(options)
-    x, target = as_pair(recipe.first(recipe.data(kind, options.samples), kind), with_target=kind != "test")
-    gates = recipe.gates()
-    known = papers(gates, shapes(x), None if target is None else shapes(target))
-    ship = partial(_ship, recipe)
-    with joined(options, output, interrupts, gates, ship) as network:
-        name = _attach(network, options, partial(_describe, recipe, options), known)
-        output.event("attached", sentinel=name)
-        output.say(f"{name} has joined; Ctrl-C lets it leave")
-        with interrupts.gently(partial(_leave, network, name, output)):
-            _show(network, name, output)
-    output.event("done", sentinel=name)
-    return interrupts.code or 0
+The data are here; the gates are where akkordeon network opened the network, with the same recipe and settings."""
 
 
-def _ship(recipe: Recipe, engine: Ray) -> None:
-    for module in recipe.own_modules():
-        engine.ship(module)
+@dataclass(frozen=True, kw_only=True)
+class SentinelCommand(DataOptions, ReachOptions):
+    """A command that attaches a sentinel, and shows its reports until it has left."""
+
+    kind: ClassVar[str]
+
+    name: Annotated[
+        str | None, on(DATA, metavar="NAME", show_default="its kind and a number", help="Name of the sentinel.")
+    ] = None
+    in_flight: Annotated[int | None, on(TRAINING, metavar="N", min=1, show_default="4", help="Batches in flight.")] = (
+        None
+    )
+    seed: Annotated[int | None, on(DATA, metavar="N", show_default="one for each name", help="Seed for shuffling.")] = (
+        None
+    )
+
+    def describe(self, recipe: Recipe, common: dict[str, Any]) -> "Sentinel":
+        """Describe the sentinel.
+
+        Args:
+            recipe: has defaults.
+            common: arguments that sentinels of all kinds have.
+        """
+        raise NotImplementedError
+
+    def run(self, output: Output, interrupts: Interrupts) -> int:
+        """Attach the sentinel, and show its reports."""
+        find(self.recipe)
+        check_reach(self)
+        folder = None if self.data is None else self.data.absolute()
+        recipe = load(self.recipe, self.settings, batch_size=self.batch_size, folder=folder)
+        from akkordeon.data import as_pair  # noqa: PLC0415 - imports torch
+        from akkordeon.joining import papers, shapes  # noqa: PLC0415
+
+        first = recipe.first(recipe.data(self.kind, self.samples), self.kind)
+        x, target = as_pair(first, with_target=self.kind != "test")
+        gates = recipe.gates()
+        known = papers(gates, shapes(x), None if target is None else shapes(target))
+        with joined(self, output, interrupts, gates, recipe.ship) as remote:
+            name = self._attach(remote, recipe, known)
+            output.event("attached", sentinel=name)
+            output.say(f"{name} has joined; Ctrl-C lets it leave")
+            with interrupts.gently(lambda: _leave(remote, name, output)):
+                _show(remote, name, output)
+        output.event("done", sentinel=name)
+        return interrupts.code or 0
+
+    def _attach(self, remote: Remote, recipe: Recipe, known: "Papers") -> str:
+        """Attach the sentinel, under the first name that is free where none was given; return the name."""
+        for number in itertools.count(1):
+            name = self.name or (self.kind if number == 1 else f"{self.kind}-{number}")
+            try:
+                with explaining_missing_modules(f"the sentinel of {self.recipe}"):
+                    remote.network.attach(self.describe(recipe, self._common(recipe, name)), known)
+            except WiringError:
+                if self.name is not None or name not in remote.network.attached():
+                    raise
+            else:
+                return name
+        raise AssertionError
+
+    def _common(self, recipe: Recipe, name: str) -> dict[str, Any]:
+        data = recipe.data(self.kind, self.samples, seed=self.seed_of(name))
+        limit = self.time_limit
+        return {"name": name, "data": data, "loss": recipe.loss, "metrics": recipe.metrics, "time_limit": limit}
+
+    def seed_of(self, name: str) -> int:
+        """Return the seed, another one for each name: two sentinels must not draw the same batches in one order."""
+        return zlib.crc32(name.encode()) if self.seed is None else self.seed
 
 
-def _kind(options: SentinelOptions) -> str:
-    match options:
-        case TrainOptions():
-            return "train"
-        case ValidateOptions():
-            return "validate"
-    return "test"
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand(SentinelCommand):
+    """Train a network with the data here.
+
+    \b
+    Examples:
+      akkordeon sentinel train mnist --network 192.0.2.7:25520 --take 60000
+      akkordeon sentinel train mnist --network 192.0.2.7:25520 --share 2/3 --epochs 10
+      akkordeon sentinel train mine.py -o width=128 --in-flight 5 --seconds 60
+
+    Without --epochs or --seconds it trains until Ctrl-C, which lets the batches in flight
+    return; the network and its other sentinels go on.
+    """  # noqa: D301
+
+    kind = "train"
+
+    in_flight: Annotated[
+        Any,
+        on(
+            TRAINING,
+            parser=in_flight_of,
+            metavar="N|auto",
+            show_default=f"{IN_FLIGHT}, or the recipe's IN_FLIGHT",
+            help="Batches in flight; 1 is synchronous, auto as few as keep all busy.",
+        ),
+    ] = None
+    epochs: Annotated[
+        int | None, on(STOP, metavar="N", min=1, show_default="until Ctrl-C", help="Passes through the data.")
+    ] = None
+    seconds: Annotated[
+        float | None, on(STOP, metavar="S", min=0.001, show_default="until Ctrl-C", help="Time to train.")
+    ] = None
+
+    def describe(self, recipe: Recipe, common: dict[str, Any]) -> "Sentinel":
+        """Describe a sentinel that trains."""
+        from akkordeon.sentinel import TrainingSentinel  # noqa: PLC0415 - imports torch
+
+        in_flight = self.in_flight or recipe.default("IN_FLIGHT", IN_FLIGHT)
+        seed = self.seed_of(common["name"])
+        return TrainingSentinel(in_flight=in_flight, epochs=self.epochs, seconds=self.seconds, seed=seed, **common)
 
 
-def _describe(recipe: Recipe, options: SentinelOptions, name: str) -> Sentinel:
-    seed = zlib.crc32(name.encode()) if options.seed is None else options.seed  # two must not go the same way
-    kind, loss, metrics, limit = _kind(options), recipe.loss, recipe.metrics, options.time_limit
-    data = recipe.data(kind, options.samples, seed=seed)
-    match options:
-        case TrainOptions():
-            in_flight = options.in_flight or recipe.default("IN_FLIGHT", IN_FLIGHT)
-            return TrainingSentinel(
-                name,
-                data,
-                loss,
-                metrics,
-                in_flight=in_flight,
-                epochs=options.epochs,
-                seconds=options.seconds,
-                time_limit=limit,
-                seed=seed,
-            )
-        case ValidateOptions():
-            in_flight = options.in_flight or ValidationSentinel.in_flight
-            every = options.every
-            return ValidationSentinel(name, data, loss, metrics, every=every, in_flight=in_flight, time_limit=limit)
-    in_flight = options.in_flight or TestSentinel.in_flight
-    return TestSentinel(name, data, loss, metrics, outputs=False, in_flight=in_flight, time_limit=limit)
+@dataclass(frozen=True, kw_only=True)
+class ValidateCommand(SentinelCommand):
+    """Validate a network on the data here.
+
+    \b
+    Examples:
+      akkordeon sentinel validate mnist --network 192.0.2.7:25520 --every 20
+      akkordeon sentinel validate mnist --network 192.0.2.7:25520
+
+    Makes one pass over the validation data, beside the training; with --every, one every S
+    seconds until Ctrl-C.
+    """  # noqa: D301
+
+    kind = "validate"
+
+    every: Annotated[
+        float | None, on(STOP, metavar="S", min=0.1, show_default="once", help="Seconds between validations.")
+    ] = None
+
+    def describe(self, recipe: Recipe, common: dict[str, Any]) -> "Sentinel":  # noqa: ARG002
+        """Describe a sentinel that validates."""
+        from akkordeon.sentinel import ValidationSentinel  # noqa: PLC0415 - imports torch
+
+        in_flight = self.in_flight or ValidationSentinel.in_flight
+        return ValidationSentinel(every=self.every, in_flight=in_flight, **common)
 
 
-def _attach(network: Joined, options: SentinelOptions, describe: Describe, known: Papers) -> str:
-    """Attach the sentinel; return the name that it has got.
+@dataclass(frozen=True, kw_only=True)
+class TestSentinelCommand(SentinelCommand):
+    """Test a network on the data here.
 
-    Raises:
-        WiringError: it cannot join; says why.
-    """
-    kind = _kind(options)
-    for number in itertools.count(1):
-        name = options.name or (kind if number == 1 else f"{kind}-{number}")
-        try:
-            with lacking(f"the sentinel of {options.recipe}"):
-                network.network.attach(describe(name), known)
-        except WiringError:
-            if options.name is not None or name not in network.network.attached():
-                raise
-        else:
-            return name
-    raise AssertionError
+    \b
+    Examples:
+      akkordeon sentinel test mnist --network 192.0.2.7:25520
+      akkordeon sentinel test mine.py --network 192.0.2.7:25520 --take 1000 --json
+    """  # noqa: D301
+
+    kind = "test"
+
+    def describe(self, recipe: Recipe, common: dict[str, Any]) -> "Sentinel":  # noqa: ARG002
+        """Describe a sentinel that tests."""
+        from akkordeon.sentinel import TestSentinel  # noqa: PLC0415 - imports torch
+
+        return TestSentinel(outputs=False, in_flight=self.in_flight or TestSentinel.in_flight, **common)
 
 
-def _leave(network: Joined, name: str, output: Output) -> None:
+def _leave(remote: Remote, name: str, output: Output) -> None:
     """Let the sentinel leave; called in another thread when the user wants to stop."""
-    output.warn("leaving: waiting for the batches in flight (Ctrl-C again leaves at once)")
+    output.warn("leaving: waiting for the batches in flight (Ctrl-C again exits at once)")
     try:
-        network.network.detach(name)
+        remote.network.detach(name)
     except AkkordeonError as error:
         output.error(error)
 
 
-def _show(network: Joined, name: str, output: Output) -> None:
+def _show(remote: Remote, name: str, output: Output) -> None:
     """Show the reports of the sentinel until it has left.
 
     Raises:
-        AkkordeonError: it has failed, or the network has, or is gone.
+        AkkordeonError: the sentinel or the network has failed, or the network is lost.
     """
     try:
-        for report in network.network.watch(name):
+        for report in remote.network.watch(name):
             output.report(report)
     except AkkordeonError as error:
-        network.check(error)
+        remote.check(error)
         raise
-    if network.network.is_closing:
-        with suppress(AkkordeonError):  # it is closed at the same time
-            network.network.detach(name)
-            for report in network.network.watch(name):
+    if remote.network.is_closing:
+        with suppress(AkkordeonError):  # it is closing meanwhile
+            remote.network.detach(name)
+            for report in remote.network.watch(name):
                 output.report(report)
-        network.gone()
+        remote.lost()

@@ -1,48 +1,51 @@
-"""`akkordeon test`: one pass of a saved network over the data of the test split."""
+"""`akkordeon test`: tests a saved network in this process."""
 
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
 
-import torch
-
-from akkordeon.cli.output import Output
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.options import TestOptions
+from akkordeon.cli.options import LocalOptions, refusal
+from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import load
-from akkordeon.engines import Threads
 from akkordeon.errors import ActorNotFound
-from akkordeon.launching import launch
-from akkordeon.network import Network
-from akkordeon.sentinel import TestSentinel
-
-__all__ = ["evaluate"]
 
 
-def _detach(network: Network) -> None:
-    with suppress(ActorNotFound):  # it may not have been attached yet
-        network.detach("test")
+@dataclass(frozen=True, kw_only=True)
+class TestCommand(LocalOptions):
+    """Test saved weights on the test data.
 
+    \b
+    Examples:
+      akkordeon test mnist --resume runs/mnist
+      akkordeon test mine.py --weights model.safetensors --take 1000 --json
+    """  # noqa: D301
 
-def evaluate(options: TestOptions, output: Output, interrupts: Interrupts) -> int:
-    """Test what was saved.
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resume is None and self.weights is None:
+            raise refusal("--resume", "name what to test: --resume DIR or --weights FILE")
 
-    Returns:
-        The exit code: 0, or what the signal that ended it asks for.
+    def run(self, output: Output, interrupts: Interrupts) -> int:
+        """Make one pass over the test data."""
+        recipe = load(self.recipe, self.settings, batch_size=self.batch_size, folder=self.data)
+        import torch  # noqa: PLC0415 - takes seconds
 
-    Raises:
-        AkkordeonError: a wrong input, or the test failed.
-    """
-    recipe = load(options, {"batch_size": options.batch_size, "folder": options.data})
-    torch.manual_seed(0)
-    data = recipe.loader("test", options.samples)
-    test = TestSentinel("test", data, recipe.loss, recipe.metrics, outputs=False, time_limit=options.time_limit)
-    engine = None if options.workers is None else Threads(options.workers)
-    with (
-        launch(recipe.gates(), engine=engine, weights=options.weights or options.resume) as network,
-        interrupts.gently(partial(_detach, network)),
-        output.watching(network.status),
-    ):
-        network.attach(test)
-        for report in network.watch():
-            output.report(report)
-    return interrupts.code or 0
+        from akkordeon.engines import Threads  # noqa: PLC0415
+        from akkordeon.launching import launch  # noqa: PLC0415
+        from akkordeon.sentinel import TestSentinel  # noqa: PLC0415
+
+        torch.manual_seed(0)
+        data = recipe.loader("test", self.samples)
+        test = TestSentinel("test", data, recipe.loss, recipe.metrics, outputs=False, time_limit=self.time_limit)
+        engine = None if self.workers is None else Threads(self.workers)
+        with launch(recipe.gates(), engine=engine, weights=self.weights or self.resume) as network:
+
+            def detach() -> None:
+                with suppress(ActorNotFound):  # it may not have been attached yet
+                    network.detach("test")
+
+            with interrupts.gently(detach), output.watching(network.status):
+                network.attach(test)
+                for report in network.watch():
+                    output.report(report)
+        return interrupts.code or 0

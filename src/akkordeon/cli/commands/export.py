@@ -1,0 +1,34 @@
+"""`akkordeon export`: writes the weights of a save into one file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from akkordeon.cli.interrupt import Interrupts
+from akkordeon.cli.options import Command
+from akkordeon.cli.output import Output
+from akkordeon.cli.values import new_file, saved_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportCommand(Command):
+    """Write saved weights to one safetensors file.
+
+    \b
+    Examples:
+      akkordeon export runs/mnist mnist.safetensors
+      akkordeon export runs/mine /tmp/mine.safetensors
+    """  # noqa: D301
+
+    folder: Annotated[Path, typer.Argument(parser=saved_folder, metavar="DIR", help="Folder that --save wrote.")]
+    file: Annotated[Path, typer.Argument(parser=new_file, metavar="FILE", help="File to write (safetensors).")]
+
+    def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
+        """Write the file."""
+        from akkordeon.checkpoint import export  # noqa: PLC0415 - imports torch
+
+        export(self.folder, self.file)
+        output.exported(self.file)
+        return 0
