@@ -17,8 +17,9 @@ import psutil
 import pytest
 from typer.testing import Result
 
-from akkordeon.cli.lookout import Lookout
-from akkordeon.cli.reaching import ReachOptions, Where
+from akkordeon.cli.options import ReachOptions
+from akkordeon.cli.remote import NetworkWatch
+from akkordeon.cli.values import Where
 from akkordeon.cluster import Address
 from akkordeon.errors import Unreachable
 from tests.cli.calling import RECIPE, Running, call, lines_of, running, write_recipe
@@ -235,14 +236,14 @@ def test_a_gate_that_there_is_not_cannot_be_placed(recipe: Path, nowhere: Addres
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["status"], "say which: --network HOST:PORT, or set AKKORDEON_NETWORK"),
-        (["set", "train", "in_flight", "--network", "127.0.0.1:25520"], "'in_flight' sets nothing; write KEY=NUMBER"),
+        (["status"], "give --network HOST:PORT, or set AKKORDEON_NETWORK"),
+        (["set", "train", "in_flight", "--network", "127.0.0.1:25520"], "invalid setting 'in_flight': expected KEY=NUMBER"),
         (["status", "--network", "nohost"], "'nohost' is no address: host or port is missing"),
-        (["status", "--network", "127.0.0.1:25520/a b"], "'a b' is no name"),
-        (["status", "--network", "192.0.2.1:25520", "--tls", "nofolder"], "there is no file nofolder"),
-        (["network", "digits", "--address", "192.0.2.1:25520", "--place", "stem"], "'stem' says not where a gate"),
-        (["network", "digits", "--save-every", "5"], "say where to: --save DIR"),
-        (["status", "--ray-address", "ray://127.0.0.1:1"], "cannot be used: only processes of"),
+        (["status", "--network", "127.0.0.1:25520/a b"], "invalid name 'a b'"),
+        (["status", "--network", "192.0.2.1:25520", "--tls", "nofolder"], "no such file: nofolder"),
+        (["network", "digits", "--address", "192.0.2.1:25520", "--place", "stem"], "invalid placement 'stem': expected GATE=HOST"),
+        (["network", "digits", "--save-every", "5"], "needs --save DIR"),
+        (["status", "--ray-address", "ray://127.0.0.1:1"], "cannot use 'ray://127.0.0.1:1': only processes on"),
         (["tls", "init", "keys", "--host", "../x"], "is written without '://' and without a path"),
     ],
 )
@@ -283,12 +284,12 @@ def test_without_ray_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPatc
 def test_a_network_that_is_gone_ends_the_process_soon(nowhere: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
     told: list[Exception] = []
-    monkeypatch.setattr("akkordeon.cli.lookout.AGAIN", 0.01)
-    monkeypatch.setattr("akkordeon.cli.lookout.os._exit", codes.append)
+    monkeypatch.setattr("akkordeon.cli.remote.PROBE", 0.01)
+    monkeypatch.setattr("akkordeon.cli.remote.os._exit", codes.append)
     with socket.create_server((nowhere.host, nowhere.port)):
         pass
-    with Lookout(ReachOptions(network=Where(nowhere, "network")), told.append):
+    with NetworkWatch(ReachOptions(network=Where(nowhere, "network")), told.append):
         assert wait_for(lambda: bool(codes))
     assert codes[0] == 1
     assert isinstance(told[0], Unreachable)
-    assert str(told[0]).startswith(f"the network is gone: nothing listens at {nowhere}")
+    assert str(told[0]).startswith(f"lost the network: nothing listens at {nowhere}")

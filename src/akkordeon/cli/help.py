@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typing_extensions import override
 
-from akkordeon.cli.options import GROUPS, SHOWN
+from akkordeon.cli.options import GROUPS
 
 
 class CommandGroup(TyperGroup):
@@ -40,7 +40,7 @@ class CommandHelp(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         groups: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Arguments", *GROUPS)}
         for param in self.get_params(ctx):
-            group = "Arguments" if param.param_type_name == "argument" else SHOWN
+            group = "Arguments" if param.param_type_name == "argument" else GROUPS[-1]
             if (record := param.get_help_record(ctx)) is not None:
                 groups[getattr(param, "rich_help_panel", None) or group].append(record)
         for title, records in groups.items():

@@ -3,30 +3,17 @@
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from akkordeon.cli import values
 from akkordeon.cli.every import Every
 from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import BUILT_IN, Recipe
-from akkordeon.cli.values import (
-    NETWORK,
-    Where,
-    certificates_folder,
-    existing_path,
-    new_folder,
-    part_of,
-    ray_address_of,
-    saved_folder,
-    setting_of,
-    share_of,
-    take_of,
-    weights_file,
-    where_of,
-)
 from akkordeon.errors import AkkordeonError, RecipeError
 
 if TYPE_CHECKING:
@@ -38,25 +25,43 @@ logger = logging.getLogger(__name__)
 EPOCHS, IN_FLIGHT, VALIDATE_EVERY = 10, 5, 2.0
 """Used where neither an option nor a constant of this name in the recipe says otherwise."""
 
-GROUPS = DATA, TRAINING, STOP, FILES, REACH, SHOWN = (
-    "Recipe and data",
-    "Training",
-    "When to stop",
-    "Load and save",
-    "Network",
-    "Output",
+
+def argument(metavar: str, text: str, **settings: Any) -> Any:
+    """Describe an argument."""
+    return typer.Argument(metavar=metavar, help=text, **settings)
+
+
+def option(group: str, metavar: str | None, text: str, *names: str, default: str | None = None, **settings: Any) -> Any:
+    """Describe an option.
+
+    Args:
+        group: title under which help lists it.
+        metavar: stands for the value.
+        text: its help.
+        names: on the command line; that of the field if none is given.
+        default: shown by help, where the value does not say it.
+        settings: passed on to typer.
+    """
+    shown = True if default is None else default
+    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=group, show_default=shown, **settings)
+
+
+GROUPS = ("Recipe and data", "Training", "When to stop", "Load and save", "Network", "Output")
+DATA, TRAINING, STOP, FILES, REACH, SHOWN = (partial(option, title) for title in GROUPS)
+
+
+IN_FLIGHT_OPTION = TRAINING(
+    "N|auto",
+    "Batches in flight; 1 is synchronous training, auto as few as keep all busy.",
+    parser=values.in_flight,
+    default=f"{IN_FLIGHT}, or the recipe's IN_FLIGHT",
 )
-"""Titles under which help lists options, in this order."""
+"""--in-flight of training sentinels."""
 
 
-def on(group: str, *names: str, **settings: Any) -> Any:
-    """Return an option of a group."""
-    return typer.Option(*names, rich_help_panel=group, **settings)
-
-
-def refusal(option: str, why: str) -> typer.BadParameter:
+def refusal(name: str, why: str) -> typer.BadParameter:
     """Return the error for an option that does not go with the others."""
-    return typer.BadParameter(why, param_hint=f"'{option}'")
+    return typer.BadParameter(why, param_hint=f"'{name}'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +71,8 @@ class Command:
     typer makes one from the command line; `akkordeon.cli.app` runs it.
     """
 
-    json: Annotated[bool, on(SHOWN, "--json", help="Print one JSON object per line.")] = False
-    debug: Annotated[bool, on(SHOWN, "--debug", envvar="AKKORDEON_DEBUG", help="Show tracebacks of errors.")] = False
+    json: Annotated[bool, SHOWN(None, "Print one JSON object per line.", "--json")] = False
+    debug: Annotated[bool, SHOWN(None, "Show tracebacks of errors.", "--debug", envvar="AKKORDEON_DEBUG")] = False
 
     def __post_init__(self) -> None:
         """Refuse options that do not go together."""
@@ -81,12 +86,10 @@ class Command:
 class RecipeOptions(Command):
     """Options of all commands that use a recipe."""
 
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help=f"A built-in one ({', '.join(BUILT_IN)}) or a Python file.")
-    ]
+    recipe: Annotated[str, argument("RECIPE", f"A built-in one ({', '.join(BUILT_IN)}) or a Python file.")]
     settings: Annotated[
         list[Any] | None,
-        on(DATA, "--option", "-o", parser=setting_of, metavar="KEY=VALUE", help="Argument of gates() or batches()."),
+        DATA("KEY=VALUE", "Argument of gates() or batches().", "--option", "-o", parser=values.setting),
     ] = None
 
 
@@ -94,35 +97,30 @@ class RecipeOptions(Command):
 class DataOptions(RecipeOptions):
     """Options of all commands that use the data of a recipe."""
 
-    batch_size: Annotated[
-        int | None, on(DATA, metavar="N", min=1, show_default="the recipe's", help="Samples per batch.")
-    ] = None
+    batch_size: Annotated[int | None, DATA("N", "Samples per batch.", min=1, default="the recipe's")] = None
     data: Annotated[
-        Path | None,
-        on(DATA, parser=existing_path, metavar="PATH", help="Data set on disk: a folder, or a text file."),
+        Path | None, DATA("PATH", "Data set on disk: a folder, or a text file.", parser=values.existing_path)
     ] = None
-    take: Annotated[slice | None, on(DATA, parser=take_of, metavar="N|A:B", help="Use N samples, or A up to B.")] = None
-    share: Annotated[Any, on(DATA, parser=share_of, metavar="K/N", help="Use the K-th of N disjoint shares.")] = None
-    time_limit: Annotated[
-        float, on(TRAINING, metavar="S", min=0.1, help="Seconds for a batch to return, or a loader to yield one.")
-    ] = 30.0
+    take: Annotated[slice | None, DATA("N|A:B", "Use N samples, or A up to B.", parser=values.take)] = None
+    share: Annotated[Any, DATA("K/N", "Use the K-th of N disjoint shares.", parser=values.share)] = None
+    time_limit: Annotated[float, TRAINING("S", "Seconds for a batch to return, or a loader to yield one.", min=0.1)] = (
+        30.0
+    )
 
     @property
     def samples(self) -> slice:
         """The samples to use."""
         take = self.take or slice(None)
-        return take if self.share is None else part_of(take, self.share)
+        return take if self.share is None else values.part_of(take, self.share)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartOptions(Command):
     """Options of all commands that start a network."""
 
-    resume: Annotated[Path | None, on(FILES, parser=saved_folder, metavar="DIR", help="Resume what --save wrote.")] = (
-        None
-    )
+    resume: Annotated[Path | None, FILES("DIR", "Resume what --save wrote.", parser=values.saved_folder)] = None
     weights: Annotated[
-        Path | None, on(FILES, parser=weights_file, metavar="FILE", help="Start from these weights (safetensors).")
+        Path | None, FILES("FILE", "Start from these weights (safetensors).", parser=values.weights_file)
     ] = None
 
     def __post_init__(self) -> None:
@@ -135,46 +133,34 @@ class StartOptions(Command):
 class LocalOptions(DataOptions, StartOptions):
     """Options of all commands that run a network in this process."""
 
-    workers: Annotated[
-        int | None, on(TRAINING, metavar="N", min=1, show_default="one per core", help="Compute threads.")
-    ] = None
+    workers: Annotated[int | None, TRAINING("N", "Compute threads.", min=1, default="one per core")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(RecipeOptions, StartOptions):
     """Options of all commands that make gates to be trained."""
 
-    lr: Annotated[
-        float | None, on(TRAINING, metavar="RATE", min=0.0, show_default="the recipe's", help="Learning rate.")
-    ] = None
-    seed: Annotated[int, on(TRAINING, metavar="N", help="Seed for initial weights and shuffling.")] = 0
-    max_staleness: Annotated[
-        int | None, on(TRAINING, metavar="N", min=0, help="Bound on staleness, in updates; 0 is synchronous.")
-    ] = None
+    lr: Annotated[float | None, TRAINING("RATE", "Learning rate.", min=0.0, default="the recipe's")] = None
+    seed: Annotated[int, TRAINING("N", "Seed for initial weights and shuffling.")] = 0
+    max_staleness: Annotated[int | None, TRAINING("N", "Bound on staleness, in updates; 0 is synchronous.", min=0)] = (
+        None
+    )
     compensation: Annotated[
         str | None,
-        on(
-            TRAINING,
-            metavar="NAME,…",
-            show_default="each gate's own",
-            help="Staleness compensation for every gate: none, linear (SGD+momentum), rate (Adam), …",
-        ),
+        TRAINING("NAME,…", "Staleness compensation for every gate: none, linear (SGD+momentum), rate (Adam), …"),
     ] = None
     save: Annotated[
-        Path | None, on(FILES, parser=new_folder, metavar="DIR", help="Save all that --resume needs, at the end.")
+        Path | None, FILES("DIR", "Save all that --resume needs, at the end.", parser=values.new_folder)
     ] = None
-    save_every: Annotated[float | None, on(FILES, metavar="S", min=0.1, help="Also save every S seconds.")] = None
+    save_every: Annotated[float | None, FILES("S", "Also save every S seconds.", min=0.1)] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.save_every is not None and self.save is None:
             raise refusal("--save-every", "needs --save DIR")
         if self.resume is not None and self.lr is not None:
-            raise refusal(
-                "--lr",
-                "--resume restores the learning rates; to start afresh from the saved weights, use "
-                f"--weights {self.resume}",
-            )
+            text = "--resume restores the learning rates; to start afresh from the saved weights, use"
+            raise refusal("--lr", f"{text} --weights {self.resume}")
 
     def gates(self, recipe: Recipe, **offered: object) -> "list[Gate]":
         """Make the gates, seeded, with the compensations asked for.
@@ -209,11 +195,9 @@ class TrainingOptions(RecipeOptions, StartOptions):
 
         def save() -> None:
             try:
-                path = network.save(folder)
+                output.event("saved", path=network.save(folder))
             except (AkkordeonError, OSError) as error:  # the disk may be full for now; training is worth more
                 logger.warning("could not save to %s: %s", folder, error)
-            else:
-                output.event("saved", path=path)
 
         return Every(self.save_every, save)
 
@@ -223,15 +207,12 @@ class AccessOptions(Command):
     """Options that all machines of a network share."""
 
     token: Annotated[
-        Path | None,
-        on(REACH, metavar="FILE", show_default="where akkordeon token new puts it", help="Token of the network."),
+        Path | None, REACH("FILE", "Token of the network.", default="where akkordeon token new puts it")
     ] = None
-    tls: Annotated[
-        Path | None, on(REACH, parser=certificates_folder, metavar="DIR", help="Encrypt with these certificates.")
-    ] = None
-    insecure: Annotated[bool, on(REACH, "--insecure", help="Use no token: anyone can run code here.")] = False
+    tls: Annotated[Path | None, REACH("DIR", "Encrypt with these certificates.", parser=values.certificates)] = None
+    insecure: Annotated[bool, REACH(None, "Use no token: anyone can run code here.", "--insecure")] = False
     ray_address: Annotated[
-        str | None, on(REACH, parser=ray_address_of, metavar="ADDRESS", help="Use this Ray cluster of yours, or auto.")
+        str | None, REACH("ADDRESS", "Use this Ray cluster of yours, or auto.", parser=values.ray_address)
     ] = None
 
     def __post_init__(self) -> None:
@@ -251,17 +232,9 @@ class ReachOptions(AccessOptions):
 
     network: Annotated[
         Any,
-        on(
-            REACH,
-            parser=where_of,
-            envvar="AKKORDEON_NETWORK",
-            metavar="HOST:PORT[/NAME]",
-            help="The network; /NAME if it has one.",
-        ),
+        REACH("HOST:PORT[/NAME]", "The network; /NAME if it has one.", parser=values.where, envvar="AKKORDEON_NETWORK"),
     ] = None
-    address: Annotated[
-        str | None, on(REACH, metavar="MY_IP", show_default="detected", help="Address of this machine for others.")
-    ] = None
+    address: Annotated[str | None, REACH("MY_IP", "Address of this machine for others.", default="detected")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -269,9 +242,9 @@ class ReachOptions(AccessOptions):
             raise refusal("--network", "give --network HOST:PORT, or set AKKORDEON_NETWORK")
 
     @property
-    def where(self) -> Where:
+    def where(self) -> values.Where:
         """The network."""
-        found: Where = self.network or Where(None, NETWORK)
+        found: values.Where = self.network or values.Where(None, values.NETWORK)
         return found
 
     @property

@@ -96,12 +96,20 @@ class Loader:
 
 
 class Recipe:
-    """Describes what to train: gates, batches, loss and metrics, with their settings."""
+    """Describes what to train: gates, batches, loss and metrics, with their settings.
+
+    Attributes:
+        name: of a built-in recipe, or the path of the file.
+        loss: takes output and target.
+        metrics: other figures, by name.
+    """
 
     def __init__(
         self, name: str, module: ModuleType, given: Mapping[str, object], settings: Iterable[tuple[str, str]]
     ) -> None:
         self.name = name
+        self.loss: Loss = module.loss
+        self.metrics: Metrics = getattr(module, "metrics", None) or {}
         self._module = module
         functions = {each: parameters(getattr(module, each)) for each in ("gates", "batches")}
         if not {"split", "take"} <= functions["batches"].keys():
@@ -110,18 +118,6 @@ class Recipe:
                 "def batches(split, take=slice(None))"
             )
         self._binding = Binding(name, functions, given, settings)
-
-    @property
-    def loss(self) -> "Loss":
-        """Takes output and target."""
-        loss: Loss = self._module.loss
-        return loss
-
-    @property
-    def metrics(self) -> "Metrics":
-        """Other figures, by name."""
-        metrics: Metrics = getattr(self._module, "metrics", None) or {}
-        return metrics
 
     def default(self, name: str, otherwise: Any) -> Any:
         """Return a constant of the recipe, such as EPOCHS."""

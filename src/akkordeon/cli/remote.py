@@ -305,16 +305,9 @@ def joined(
     from akkordeon.launching import connect  # noqa: PLC0415 - imports torch
 
     where = options.where
-    engine = Ray(
-        None if where.address is None else str(where.address),
-        join=True,
-        name=where.name,
-        mine=options.address,
-        place=place,
-        spares=0 if place is None else 1,
-        first=1,
-        **options.access,
-    )
+    at = None if where.address is None else str(where.address)
+    part = {"mine": options.address, "place": place, "spares": 0 if place is None else 1, "first": 1}
+    engine = Ray(at, join=True, name=where.name, **part, **options.access)
     interrupts.renew()
     try:
         if prepare is not None:

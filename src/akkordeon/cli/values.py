@@ -12,6 +12,8 @@ from akkordeon.cluster.address import Address
 NETWORK = "network"
 """Name of a network that was given none."""
 
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -25,20 +27,26 @@ class Goal:
         return f"{self.figure} {'<=' if self.at_most else '>='} {self.value:g}"
 
 
-def goal_of(text: str) -> Goal:
-    """Return the goal of --until. Of a plain `=`, loss is at most, any other figure at least the value."""
-    found = re.fullmatch(r"(?P<figure>[^<>=]+)(?P<sign><=|>=|=)(?P<value>[^<>=]+)", text)
-    try:
-        value = float(found["value"]) if found else None
-    except ValueError:
-        value = None
-    if found is None or value is None:
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A network's address, None where Ray knows it, and its name there."""
+
+    address: Address | None
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.address or ''}" + ("" if self.name == NETWORK else f"/{self.name}")
+
+
+def goal(text: str) -> Goal:
+    """Return the goal of --until. With a plain `=`, loss is at most the value, any other figure at least."""
+    if (found := re.fullmatch(rf"\s*([^<>=]+?)\s*(<=|>=|=)\s*({NUMBER})\s*", text)) is None:
         raise typer.BadParameter(f"invalid goal {text!r}; write accuracy=0.97, loss=0.1 or 'perplexity<=20'")
-    figure = found["figure"].strip()
-    return Goal(figure, found["sign"] == "<=" or (found["sign"] == "=" and figure == "loss"), value)
+    figure, sign, value = found.groups()
+    return Goal(figure, sign == "<=" or (sign == "=" and figure == "loss"), float(value))
 
 
-def take_of(text: str) -> slice:
+def take(text: str) -> slice:
     """Return the slice of --take."""
     if (found := re.fullmatch(r"(\d+)", text)) and int(text) > 0:
         return slice(int(found[1]))
@@ -47,7 +55,7 @@ def take_of(text: str) -> slice:
     raise typer.BadParameter(f"{text!r} is neither a number of samples (1000) nor a range (5000:6000)")
 
 
-def share_of(text: str) -> tuple[int, int]:
+def share(text: str) -> tuple[int, int]:
     """Return K and N of --share."""
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
@@ -62,14 +70,14 @@ def part_of(take: slice, share: tuple[int, int]) -> slice:
     return slice((take.start or 0) + (which - 1) * step, take.stop, step * of)
 
 
-def in_flight_of(text: str) -> int | str:
+def in_flight(text: str) -> int | str:
     """Return the value of --in-flight of a training sentinel."""
     if text == "auto" or (text.isdecimal() and int(text) > 0):
         return text if text == "auto" else int(text)
     raise typer.BadParameter(f"{text!r} is neither a number of batches (at least 1) nor auto")
 
 
-def setting_of(text: str) -> tuple[str, str]:
+def setting(text: str) -> tuple[str, str]:
     """Return key and text of a setting of a recipe."""
     key, sign, value = text.partition("=")
     if not sign or not key.strip().isidentifier():
@@ -77,7 +85,7 @@ def setting_of(text: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def address_of(text: str) -> Address:
+def address(text: str) -> Address:
     """Return the address that HOST:PORT stands for."""
     try:
         return Address.parse(text)
@@ -85,32 +93,21 @@ def address_of(text: str) -> Address:
         raise typer.BadParameter(str(error)) from None
 
 
-def name_of(text: str) -> str:
+def name(text: str) -> str:
     """Return a valid name of a network or a host."""
     if not re.fullmatch(r"[\w.-]{1,63}", text):
         raise typer.BadParameter(f"invalid name {text!r}: use letters, digits, '.', '_' and '-'")
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
-    """A network's address, None where Ray knows it, and its name there."""
-
-    address: Address | None
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.address or ''}" + ("" if self.name == NETWORK else f"/{self.name}")
-
-
-def where_of(text: str) -> Where:
+def where(text: str) -> Where:
     """Return the network that HOST:PORT[/NAME] stands for."""
-    address, slash, name = text.partition("/")
-    return Where(address_of(address), name_of(name) if slash else NETWORK)
+    at, slash, called = text.partition("/")
+    return Where(address(at), name(called) if slash else NETWORK)
 
 
-def ray_address_of(text: str) -> str:
-    """Return the address of a Ray cluster, as ray.init takes it."""
+def ray_address(text: str) -> str:
+    """Return the address of a Ray cluster."""
     if "://" in text:
         raise typer.BadParameter(f"cannot use {text!r}: only processes on the cluster's own machines can take part")
     return text
@@ -119,39 +116,36 @@ def ray_address_of(text: str) -> str:
 # Files and folders. An output is checked before training: a disk must not turn out unwritable after hours.
 
 
+def _existing(path: Path, *, exists: bool, kind: str, remedy: str = "") -> Path:
+    if not exists:
+        raise typer.BadParameter(f"no such {kind}: {path}{remedy}")
+    return path
+
+
 def existing_path(text: str) -> Path:
     """Return a file or folder that exists."""
-    if not Path(text).exists():
-        raise typer.BadParameter(f"no such file or folder: {text}")
-    return Path(text)
+    return _existing(Path(text), exists=Path(text).exists(), kind="file or folder")
 
 
 def existing_folder(text: str) -> Path:
     """Return a folder that exists."""
-    if not Path(text).is_dir():
-        raise typer.BadParameter(f"no such folder: {text}")
-    return Path(text)
+    return _existing(Path(text), exists=Path(text).is_dir(), kind="folder")
 
 
 def saved_folder(text: str) -> Path:
     """Return a folder that --save wrote."""
-    if not Path(text).is_dir():
-        raise typer.BadParameter(f"no such folder: {text}; name one that --save wrote")
-    return Path(text)
+    return _existing(Path(text), exists=Path(text).is_dir(), kind="folder", remedy="; name one that --save wrote")
 
 
 def weights_file(text: str) -> Path:
     """Return a file of weights that exists."""
-    if not Path(text).is_file():
-        raise typer.BadParameter(f"no such file: {text}; name one that --export wrote")
-    return Path(text)
+    return _existing(Path(text), exists=Path(text).is_file(), kind="file", remedy="; name one that --export wrote")
 
 
-def certificates_folder(text: str) -> Path:
+def certificates(text: str) -> Path:
     """Return a folder that tls init wrote."""
-    if not (Path(text) / "ca.crt").is_file():
-        raise typer.BadParameter(f"no such file: {Path(text) / 'ca.crt'}; see akkordeon tls init --help")
-    return Path(text)
+    file = Path(text) / "ca.crt"
+    return _existing(file, exists=file.is_file(), kind="file", remedy="; see akkordeon tls init --help").parent
 
 
 def new_folder(text: str) -> Path:

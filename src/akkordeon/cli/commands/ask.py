@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.options import ReachOptions
+from akkordeon.cli.options import ReachOptions, argument
 from akkordeon.cli.output import Output
 from akkordeon.cli.remote import Remote, check_reach, joined
 from akkordeon.cli.values import new_folder
@@ -115,7 +115,7 @@ class DetachCommand(AskCommand):
     Its batches in flight return first; other sentinels are not disturbed.
     """  # noqa: D301
 
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a sentinel; see akkordeon status.")]
+    name: Annotated[str, argument("NAME", "Name of a sentinel; see akkordeon status.")]
 
     def ask(self, remote: Remote, output: Output) -> None:
         """Detach the sentinel, and wait until it has left."""
@@ -149,10 +149,9 @@ class SetCommand(AskCommand):
     settings change, or none.
     """  # noqa: D301
 
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a sentinel or gate; see akkordeon status.")]
+    name: Annotated[str, argument("NAME", "Name of a sentinel or gate; see akkordeon status.")]
     settings: Annotated[
-        list[Any],
-        typer.Argument(parser=_change, metavar="KEY=VALUE", help="in_flight of a sentinel; lr, momentum, … of a gate."),
+        list[Any], argument("KEY=VALUE", "in_flight of a sentinel; lr, momentum, … of a gate.", parser=_change)
     ]
 
     def ask(self, remote: Remote, output: Output) -> None:
@@ -176,9 +175,7 @@ class SaveCommand(AskCommand):
     Training pauses meanwhile.
     """  # noqa: D301
 
-    folder: Annotated[
-        Path, typer.Argument(parser=new_folder, metavar="DIR", help="Folder on this machine; each save is a version.")
-    ]
+    folder: Annotated[Path, argument("DIR", "Folder on this machine; each save is a version.", parser=new_folder)]
 
     def ask(self, remote: Remote, output: Output) -> None:
         """Save the network."""

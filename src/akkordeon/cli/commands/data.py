@@ -4,10 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.options import DATA, Command, on
+from akkordeon.cli.options import DATA, Command, argument
 from akkordeon.cli.output import Output
 from akkordeon.cli.values import existing_folder
 from akkordeon.errors import RecipeError
@@ -23,10 +21,8 @@ class DataCommand(Command):
       akkordeon data mnist
     """  # noqa: D301
 
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Data set to fetch; lists them if omitted.")] = None
-    folder: Annotated[
-        Path | None, on(DATA, parser=existing_folder, metavar="DIR", help="Verify the data set in this folder.")
-    ] = None
+    name: Annotated[str | None, argument("NAME", "Data set to fetch; lists them if omitted.")] = None
+    folder: Annotated[Path | None, DATA("DIR", "Verify the data set in this folder.", parser=existing_folder)] = None
 
     def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
         """List the data sets, or fetch one."""

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.options import Command
+from akkordeon.cli.options import Command, argument
 from akkordeon.cli.output import Output
 from akkordeon.cli.values import new_file, saved_folder
 
@@ -22,8 +20,8 @@ class ExportCommand(Command):
       akkordeon export runs/mine /tmp/mine.safetensors
     """  # noqa: D301
 
-    folder: Annotated[Path, typer.Argument(parser=saved_folder, metavar="DIR", help="Folder that --save wrote.")]
-    file: Annotated[Path, typer.Argument(parser=new_file, metavar="FILE", help="File to write (safetensors).")]
+    folder: Annotated[Path, argument("DIR", "Folder that --save wrote.", parser=saved_folder)]
+    file: Annotated[Path, argument("FILE", "File to write (safetensors).", parser=new_file)]
 
     def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
         """Write the file."""

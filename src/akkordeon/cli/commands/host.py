@@ -4,11 +4,11 @@ import time
 from dataclasses import dataclass
 from typing import Annotated
 
+from akkordeon.cli import values
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.options import REACH, ReachOptions, on
+from akkordeon.cli.options import REACH, ReachOptions
 from akkordeon.cli.output import Output
 from akkordeon.cli.remote import check_reach, is_open, joined
-from akkordeon.cli.values import name_of
 from akkordeon.cluster.home import wait_until
 
 
@@ -25,8 +25,8 @@ class HostCommand(ReachOptions):
     them here. Ctrl-C takes the machine back: its gates restart elsewhere.
     """  # noqa: D301
 
-    name: Annotated[str, on(REACH, parser=name_of, metavar="NAME", help="Name for --place and --hosts.")]
-    wait: Annotated[float, on(REACH, metavar="S", min=0.0, help="Seconds to wait for the network.")] = 30.0
+    name: Annotated[str, REACH("NAME", "Name for --place and --hosts.", parser=values.name)]
+    wait: Annotated[float, REACH("S", "Seconds to wait for the network.", min=0.0)] = 30.0
 
     def run(self, output: Output, interrupts: Interrupts) -> int:
         """Hold gates until the user wants the machine back, or the network is closed."""

@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from akkordeon.cli import values
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.options import FILES, REACH, Command, on
+from akkordeon.cli.options import FILES, REACH, Command, argument
 from akkordeon.cli.output import Output
-from akkordeon.cli.values import address_of, new_folder
 from akkordeon.cluster import new_token
 from akkordeon.errors import TokenUnusable, WiringError
 
@@ -40,7 +38,7 @@ class TokenCommand(Command):
       AKKORDEON_TOKEN_PATH=secrets/token akkordeon token new
     """  # noqa: D301
 
-    force: Annotated[bool, on(FILES, "--force", help="Replace the present token, which stops working.")] = False
+    force: Annotated[bool, FILES(None, "Replace the present token, which stops working.", "--force")] = False
 
     def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
         """Write the file."""
@@ -55,7 +53,7 @@ class TokenCommand(Command):
 
 
 def _host(text: str) -> str:
-    return address_of(f"{text}:1").host
+    return values.address(f"{text}:1").host
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +67,8 @@ class TlsCommand(Command):
       akkordeon network mnist --address 192.0.2.7:25520 --tls certificates
     """  # noqa: D301
 
-    folder: Annotated[
-        Path, typer.Argument(parser=new_folder, metavar="DIR", help="Folder for the files; its authority is reused.")
-    ]
-    host: Annotated[
-        list[str], on(REACH, parser=_host, metavar="IP_OR_NAME", help="Address of a machine; repeat for more.")
-    ]
+    folder: Annotated[Path, argument("DIR", "Folder for the files; its authority is reused.", parser=values.new_folder)]
+    host: Annotated[list[str], REACH("IP_OR_NAME", "Address of a machine; repeat for more.", parser=_host)]
 
     def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
         """Write the authority, where there is none, and the certificates."""

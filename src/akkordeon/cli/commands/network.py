@@ -4,16 +4,17 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from akkordeon.cli import values
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.options import REACH, TRAINING, AccessOptions, TrainingOptions, on
+from akkordeon.cli.options import REACH, TRAINING, AccessOptions, TrainingOptions
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import explaining_missing_modules, find, load
 from akkordeon.cli.remote import check_installed, token_of
-from akkordeon.cli.values import NETWORK, Where, address_of, name_of
 from akkordeon.cluster import Address, check_cluster, check_port
 from akkordeon.cluster.home import claimed
 from akkordeon.errors import AkkordeonError, WiringError
@@ -32,11 +33,11 @@ def _place(text: str) -> tuple[str, str]:
     gate, sign, host = text.partition("=")
     if not (sign and gate and host):
         raise typer.BadParameter(f"invalid placement {text!r}: expected GATE=HOST, such as stem=A")
-    return gate, name_of(host)
+    return gate, values.name(host)
 
 
 def _hosts(text: str) -> tuple[str, ...]:
-    return tuple(name_of(each.strip()) for each in text.split(","))
+    return tuple(values.name(each.strip()) for each in text.split(","))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +55,14 @@ class NetworkCommand(TrainingOptions, AccessOptions):
     """  # noqa: D301
 
     place: Annotated[
-        list[Any] | None,
-        on(TRAINING, parser=_place, metavar="GATE=HOST", help="Put a gate on a host, by name; repeat for more."),
+        list[Any] | None, TRAINING("GATE=HOST", "Put a gate on a host, by name; repeat for more.", parser=_place)
     ] = None
-    hosts: Annotated[Any, on(TRAINING, parser=_hosts, metavar="A,B", help="Spread all other gates over hosts.")] = None
-    wait: Annotated[float, on(TRAINING, metavar="S", min=0.0, help="Seconds to wait for these hosts.")] = 20.0
+    hosts: Annotated[Any, TRAINING("A,B", "Spread all other gates over hosts.", parser=_hosts)] = None
+    wait: Annotated[float, TRAINING("S", "Seconds to wait for these hosts.", min=0.0)] = 20.0
     address: Annotated[
-        Any, on(REACH, parser=address_of, metavar="HOST:PORT", help="Own address for others, with a free port.")
+        Any, REACH("HOST:PORT", "Address of this machine for others, with a free port.", parser=values.address)
     ] = LOCAL
-    name: Annotated[str, on(REACH, parser=name_of, metavar="NAME", help="Name of the network.")] = NETWORK
+    name: Annotated[str, REACH("NAME", "Name of the network.", parser=values.name)] = values.NETWORK
 
     def run(self, output: Output, interrupts: Interrupts) -> int:
         """Open the network, and hold it until it is asked to close."""
@@ -110,14 +110,8 @@ class NetworkCommand(TrainingOptions, AccessOptions):
         interrupts.renew()
         recipe.ship(engine)
         with explaining_missing_modules(f"the network of {self.recipe}"):
-            network = launch(
-                gates,
-                engine=engine,
-                weights=self.weights,
-                resume=self.resume,
-                max_staleness=self.max_staleness,
-                placement=placement,
-            )
+            start = partial(launch, weights=self.weights, resume=self.resume, max_staleness=self.max_staleness)
+            network = start(gates, engine=engine, placement=placement)
         with network:
             self._announce(output)
             with interrupts.gently(lambda: _end(network, output)):
@@ -127,12 +121,10 @@ class NetworkCommand(TrainingOptions, AccessOptions):
 
     def _announce(self, output: Output) -> None:
         """Say that the network is open, and how to join it."""
-        where = str(Where(self.address, self.name))
+        where = str(values.Where(self.address, self.name))
         rest = [self.recipe, *self._common(), "--network", where]
-        lines = [
-            shlex.join(["akkordeon", "sentinel", *each])
-            for each in (["train", *rest], ["validate", *rest, "--every", "20"])
-        ]
+        kinds = (["train", *rest], ["validate", *rest, "--every", "20"])
+        lines = [shlex.join(["akkordeon", "sentinel", *each]) for each in kinds]
         output.event("open", address=str(self.address), name=self.name, join=lines)
         output.say(f"the network is open at {where}; Ctrl-C closes it. Join it from other terminals or machines:")
         for line in lines:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.options import DATA, IN_FLIGHT, STOP, TRAINING, DataOptions, ReachOptions, on
+from akkordeon.cli.options import DATA, IN_FLIGHT, IN_FLIGHT_OPTION, STOP, TRAINING, DataOptions, ReachOptions
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import Recipe, explaining_missing_modules, find, load
 from akkordeon.cli.remote import Remote, check_reach, joined
-from akkordeon.cli.values import in_flight_of
 from akkordeon.errors import AkkordeonError, WiringError
 
 if TYPE_CHECKING:
@@ -35,23 +34,12 @@ class SentinelCommand(DataOptions, ReachOptions):
 
     kind: ClassVar[str]
 
-    name: Annotated[
-        str | None, on(DATA, metavar="NAME", show_default="its kind and a number", help="Name of the sentinel.")
-    ] = None
-    in_flight: Annotated[int | None, on(TRAINING, metavar="N", min=1, show_default="4", help="Batches in flight.")] = (
-        None
-    )
-    seed: Annotated[int | None, on(DATA, metavar="N", show_default="one for each name", help="Seed for shuffling.")] = (
-        None
-    )
+    name: Annotated[str | None, DATA("NAME", "Name of the sentinel.", default="its kind and a number")] = None
+    in_flight: Annotated[int | None, TRAINING("N", "Batches in flight.", min=1, default="4")] = None
+    seed: Annotated[int | None, DATA("N", "Seed for shuffling.", default="one for each name")] = None
 
-    def describe(self, recipe: Recipe, common: dict[str, Any]) -> "Sentinel":
-        """Describe the sentinel.
-
-        Args:
-            recipe: has defaults.
-            common: arguments that sentinels of all kinds have.
-        """
+    def describe(self, recipe: Recipe, name: str) -> "Sentinel":
+        """Describe the sentinel, under a name."""
         raise NotImplementedError
 
     def run(self, output: Output, interrupts: Interrupts) -> int:
@@ -82,7 +70,7 @@ class SentinelCommand(DataOptions, ReachOptions):
             name = self.name or (self.kind if number == 1 else f"{self.kind}-{number}")
             try:
                 with explaining_missing_modules(f"the sentinel of {self.recipe}"):
-                    remote.network.attach(self.describe(recipe, self._common(recipe, name)), known)
+                    remote.network.attach(self.describe(recipe, name), known)
             except WiringError:
                 if self.name is not None or name not in remote.network.attached():
                     raise
@@ -90,10 +78,11 @@ class SentinelCommand(DataOptions, ReachOptions):
                 return name
         raise AssertionError
 
-    def _common(self, recipe: Recipe, name: str) -> dict[str, Any]:
+    def common(self, recipe: Recipe, name: str) -> dict[str, Any]:
+        """Return the arguments that sentinels of all kinds have."""
         data = recipe.data(self.kind, self.samples, seed=self.seed_of(name))
-        limit = self.time_limit
-        return {"name": name, "data": data, "loss": recipe.loss, "metrics": recipe.metrics, "time_limit": limit}
+        limit, in_flight = self.time_limit, {} if self.in_flight is None else {"in_flight": self.in_flight}
+        return {"data": data, "loss": recipe.loss, "metrics": recipe.metrics, "time_limit": limit, **in_flight}
 
     def seed_of(self, name: str) -> int:
         """Return the seed, another one for each name: two sentinels must not draw the same batches in one order."""
@@ -116,30 +105,16 @@ class TrainCommand(SentinelCommand):
 
     kind = "train"
 
-    in_flight: Annotated[
-        Any,
-        on(
-            TRAINING,
-            parser=in_flight_of,
-            metavar="N|auto",
-            show_default=f"{IN_FLIGHT}, or the recipe's IN_FLIGHT",
-            help="Batches in flight; 1 is synchronous, auto as few as keep all busy.",
-        ),
-    ] = None
-    epochs: Annotated[
-        int | None, on(STOP, metavar="N", min=1, show_default="until Ctrl-C", help="Passes through the data.")
-    ] = None
-    seconds: Annotated[
-        float | None, on(STOP, metavar="S", min=0.001, show_default="until Ctrl-C", help="Time to train.")
-    ] = None
+    in_flight: Annotated[Any, IN_FLIGHT_OPTION] = None
+    epochs: Annotated[int | None, STOP("N", "Passes through the data.", min=1, default="until Ctrl-C")] = None
+    seconds: Annotated[float | None, STOP("S", "Time to train.", min=0.001, default="until Ctrl-C")] = None
 
-    def describe(self, recipe: Recipe, common: dict[str, Any]) -> "Sentinel":
+    def describe(self, recipe: Recipe, name: str) -> "Sentinel":
         """Describe a sentinel that trains."""
         from akkordeon.sentinel import TrainingSentinel  # noqa: PLC0415 - imports torch
 
-        in_flight = self.in_flight or recipe.default("IN_FLIGHT", IN_FLIGHT)
-        seed = self.seed_of(common["name"])
-        return TrainingSentinel(in_flight=in_flight, epochs=self.epochs, seconds=self.seconds, seed=seed, **common)
+        how = {"in_flight": recipe.default("IN_FLIGHT", IN_FLIGHT), "epochs": self.epochs, "seconds": self.seconds}
+        return TrainingSentinel(name, seed=self.seed_of(name), **(how | self.common(recipe, name)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,16 +132,13 @@ class ValidateCommand(SentinelCommand):
 
     kind = "validate"
 
-    every: Annotated[
-        float | None, on(STOP, metavar="S", min=0.1, show_default="once", help="Seconds between validations.")
-    ] = None
+    every: Annotated[float | None, STOP("S", "Seconds between validations.", min=0.1, default="once")] = None
 
-    def describe(self, recipe: Recipe, common: dict[str, Any]) -> "Sentinel":  # noqa: ARG002
+    def describe(self, recipe: Recipe, name: str) -> "Sentinel":
         """Describe a sentinel that validates."""
         from akkordeon.sentinel import ValidationSentinel  # noqa: PLC0415 - imports torch
 
-        in_flight = self.in_flight or ValidationSentinel.in_flight
-        return ValidationSentinel(every=self.every, in_flight=in_flight, **common)
+        return ValidationSentinel(name, every=self.every, **self.common(recipe, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,11 +153,11 @@ class TestSentinelCommand(SentinelCommand):
 
     kind = "test"
 
-    def describe(self, recipe: Recipe, common: dict[str, Any]) -> "Sentinel":  # noqa: ARG002
+    def describe(self, recipe: Recipe, name: str) -> "Sentinel":
         """Describe a sentinel that tests."""
         from akkordeon.sentinel import TestSentinel  # noqa: PLC0415 - imports torch
 
-        return TestSentinel(outputs=False, in_flight=self.in_flight or TestSentinel.in_flight, **common)
+        return TestSentinel(name, outputs=False, **self.common(recipe, name))
 
 
 def _leave(remote: Remote, name: str, output: Output) -> None:
