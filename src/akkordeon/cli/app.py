@@ -27,7 +27,8 @@ HERE, SEVERAL, LOOK, MANAGE = "Train here", "Train on several machines", "Look",
 def execute(command: Command, **_: object) -> int:
     """Run a command and return the exit code."""
     with reporting(as_json=command.json, debug=command.debug) as output, Interrupts() as interrupts:
-        return command.run(output, interrupts)
+        code = command.run(output, interrupts)
+    return interrupts.code or code or 0
 
 
 app = typer.Typer(

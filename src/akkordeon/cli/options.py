@@ -77,8 +77,8 @@ class Command:
     def __post_init__(self) -> None:
         """Refuse options that do not go together."""
 
-    def run(self, output: Output, interrupts: Interrupts) -> int:
-        """Do the work and return the exit code."""
+    def run(self, output: Output, interrupts: Interrupts) -> int | None:
+        """Do the work and return the exit code, or None for 0."""
         raise NotImplementedError
 
 

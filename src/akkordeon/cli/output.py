@@ -88,6 +88,15 @@ class Output:
         line = user_line(error.__cause__) if error.__cause__ is not None else ""
         self.warn(f"error: {error}" + (f" ({line})" if line and line not in str(error) else ""))
 
+    def winding_down(self, what: str, finish: Callable[[], None]) -> None:
+        """Say that the work is ending, and end it; called in another thread when the user wants to stop."""
+        self.stop_watching()
+        self.warn(f"{what}: waiting for the batches in flight (Ctrl-C again exits at once)")
+        try:
+            finish()
+        except AkkordeonError as error:
+            self.error(error)
+
     @contextmanager
     def showing_logs(self) -> Iterator[None]:
         """Show the warnings that Python and akkordeon raise, and what sentinels find out about their window."""

@@ -214,12 +214,7 @@ class Remote:
         Raises:
             AkkordeonError: the network has failed, or is lost.
         """
-        while not self.network.is_closing:
-            try:
-                yield from self.network.watch(forever=True)
-            except AkkordeonError as error:
-                self.check(error)
-                self._output.warn(f"warning: {error}")
+        yield from follow(self.network, self.check, self._output)
         self._watch.code = 0
         self._output.event("closed")
 
@@ -268,6 +263,22 @@ class Remote:
             f"lost the network at {self._options.title}: its process exited; restart it, from its last save with "
             "akkordeon network --resume"
         ) from error
+
+
+def follow(network: "Network", check: Callable[[Exception], None], output: Output) -> "Iterator[Report]":
+    """Yield all reports until the network is asked to close; show errors of sentinels, and go on.
+
+    Args:
+        network: the network.
+        check: is given each error, and raises where the network has failed.
+        output: shows the errors.
+    """
+    while not network.is_closing:
+        try:
+            yield from network.watch(forever=True)
+        except AkkordeonError as error:
+            check(error)
+            output.warn(f"warning: {error}")
 
 
 def is_open(engine: Engine) -> bool:

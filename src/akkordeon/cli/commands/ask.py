@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 class AskCommand(ReachOptions):
     """A command that joins a network, asks, and leaves."""
 
-    def run(self, output: Output, interrupts: Interrupts) -> int:
+    def run(self, output: Output, interrupts: Interrupts) -> int | None:
         """Join the network and ask."""
         check_reach(self)
         with joined(self, output, interrupts) as remote:
-            return self.ask(remote, output) or 0
+            return self.ask(remote, output)
 
     def ask(self, remote: Remote, output: Output) -> int | None:
-        """Ask, and show the answer; return the exit code where it is not 0."""
+        """Ask, and show the answer; return the exit code, or None for 0."""
         raise NotImplementedError
 
 

@@ -24,7 +24,7 @@ class DataCommand(Command):
     name: Annotated[str | None, argument("NAME", "Data set to fetch; lists them if omitted.")] = None
     folder: Annotated[Path | None, DATA("DIR", "Verify the data set in this folder.", parser=existing_folder)] = None
 
-    def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
+    def run(self, output: Output, interrupts: Interrupts) -> None:  # noqa: ARG002
         """List the data sets, or fetch one."""
         from akkordeon.datasets import DATASETS, fetch  # noqa: PLC0415 - imports torch
 
@@ -32,7 +32,7 @@ class DataCommand(Command):
             for name, description in DATASETS.items():
                 output.event("dataset", name=name, description=description)
                 output.say(f"{name:<15} {description}")
-            return 0
+            return
         try:
             found = fetch(self.name, self.folder)
         except ValueError as error:
@@ -40,4 +40,3 @@ class DataCommand(Command):
         output.event("fetched", **asdict(found))
         where = f"in {found.where}, from {found.source}" if found.where else f"comes with {found.source}"
         output.say(f"{found.name}: {found.samples:,} {found.unit}, verified, {where}")
-        return 0

@@ -23,10 +23,9 @@ class ExportCommand(Command):
     folder: Annotated[Path, argument("DIR", "Folder that --save wrote.", parser=saved_folder)]
     file: Annotated[Path, argument("FILE", "File to write (safetensors).", parser=new_file)]
 
-    def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
+    def run(self, output: Output, interrupts: Interrupts) -> None:  # noqa: ARG002
         """Write the file."""
         from akkordeon.checkpoint import export  # noqa: PLC0415 - imports torch
 
         export(self.folder, self.file)
         output.exported(self.file)
-        return 0

@@ -28,7 +28,7 @@ class HostCommand(ReachOptions):
     name: Annotated[str, REACH("NAME", "Name for --place and --hosts.", parser=values.name)]
     wait: Annotated[float, REACH("S", "Seconds to wait for the network.", min=0.0)] = 30.0
 
-    def run(self, output: Output, interrupts: Interrupts) -> int:
+    def run(self, output: Output, interrupts: Interrupts) -> None:
         """Hold gates until the user wants the machine back, or the network is closed."""
         check_reach(self, self.wait)
         from akkordeon.placement import HOST  # noqa: PLC0415 - imports torch
@@ -43,4 +43,3 @@ class HostCommand(ReachOptions):
                 pass
             remote.await_end()  # its gates are needed until all is saved
         output.say(f"the network at {self.title} is closed")
-        return 0

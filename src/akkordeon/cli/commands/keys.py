@@ -40,7 +40,7 @@ class TokenCommand(Command):
 
     force: Annotated[bool, FILES(None, "Replace the present token, which stops working.", "--force")] = False
 
-    def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
+    def run(self, output: Output, interrupts: Interrupts) -> None:  # noqa: ARG002
         """Write the file."""
         try:
             path = new_token(overwrite=self.force)
@@ -49,7 +49,6 @@ class TokenCommand(Command):
         output.event("token", path=path)
         output.say(f"token written to {path}. Copy it to the same path on each machine of the network, readable only")
         output.say("by you (chmod 600): anyone who has it can run code on all of them")
-        return 0
 
 
 def _host(text: str) -> str:
@@ -70,7 +69,7 @@ class TlsCommand(Command):
     folder: Annotated[Path, argument("DIR", "Folder for the files; its authority is reused.", parser=values.new_folder)]
     host: Annotated[list[str], REACH("IP_OR_NAME", "Address of a machine; repeat for more.", parser=_host)]
 
-    def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
+    def run(self, output: Output, interrupts: Interrupts) -> None:  # noqa: ARG002
         """Write the authority, where there is none, and the certificates."""
         try:
             from akkordeon.cluster.certificates import init  # noqa: PLC0415 - of an extra
@@ -86,4 +85,3 @@ class TlsCommand(Command):
             output.event("certificate", host=host, files=list(files))
             output.say(f"{host}: copy {', '.join(each.name for each in files)} there, into a folder for --tls")
         output.say(f"{self.folder / 'ca.key'} stays here: anyone who has it can create certificates")
-        return 0

@@ -14,7 +14,7 @@ from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import REACH, TRAINING, AccessOptions, TrainingOptions
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import explaining_missing_modules, find, load
-from akkordeon.cli.remote import check_installed, token_of
+from akkordeon.cli.remote import check_installed, follow, token_of
 from akkordeon.cluster import Address, check_cluster, check_port
 from akkordeon.cluster.home import claimed
 from akkordeon.errors import AkkordeonError, WiringError
@@ -64,11 +64,11 @@ class NetworkCommand(TrainingOptions, AccessOptions):
     ] = LOCAL
     name: Annotated[str, REACH("NAME", "Name of the network.", parser=values.name)] = values.NETWORK
 
-    def run(self, output: Output, interrupts: Interrupts) -> int:
+    def run(self, output: Output, interrupts: Interrupts) -> None:
         """Open the network, and hold it until it is asked to close."""
         find(self.recipe)
         with self._reserved():
-            return self._open(output, interrupts)
+            self._open(output, interrupts)
 
     @contextmanager
     def _reserved(self) -> Iterator[None]:
@@ -95,7 +95,7 @@ class NetworkCommand(TrainingOptions, AccessOptions):
                 )
             yield
 
-    def _open(self, output: Output, interrupts: Interrupts) -> int:
+    def _open(self, output: Output, interrupts: Interrupts) -> None:
         recipe = load(self.recipe, self.settings, lr=self.lr)
         from akkordeon.engines import Ray  # noqa: PLC0415 - imports torch
         from akkordeon.launching import launch  # noqa: PLC0415
@@ -114,10 +114,11 @@ class NetworkCommand(TrainingOptions, AccessOptions):
             network = start(gates, engine=engine, placement=placement)
         with network:
             self._announce(output)
-            with interrupts.gently(lambda: _end(network, output)):
-                self._hold(network, output)
+            with interrupts.gently(lambda: output.winding_down("closing", network.end)):
+                with self.saving(network, output):
+                    for report in follow(network, partial(_check, network), output):
+                        output.report(report)
                 self._close(network, output)
-        return interrupts.code or 0
 
     def _announce(self, output: Output) -> None:
         """Say that the network is open, and how to join it."""
@@ -142,43 +143,24 @@ class NetworkCommand(TrainingOptions, AccessOptions):
         given = [part for key, value in access.items() if value is not None for part in (key, str(value))]
         return [*settings, *given, *(["--insecure"] if self.insecure else [])]
 
-    def _hold(self, network: "Network", output: Output) -> None:
-        """Show reports until the network is asked to close.
-
-        Raises:
-            AkkordeonError: the network has failed.
-        """
-        with self.saving(network, output):
-            while not network.is_closing:
-                try:
-                    _show(network, output, forever=True)
-                except AkkordeonError as error:
-                    if (cause := network.cause()) is not None:
-                        raise cause from None
-                    output.warn(f"warning: {error}")
-
     def _close(self, network: "Network", output: Output) -> None:
         """Let all sentinels leave, and save, where that was asked for."""
         for name in network.attached():
             _try(lambda name=name: network.detach(name), output)  # type: ignore[misc]
-        _try(lambda: _show(network, output, forever=False), output)
+        _try(lambda: _show(network, output), output)
         if self.save is not None:
             output.saved(network.save(self.save))
         output.event("closed")
 
 
-def _show(network: "Network", output: Output, *, forever: bool) -> None:
-    for report in network.watch(forever=forever):
+def _check(network: "Network", error: Exception) -> None:  # noqa: ARG001 - the network knows the cause
+    if (cause := network.cause()) is not None:
+        raise cause from None
+
+
+def _show(network: "Network", output: Output) -> None:
+    for report in network.watch():
         output.report(report)
-
-
-def _end(network: "Network", output: Output) -> None:
-    """Ask for the end; called in another thread when the user wants to stop."""
-    output.warn("closing: waiting for the batches in flight (Ctrl-C again exits at once)")
-    try:
-        network.end()
-    except AkkordeonError as error:
-        output.error(error)
 
 
 def _try(action: Callable[[], None], output: Output) -> None:

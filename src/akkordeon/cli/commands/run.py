@@ -75,7 +75,7 @@ class RunCommand(options.LocalOptions, options.TrainingOptions):
     def _by_the_clock(self) -> bool:
         return self.seconds is not None and self.epochs is None
 
-    def run(self, output: Output, interrupts: Interrupts) -> int:
+    def run(self, output: Output, interrupts: Interrupts) -> None:
         """Train, keep what was learned, and measure it."""
         recipe = load(self.recipe, self.settings, lr=self.lr, batch_size=self.batch_size, folder=self.data)
         plan = self._plan(recipe)
@@ -88,14 +88,16 @@ class RunCommand(options.LocalOptions, options.TrainingOptions):
             _check_writable("--save", self.save)
             _check_writable("--export", self.export)
             course = _Course(self, plan, network, output, interrupts)
-            with interrupts.gently(course.drain), output.watching(network.status, live=self.live):
+            with (
+                interrupts.gently(partial(output.winding_down, "stopping", course.drain)),
+                output.watching(network.status, live=self.live),
+            ):
                 course.train()
                 course.keep()
                 course.measure()
                 advice = course.advice()
         reached = {} if self.until is None else {"reached": course.reached}
         output.event("done", seconds=course.seconds, **reached, **({"advice": advice} if advice else {}))
-        return interrupts.code or 0
 
     def _plan(self, recipe: Recipe) -> "_Plan":
         """Describe all that takes part, so that errors in a recipe show before anything starts."""
@@ -202,7 +204,7 @@ class _Course:
 
     def _train(self) -> None:
         sentinels = [*self.plan.training, self.plan.validation]
-        with self.command.saving(self.network, self._output):
+        with self.command.saving(self.network, self.output):
             for report in self._reports(sentinels):
                 self.output.report(report)
                 self._finish(report)
@@ -237,13 +239,8 @@ class _Course:
         return advice
 
     def drain(self) -> None:
-        """End all sentinels; called in another thread when the user wants to stop."""
-        self.output.stop_watching()
-        self.output.warn("stopping: waiting for the batches in flight (Ctrl-C again exits at once)")
-        try:
-            self._detach([*self.plan.training, self.plan.validation, self.plan.test])
-        except AkkordeonError as error:
-            self.output.error(error)
+        """End all sentinels."""
+        self._detach([*self.plan.training, self.plan.validation, self.plan.test])
 
     def _reports(self, sentinels: "Sequence[Sentinel]") -> "Iterable[Report]":
         for sentinel in sentinels:

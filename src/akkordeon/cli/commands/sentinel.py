@@ -4,6 +4,7 @@ import itertools
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from akkordeon.cli.interrupt import Interrupts
@@ -42,7 +43,7 @@ class SentinelCommand(DataOptions, ReachOptions):
         """Describe the sentinel, under a name."""
         raise NotImplementedError
 
-    def run(self, output: Output, interrupts: Interrupts) -> int:
+    def run(self, output: Output, interrupts: Interrupts) -> None:
         """Attach the sentinel, and show its reports."""
         find(self.recipe)
         check_reach(self)
@@ -59,10 +60,10 @@ class SentinelCommand(DataOptions, ReachOptions):
             name = self._attach(remote, recipe, known)
             output.event("attached", sentinel=name)
             output.say(f"{name} has joined; Ctrl-C lets it leave")
-            with interrupts.gently(lambda: _leave(remote, name, output)):
+            leave = partial(output.winding_down, "leaving", partial(remote.network.detach, name))
+            with interrupts.gently(leave):
                 _show(remote, name, output)
         output.event("done", sentinel=name)
-        return interrupts.code or 0
 
     def _attach(self, remote: Remote, recipe: Recipe, known: "Papers") -> str:
         """Attach the sentinel, under the first name that is free where none was given; return the name."""
@@ -158,15 +159,6 @@ class TestSentinelCommand(SentinelCommand):
         from akkordeon.sentinel import TestSentinel  # noqa: PLC0415 - imports torch
 
         return TestSentinel(name, outputs=False, **self.common(recipe, name))
-
-
-def _leave(remote: Remote, name: str, output: Output) -> None:
-    """Let the sentinel leave; called in another thread when the user wants to stop."""
-    output.warn("leaving: waiting for the batches in flight (Ctrl-C again exits at once)")
-    try:
-        remote.network.detach(name)
-    except AkkordeonError as error:
-        output.error(error)
 
 
 def _show(remote: Remote, name: str, output: Output) -> None:

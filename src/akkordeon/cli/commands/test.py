@@ -25,7 +25,7 @@ class TestCommand(LocalOptions):
         if self.resume is None and self.weights is None:
             raise refusal("--resume", "name what to test: --resume DIR or --weights FILE")
 
-    def run(self, output: Output, interrupts: Interrupts) -> int:
+    def run(self, output: Output, interrupts: Interrupts) -> None:
         """Make one pass over the test data."""
         recipe = load(self.recipe, self.settings, batch_size=self.batch_size, folder=self.data)
         import torch  # noqa: PLC0415 - takes seconds
@@ -48,4 +48,3 @@ class TestCommand(LocalOptions):
                 network.attach(test)
                 for report in network.watch():
                     output.report(report)
-        return interrupts.code or 0
