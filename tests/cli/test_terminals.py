@@ -237,11 +237,17 @@ def test_a_gate_that_there_is_not_cannot_be_placed(recipe: Path, nowhere: Addres
     ("words", "said"),
     [
         (["status"], "give --network HOST:PORT, or set AKKORDEON_NETWORK"),
-        (["set", "train", "in_flight", "--network", "127.0.0.1:25520"], "invalid setting 'in_flight': expected KEY=NUMBER"),
+        (
+            ["set", "train", "in_flight", "--network", "127.0.0.1:25520"],
+            "invalid setting 'in_flight': expected",
+        ),
         (["status", "--network", "nohost"], "'nohost' is no address: host or port is missing"),
         (["status", "--network", "127.0.0.1:25520/a b"], "invalid name 'a b'"),
         (["status", "--network", "192.0.2.1:25520", "--tls", "nofolder"], "no such file: nofolder"),
-        (["network", "digits", "--address", "192.0.2.1:25520", "--place", "stem"], "invalid placement 'stem': expected GATE=HOST"),
+        (
+            ["network", "digits", "--address", "192.0.2.1:25520", "--place", "stem"],
+            "invalid placement 'stem': expected",
+        ),
         (["network", "digits", "--save-every", "5"], "needs --save DIR"),
         (["status", "--ray-address", "ray://127.0.0.1:1"], "cannot use 'ray://127.0.0.1:1': only processes on"),
         (["tls", "init", "keys", "--host", "../x"], "is written without '://' and without a path"),

@@ -54,7 +54,8 @@ def _refused(error: Any) -> int:
     if message.startswith("Usage: "):  # no arguments: the error is the help
         typer.echo(message, err=True)
     else:
-        if details := getattr(error.__cause__, "errors", list)():  # of pydantic, which converts values for typer
+        details: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
+        if details:  # of pydantic, which converts values for typer
             message += f", got {details[0]['input']!r}"
         context = getattr(error, "ctx", None)
         command = "akkordeon" if context is None else context.command_path

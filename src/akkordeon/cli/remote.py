@@ -9,14 +9,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from akkordeon.actor import Engine
 from akkordeon.cli.every import Every
 from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import AccessOptions, ReachOptions
 from akkordeon.cli.output import Output
-from akkordeon.cluster import Address, Cause, Tls, check_cluster, check_ray, own_address, probe, read_token, token_path
+from akkordeon.cluster import (
+    Address,
+    Cause,
+    Tls,
+    Token,
+    check_cluster,
+    check_ray,
+    own_address,
+    probe,
+    read_token,
+    token_path,
+)
 from akkordeon.cluster.home import wait_until
 from akkordeon.errors import (
     ActorFailed,
@@ -88,7 +99,7 @@ def check_reach(options: ReachOptions, wait: float = 0.0) -> None:
     probe_network(options)
 
 
-def token_of(options: AccessOptions, address: Address) -> str | None:
+def token_of(options: AccessOptions, address: Address) -> Token | None:
     """Read the token, where one is needed.
 
     Raises:
@@ -317,7 +328,7 @@ def joined(
 
     where = options.where
     at = None if where.address is None else str(where.address)
-    part = {"mine": options.address, "place": place, "spares": 0 if place is None else 1, "first": 1}
+    part: dict[str, Any] = {"mine": options.address, "place": place, "spares": 0 if place is None else 1, "first": 1}
     engine = Ray(at, join=True, name=where.name, **part, **options.access)
     interrupts.renew()
     try:
