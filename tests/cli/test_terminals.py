@@ -126,6 +126,20 @@ def test_settings_are_changed_from_any_terminal(opened: Opened, start: Start) ->
     assert sentinel.end() == 0
 
 
+def test_a_reader_that_leaves_ends_a_command_quietly_and_disturbs_no_other(opened: Opened, start: Start) -> None:
+    sentinel = start("sentinel", "train", opened.recipe, *SLOWLY, "--name", "read")
+    sentinel.wait_for('"report"')
+    for command in ("watch", "status"):
+        asking = start(command)
+        assert asking.process.stdout is not None
+        asking.process.stdout.close()
+        asking.forget("stdout")
+        assert asking.end() == 1
+        assert asking.written["stderr"] == ""
+    assert opened.ask("detach", "read").exit_code == 0
+    assert sentinel.end() == 0
+
+
 def test_a_network_is_saved_from_any_terminal(opened: Opened, tmp_path: Path) -> None:
     result = opened.ask("save", tmp_path / "copy")
     assert result.exit_code == 0, result.output

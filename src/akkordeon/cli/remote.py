@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -198,8 +198,9 @@ class NetworkWatch:
     def _end(self, error: Unreachable) -> None:
         if self.code is None:
             self._report(Unreachable(f"lost the network: {error}", error.cause))
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        with suppress(OSError):  # the reader has left
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(1 if self.code is None else self.code)
 
 

@@ -52,7 +52,7 @@ class TokenCommand(Command):
 
 
 def _host(text: str) -> str:
-    return values.address(f"{text}:1").host
+    return values.address(f"{text}:25520").host
 
 
 @dataclass(frozen=True, kw_only=True)
