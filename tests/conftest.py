@@ -35,6 +35,8 @@ def needs_hosts(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # They join a cluster in this process, which can be in one only: before the one that all others share.
+    items.sort(key=lambda item: "command_line/test_terminals" not in item.nodeid)
     for item in items:
         if any(part in item.nodeid for part in TOGETHER):
             item.add_marker("machines")

@@ -6,7 +6,7 @@ import statistics
 import pytest
 
 from akkordeon import Histogram
-from akkordeon.cli.console import Output
+from akkordeon.cli.output import Output
 from akkordeon.engines.ray.wire import pack, unpack
 
 

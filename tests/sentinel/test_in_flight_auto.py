@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
 import akkordeon as ak
-from akkordeon.cli.console import Output
+from akkordeon.cli.output import Output
 from akkordeon.engines import Delays, Stepped, by_actor
 from akkordeon.messages.reports import Adjustment
 from akkordeon.testing import wait_until

@@ -3,7 +3,8 @@
 import pytest
 
 import akkordeon as ak
-from akkordeon.staleness.registry import COMPENSATIONS, named
+from akkordeon.staleness.compensation import COMPENSATIONS
+from akkordeon.staleness.registry import named
 
 
 def test_each_name_makes_a_compensation_of_its_own() -> None:

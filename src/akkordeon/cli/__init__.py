@@ -1,6 +1,7 @@
-"""The command line: a few lines per command over one `Network` method each.
+"""The command line: `app` registers the commands, and `commands` holds one file for each, or for each family.
 
-Nothing here imports torch before a command runs, so that help and errors about options come at once.
+To add a command, write a subclass of `options.Command` there and register it in `app`. Nothing here imports torch
+before a command runs, so that help and errors about options come at once.
 """
 
 from akkordeon.cli.app import app, main

@@ -1,25 +1,43 @@
-"""The commands: what each does, and how to call it."""
+"""Registers the commands, and runs the one that was typed."""
 
 import os
 import sys
 from contextlib import suppress
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from akkordeon.cli.console import told
+from akkordeon.cli.commands import ask, keys, sentinel
+from akkordeon.cli.commands.data import DataCommand
+from akkordeon.cli.commands.doctor import DoctorCommand
+from akkordeon.cli.commands.export import ExportCommand
+from akkordeon.cli.commands.host import HostCommand
+from akkordeon.cli.commands.network import NetworkCommand
+from akkordeon.cli.commands.run import RunCommand
+from akkordeon.cli.commands.test import TestCommand
+from akkordeon.cli.help import CommandGroup, CommandHelp
 from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.manners import Command, Commands
-from akkordeon.cli.options import DataOptions, ExportOptions, Options, RunOptions, TestOptions, takes
-from akkordeon.cli.recipe import find
-from akkordeon.cli.terminals import add_terminals
+from akkordeon.cli.options import Command
+from akkordeon.cli.output import reporting
+
+HERE, SEVERAL, LOOK, MANAGE = "Train here", "Train on several machines", "Look", "Manage"
+"""Panels of `akkordeon --help`."""
+
+
+def execute(command: Command, **_: object) -> int:
+    """Run a command and return the exit code."""
+    with reporting(as_json=command.json, debug=command.debug) as output, Interrupts() as interrupts:
+        code = command.run(output, interrupts)
+    return interrupts.code or code or 0
+
 
 app = typer.Typer(
-    cls=Commands,
+    cls=CommandGroup,
+    result_callback=execute,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,  # boxes and colours would take longer than all else that help does
-    pretty_exceptions_enable=False,  # a traceback is for whoever looks for a fault in akkordeon, and plain is best
+    rich_markup_mode=None,  # boxes and colours take longer than all else that help does
+    pretty_exceptions_enable=False,
 )
 
 
@@ -41,124 +59,76 @@ def describe(
 
     \b
     Examples:
-      akkordeon run mnist                         train, validate on the way, test
-      akkordeon run mine.py --save runs/mine      a recipe of your own
-      akkordeon network mnist                     one that other terminals and machines join
-      akkordeon doctor                            what there is on this machine
+      akkordeon run mnist                      train, validate and test
+      akkordeon run mine.py --save runs/mine   train a recipe of your own
+      akkordeon network mnist                  open a network to other machines
+      akkordeon doctor                         check this machine
 
-    See akkordeon run --help, above all.
+    Start with akkordeon run --help.
     """  # noqa: D301 - \b keeps the lines as they are
 
 
-@app.command(cls=Command)
-@takes(RunOptions)
-def run(options: RunOptions) -> None:
-    """Train a recipe in this process; validate it on the way, and test it.
-
-    \b
-    Examples:
-      akkordeon run mnist --in-flight 5 --epochs 3
-      akkordeon run mnist --until accuracy=0.97 --save runs/mnist
-      akkordeon run mnist --resume runs/mnist --save runs/mnist
-      akkordeon run mine.py -o width=128 --lr 0.1 --seconds 60 --json
-
-    A recipe is mnist, fashion-mnist, digits, char-gpt, or a Python file with
-    gates(), batches(split, take), loss and metrics; the keyword arguments of its
-    two functions are settings. Ctrl-C lets the batches in flight through, and saves.
-
-    In a report, "staleness stem 3.2 (3|4|5)" says by how many updates the gradients of
-    gate stem came late: on average, and in brackets p50, p95 and the most.
-    """  # noqa: D301
-    with told(options, options.live) as output, Interrupts() as interrupts:
-        find(options.recipe)
-        from akkordeon.cli.run import run as run_recipe  # noqa: PLC0415 - imports torch
-
-        raise typer.Exit(run_recipe(options, output, interrupts))
+def _add(name: str, command: type[Command], panel: str | None = None, to: typer.Typer = app) -> None:
+    to.command(name, cls=CommandHelp, rich_help_panel=panel)(command)
 
 
-add_terminals(app)
+def _add_group(name: str, about: str, panel: str, **commands: type[Command]) -> None:
+    group = typer.Typer(cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, callback=lambda: None)
+    for each, command in commands.items():
+        _add(each, command, to=group)
+    app.add_typer(group, name=name, help=about, rich_help_panel=panel)
 
 
-@app.command(cls=Command)
-@takes(TestOptions)
-def test(options: TestOptions) -> None:
-    """Test what was saved: one pass over the data of the test split.
-
-    \b
-    Examples:
-      akkordeon test mnist --resume runs/mnist
-      akkordeon test mine.py --weights model.safetensors --take 1000 --json
-    """  # noqa: D301
-    with told(options) as output, Interrupts() as interrupts:
-        find(options.recipe)
-        from akkordeon.cli.evaluate import evaluate  # noqa: PLC0415 - imports torch
-
-        raise typer.Exit(evaluate(options, output, interrupts))
-
-
-@app.command(cls=Command)
-@takes(DataOptions)
-def data(options: DataOptions) -> None:
-    """Fetch a data set and verify it, or list those there are.
-
-    \b
-    Examples:
-      akkordeon data
-      akkordeon data mnist
-    """  # noqa: D301
-    with told(options) as output:
-        from akkordeon.cli.data import provide  # noqa: PLC0415 - imports torch
-
-        provide(options, output)
-
-
-@app.command(cls=Command)
-@takes(ExportOptions)
-def export(options: ExportOptions) -> None:
-    """Turn what was saved into one plain file of weights.
-
-    \b
-    Examples:
-      akkordeon export runs/mnist mnist.safetensors
-      akkordeon export runs/mine /tmp/mine.safetensors
-    """  # noqa: D301
-    with told(options) as output:
-        from akkordeon import saving as checkpoint  # noqa: PLC0415 - imports torch
-
-        checkpoint.export(options.folder, options.file)
-        output.event("exported", path=options.file)
-        output.say(f"weights written to {options.file}")
-
-
-@app.command(cls=Command)
-@takes(Options)
-def doctor(options: Options) -> None:
-    """Say what there is on this machine, and whether training can run.
-
-    \b
-    Examples:
-      akkordeon doctor
-      akkordeon doctor --json
-    """  # noqa: D301
-    with told(options) as output:
-        from akkordeon.cli.doctor import examine  # noqa: PLC0415 - imports torch
-
-        raise typer.Exit(examine(output))
+_add("run", RunCommand, HERE)
+_add("test", TestCommand, HERE)
+_add("data", DataCommand, HERE)
+_add("network", NetworkCommand, SEVERAL)
+_add("host", HostCommand, SEVERAL)
+_add("watch", ask.WatchCommand, LOOK)
+_add("status", ask.StatusCommand, LOOK)
+_add("doctor", DoctorCommand, LOOK)
+_add("detach", ask.DetachCommand, MANAGE)
+_add("set", ask.SetCommand, MANAGE)
+_add("save", ask.SaveCommand, MANAGE)
+_add("close", ask.CloseCommand, MANAGE)
+_add("export", ExportCommand, MANAGE)
+_add_group(
+    "sentinel",
+    sentinel.ABOUT,
+    SEVERAL,
+    train=sentinel.TrainCommand,
+    validate=sentinel.ValidateCommand,
+    test=sentinel.TestSentinelCommand,
+)
+_add_group("token", keys.TOKENS, SEVERAL, new=keys.TokenCommand)
+_add_group("tls", keys.CERTIFICATES, SEVERAL, init=keys.TlsCommand)
 
 
 def main() -> None:
     """Run the command line."""
+    _open_streams()
     try:
         app(prog_name="akkordeon")
     except SystemExit as end:
         if "ray" in sys.modules and isinstance(end.code, int):
-            _leave(end.code)
+            _exit(end.code)
         raise
 
 
-def _leave(code: int) -> NoReturn:
-    """End this process at once: taking a used Ray apart, as Python does at its end, may take a minute."""
-    with suppress(OSError):  # nobody reads any more
+def _open_streams() -> None:
+    """Open the null device in place of streams that are closed, as `>&-` or a service leaves them.
+
+    Without that, `sys.stdout` is None, and the next file or socket opened becomes file 1, where native code writes.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere: Any = os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if number == 0 else "w")
+            setattr(sys, name, nowhere)
+
+
+def _exit(code: int) -> NoReturn:
+    """End this process at once: after Ray was used, the regular end of Python may take a minute."""
+    with suppress(OSError):  # the reader has left
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""From what was typed to the keyword arguments of a recipe's functions."""
+"""Turns options and settings from the command line into keyword arguments of a recipe's functions."""
 
 import difflib
 import inspect
@@ -12,8 +12,8 @@ from akkordeon.errors import RecipeError
 FLAGS = {"lr": "--lr", "batch_size": "--batch-size", "folder": "--data"}
 """Keywords that have an option of their own."""
 
-TAKEN = {"split": "what each sentinel does", "take": "--take and --share"}
-"""Keywords that are not up to `-o`, and what decides on them."""
+TAKEN = {"split": "the kind of sentinel", "take": "--take and --share"}
+"""Keywords that `-o` cannot set, and what sets them."""
 
 WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -21,7 +21,7 @@ Parameters = Mapping[str, inspect.Parameter]
 
 
 class Binding:
-    """Holds what was given, and hands each function what it has a parameter for.
+    """Holds what was given, and gives each function the arguments that it has parameters for.
 
     Args:
         recipe: its name, for messages.
@@ -30,7 +30,7 @@ class Binding:
         settings: keywords and texts, of `-o`.
 
     Raises:
-        RecipeError: a keyword that no function has, or a text that is no value of its type.
+        RecipeError: no function has this keyword, or a text is not a value of its type.
     """
 
     def __init__(
@@ -49,29 +49,27 @@ class Binding:
         for key, text in settings:
             self._check_known(key, f"-o {key}={text}")
             if key in self._texts or key in self._given:
-                twice = f" (as {FLAGS[key]}, too)" if key in self._given else ""
+                twice = f" (also as {FLAGS[key]})" if key in self._given else ""
                 raise RecipeError(f"-o {key}={text}: {key} is given twice{twice}; leave one out")
             self._texts[key] = text
         self._values = {name: self._convert(name) for name in functions}
 
     def arguments(self, function: str, offered: Mapping[str, object]) -> dict[str, object]:
-        """Return the keyword arguments of a function: what was given, and of what is offered all that it can take.
+        """Return the keyword arguments of a function: those given, and those offered that it has a parameter for.
 
         Raises:
-            RecipeError: one that it needs is missing.
+            RecipeError: a required argument is missing.
         """
         known = self._functions[function]
         values = {key: value for key, value in offered.items() if key in known} | self._values[function]
         for key, parameter in known.items():
             if parameter.default is parameter.empty and key not in values and key not in TAKEN:
-                raise RecipeError(
-                    f"{self._recipe}: {function}() needs {key!r}, which has no default; give -o {key}=..."
-                )
+                raise RecipeError(f"{self._recipe}: {function}() requires {key!r}; give -o {key}=...")
         return values
 
     def _check_known(self, key: str, typed: str) -> None:
         if key in TAKEN:
-            raise RecipeError(f"{typed}: {key!r} is not a setting; it follows from {TAKEN[key]}")
+            raise RecipeError(f"{typed}: {key!r} is not a setting; it is set by {TAKEN[key]}")
         known = sorted({each for parameters in self._functions.values() for each in parameters} - TAKEN.keys())
         if key in known:
             return
@@ -90,32 +88,28 @@ class Binding:
 
 
 def parameters(function: Callable[..., Any]) -> Parameters:
-    """Return the parameters that can be given by keyword, with annotations that are types where that can be found."""
+    """Return the parameters that can be given by keyword, their annotations evaluated where possible."""
     try:
         signature = inspect.signature(function, eval_str=True)
-    except (
-        NameError,
-        SyntaxError,
-        TypeError,
-        AttributeError,
-    ):  # annotations that cannot be evaluated, as under `if TYPE_CHECKING`
+    except (NameError, SyntaxError, TypeError, AttributeError):  # of a type imported under `if TYPE_CHECKING`, say
         signature = inspect.signature(function)
     by_keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {key: each for key, each in signature.parameters.items() if each.kind in by_keyword}
 
 
 def _value(key: str, text: str, parameter: inspect.Parameter) -> object:
-    """Return what a text means for a parameter: by its annotation, or else the type of its default, or else a text."""
+    """Convert a text to the annotated type of a parameter, or else to the type of its default."""
     kinds = _kinds(parameter)
     for kind in kinds:
         try:
             return _as(kind, text)
         except ValueError:
             continue
-    able = [_name(kind) for kind in kinds if _can_be_typed(kind)]
+    able = [_name(kind) for kind in kinds if _is_typable(kind)]
     if not able:
         raise RecipeError(
-            f"-o {key}={text}: {key} is a {_name(kinds[0])}, which cannot be typed; set it in a recipe of yours"
+            f"-o {key}={text}: {key} is a {_name(kinds[0])}, which cannot be given on the command line; "
+            "write a recipe that sets it"
         )
     raise RecipeError(f"-o {key}={text}: {text!r} is not {' or '.join(able)}, as {key} must be")
 
@@ -127,7 +121,7 @@ def _kinds(parameter: inspect.Parameter) -> list[Any]:
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     kinds = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-    return sorted(kinds, key=lambda kind: (kind is str, kind is float))  # what fits fewer texts is tried first
+    return sorted(kinds, key=lambda kind: (kind is str, kind is float))  # the narrower type is tried first
 
 
 def _as(kind: Any, text: str) -> object:
@@ -144,12 +138,12 @@ def _as(kind: Any, text: str) -> object:
     raise ValueError(text)
 
 
-def _can_be_typed(kind: Any) -> bool:
+def _is_typable(kind: Any) -> bool:
     return kind in (int, float, str, Path, bool, type(None)) or get_origin(kind) is Literal
 
 
 def _name(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(str, get_args(kind)))
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
     return "none" if kind is type(None) else names.get(kind, getattr(kind, "__name__", str(kind)))

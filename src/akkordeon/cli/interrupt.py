@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first lets what is under way come to an end, a second one leaves at once."""
+"""Handles Ctrl-C, SIGTERM and SIGHUP: the first lets the work end in order, a second one exits at once."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ HUNG_UP = 129
 
 
 class Stop(BaseException):
-    """The user wants to stop; `code` is the exit code that says so. No `Exception`, as `KeyboardInterrupt` is none."""
+    """The user wants to stop; `code` is the exit code for that. Like `KeyboardInterrupt`, it is not an `Exception`."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -26,14 +26,13 @@ class Stop(BaseException):
 class Interrupts:
     """While entered, the first signal raises `Stop` in the main thread, and a second one ends the process.
 
-    Within `gently`, the first signal raises nothing: an exception out of nowhere could leave a mailbox or a file half
-    done. A thread of its own then brings the work to an end, and the main thread goes on until there is none left.
+    Within `gently`, the first signal raises nothing: an exception at an arbitrary point could leave a mailbox or
+    a file half written. Another thread then ends the work, and the main thread goes on until it is done.
 
-    Signals can only be caught in the main thread; entered in another one, this does nothing.
+    Only the main thread can catch signals; entered in another one, this does nothing.
 
     Attributes:
-        code: the exit code once a signal came: 130 for Ctrl-C, 143 for SIGTERM, 129 for a terminal that is closed; None
-            before.
+        code: the exit code once a signal came: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP; None before.
     """
 
     def __init__(self) -> None:
@@ -46,7 +45,7 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 before = signal.getsignal(number)
-                if before not in (signal.SIG_IGN, None):  # ignored under nohup, and to stay so
+                if before not in (signal.SIG_IGN, None):  # nohup ignores SIGHUP, which must stay so
                     self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -58,7 +57,7 @@ class Interrupts:
 
     @contextmanager
     def gently(self, finish: Callable[[], None]) -> Iterator[None]:
-        """Let the first signal call `finish` in a thread of its own; leaving waits for that."""
+        """Let the first signal call `finish` in another thread; leaving waits for it."""
         thread = threading.Thread(target=self._wait, args=[finish], name="akkordeon interrupts", daemon=True)
         thread.start()
         self._gentle = True
@@ -71,7 +70,7 @@ class Interrupts:
             thread.join()
 
     def renew(self) -> None:
-        """Take signals again that somebody else has taken meanwhile, as Ray does when a process joins a cluster."""
+        """Install the handlers again: Ray replaces them when a process joins a cluster."""
         for number in self._before:
             signal.signal(number, self._handle)
 
@@ -93,7 +92,7 @@ class Interrupts:
 
 
 def _write_nowhere() -> None:
-    """Let what is written to a terminal that is gone raise no errors."""
+    """Discard output to a terminal that is gone, rather than raise errors."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for output in (1, 2):
         if os.isatty(output):

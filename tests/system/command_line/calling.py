@@ -91,7 +91,7 @@ class Running:
         self.process = process
         self.limit = limit
         self.written = dict.fromkeys(outputs, "")
-        self.files |= {file: (self, name) for name, file in outputs.items()}
+        self.files.update({file: (self, name) for name, file in outputs.items()})
 
     def wait_for(self, text: str, name: str = "stdout") -> None:
         """Wait until a text was written."""

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from akkordeon import datasets
-from akkordeon.cli.options import RecipeOptions
 from akkordeon.cli.recipe import BUILT_IN, load
 from akkordeon.datasets import images
 from tests.datasets import made_up_mnist
@@ -25,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_built_in_recipe_loads_and_makes_gates(name: str) -> None:
-    assert load(RecipeOptions(recipe=name), {}).gates()
+    assert load(name).gates()
 
 
 def test_mnist_learns_from_a_folder(folder: Path) -> None:

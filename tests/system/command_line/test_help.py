@@ -29,7 +29,7 @@ from akkordeon.cli import main
 try:
     main()
 finally:
-    print("torch" in sys.modules, file=sys.stderr)
+    print("torch" in sys.modules or "ray" in sys.modules, file=sys.stderr)
 """
 
 
@@ -40,6 +40,40 @@ def test_help_lists_the_commands() -> None:
     assert [
         command for command in COMMANDS if not re.search(rf"^  {command} +[A-Z]", result.output, re.MULTILINE)
     ] == []
+
+
+def test_help_groups_commands_and_cuts_no_summary() -> None:
+    output = call("--help", environment={"COLUMNS": "80"}).output
+    assert re.findall(r"^(\S.*):$", output, re.MULTILINE) == [
+        "Options",
+        "Train here",
+        "Train on several machines",
+        "Look",
+        "Manage",
+    ]
+    summaries = dict(re.findall(r"^  (\w+) +([A-Z].*)$", output[output.index("Train here:") :], re.MULTILINE))
+    assert summaries.keys() == set(COMMANDS)
+    assert [each for each in summaries.values() if len(each) > 45 or "..." in each] == []
+
+
+@pytest.mark.parametrize("group", ["sentinel", "token", "tls"])
+def test_help_on_a_group_cuts_no_summary(group: str) -> None:
+    output = call(group, "--help", environment={"COLUMNS": "80"}).output
+    assert "..." not in output.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("run", ["[default: (5, or the recipe's IN_FLIGHT)]", "[default: (10, or the recipe's EPOCHS); x>=1]"]),
+        ("run", ["[default: (2, or the recipe's VALIDATE_EVERY); x>=0.1]", "[default: 30.0; x>=0.1]"]),
+        ("network", ["[default: 127.0.0.1:25520]", "[default: network]", "[default: 20.0; x>=0.0]"]),
+        ("sentinel train", ["[default: (until Ctrl-C); x>=1]", "[default: (detected)]"]),
+    ],
+)
+def test_help_shows_defaults(command: str, shown: list[str]) -> None:
+    output = " ".join(call(*command.split(), "--help").output.split())
+    assert [each for each in shown if each not in output] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS + PARTS)

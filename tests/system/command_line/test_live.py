@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from akkordeon.cli.console import is_terminal
+from akkordeon.cli.output import is_terminal
 from tests.system.command_line.calling import call, running
 
 HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"

@@ -5,17 +5,18 @@ import itertools
 import pytest
 import typer
 
-from akkordeon.cli.options import Goal, RunOptions, part_of, takes
+from akkordeon.cli.commands.run import RunCommand
+from akkordeon.cli.values import Goal, part_of
 from tests.system.command_line.calling import call
 
 
-def options(*arguments: str) -> RunOptions:
+def options(*arguments: str) -> RunCommand:
     """Parse as `run` does."""
-    seen: list[RunOptions] = []
     app = typer.Typer(add_completion=False)
-    app.command()(takes(RunOptions)(seen.append))
-    app(["mnist", *arguments], standalone_mode=False)
-    return seen[0]
+    app.command()(RunCommand)
+    parsed = app(["mnist", *arguments], standalone_mode=False)
+    assert isinstance(parsed, RunCommand)
+    return parsed
 
 
 @pytest.mark.parametrize(
@@ -67,5 +68,5 @@ def test_live_output_is_on_off_or_automatic() -> None:
 def test_debug_can_be_set_in_the_environment() -> None:
     result = call("run", "nosuch", environment={"AKKORDEON_DEBUG": "1"})
     assert "Traceback" in result.stderr
-    assert result.stderr.splitlines()[-1].startswith("error: there is no recipe 'nosuch'")
+    assert result.stderr.splitlines()[-1].startswith("error: no recipe 'nosuch'")
     assert result.exit_code == 2

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,7 @@ def test_a_compensation_is_that_of_all_gates(
         seen.extend(gates)
         return launch(gates, **settings)
 
-    monkeypatch.setattr("akkordeon.cli.run.launch", watched)
+    monkeypatch.setattr(sys.modules[launch.__module__], "launch", watched)
     assert reports("run", recipe, "--epochs", 1, "--compensation", name)
     assert [len(gate.compensations) for gate in seen] == [expected, expected]
 

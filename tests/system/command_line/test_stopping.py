@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 import typer
 
-from akkordeon.cli.console import told
 from akkordeon.cli.interrupt import Interrupts, Stop
-from akkordeon.cli.options import Options
+from akkordeon.cli.output import reporting
 from tests.system.command_line.calling import RECIPE, call, lines_of, running, write_recipe
 from tests.waiting import limit
 
-STOPPING = "stopping: waiting for the batches in flight (Ctrl-C again leaves at once)"
+STOPPING = "stopping: waiting for the batches in flight (Ctrl-C again exits at once)"
 
 STUCK = """
 import threading
@@ -144,8 +143,8 @@ def test_a_signal_in_native_code_ends_the_run_without_a_crash() -> None:
         except Stop as stop:
             raise SystemError("returned a result with an exception set") from stop
 
-    with pytest.raises(typer.Exit) as found, told(Options()):
+    with pytest.raises(typer.Exit) as found, reporting():
         native()
     assert found.value.exit_code == 130
-    with pytest.raises(SystemError, match="another"), told(Options()):
+    with pytest.raises(SystemError, match="another"), reporting():
         raise SystemError("another")

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
+from akkordeon.cli import live as terminal
+from akkordeon.cli.live import Lines, Picture, clock, draw, progress, time_left
 from akkordeon.errors import NoAnswer
 from akkordeon.messages.histogram import Histogram
 from akkordeon.messages.reports import Kind, SentinelStatus, Status
 from akkordeon.messages.states import GateStatus
-from akkordeon.views import terminal
-from akkordeon.views.terminal import Lines, Picture, clock, draw, progress, time_left
 
 
 def sentinel(name: str = "train", kind: Kind = "train", epoch: int = 2, **figures: object) -> SentinelStatus:

@@ -17,8 +17,9 @@ import psutil
 import pytest
 from typer.testing import Result
 
-from akkordeon.cli.lookout import Lookout
-from akkordeon.cli.reaching import ReachOptions, Where
+from akkordeon.cli.options import ReachOptions
+from akkordeon.cli.remote import NetworkWatch
+from akkordeon.cli.values import Where
 from akkordeon.engines.ray.cluster import Address
 from akkordeon.errors import Unreachable
 from tests.engines.ray.cluster.nodes import all_gone, free_address, keepers, node_processes, own_place, wait_for
@@ -147,6 +148,20 @@ def settings_are_changed(opened: Opened, name: str) -> None:
     assert {"mean", "p50", "p95", "max", "counts"} == opened.status()["gates"][0]["staleness"].keys()
 
 
+def test_a_reader_that_leaves_ends_a_command_quietly_and_disturbs_no_other(opened: Opened, start: Start) -> None:
+    sentinel = start("sentinel", "train", opened.recipe, "--name", "read")
+    sentinel.wait_for('"report"')
+    for command in ("watch", "status"):
+        asking = start(command)
+        assert asking.process.stdout is not None
+        asking.process.stdout.close()
+        asking.forget("stdout")
+        assert asking.end() == 1
+        assert asking.written["stderr"] == ""
+    assert opened.ask("detach", "read").exit_code == 0
+    assert sentinel.end() == 0
+
+
 def test_a_network_is_saved_from_any_terminal(opened: Opened, tmp_path: Path) -> None:
     result = opened.ask("save", tmp_path / "copy")
     assert result.exit_code == 0, result.output
@@ -245,14 +260,20 @@ def test_an_unknown_gate_cannot_be_placed(recipe: Path, nowhere: Address) -> Non
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["status"], "say which: --network HOST:PORT, or set AKKORDEON_NETWORK"),
-        (["set", "train", "in_flight", "--network", "127.0.0.1:25520"], "'in_flight' sets nothing; write KEY=NUMBER"),
+        (["status"], "give --network HOST:PORT, or set AKKORDEON_NETWORK"),
+        (
+            ["set", "train", "in_flight", "--network", "127.0.0.1:25520"],
+            "invalid setting 'in_flight': expected",
+        ),
         (["status", "--network", "nohost"], "'nohost' is no address: host or port is missing"),
-        (["status", "--network", "127.0.0.1:25520/a b"], "'a b' is no name"),
-        (["status", "--network", "192.0.2.1:25520", "--tls", "nofolder"], "there is no file nofolder"),
-        (["network", "digits", "--address", "192.0.2.1:25520", "--place", "stem"], "'stem' says not where a gate"),
-        (["network", "digits", "--save-every", "5"], "say where to: --save DIR"),
-        (["status", "--ray-address", "ray://127.0.0.1:1"], "cannot be used: only processes of"),
+        (["status", "--network", "127.0.0.1:25520/a b"], "invalid name 'a b'"),
+        (["status", "--network", "192.0.2.1:25520", "--tls", "nofolder"], "no such file: nofolder"),
+        (
+            ["network", "digits", "--address", "192.0.2.1:25520", "--place", "stem"],
+            "invalid placement 'stem': expected",
+        ),
+        (["network", "digits", "--save-every", "5"], "needs --save DIR"),
+        (["status", "--ray-address", "ray://127.0.0.1:1"], "cannot use 'ray://127.0.0.1:1': only processes on"),
         (["tls", "init", "keys", "--host", "../x"], "is written without '://' and without a path"),
     ],
 )
@@ -293,12 +314,12 @@ def test_without_ray_the_error_says_how_to_install_it(monkeypatch: pytest.Monkey
 def test_a_network_that_is_gone_ends_the_process_soon(nowhere: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
     told: list[Exception] = []
-    monkeypatch.setattr("akkordeon.cli.lookout.AGAIN", 0.01)
-    monkeypatch.setattr("akkordeon.cli.lookout.os._exit", codes.append)
+    monkeypatch.setattr("akkordeon.cli.remote.PROBE", 0.01)
+    monkeypatch.setattr("akkordeon.cli.remote.os._exit", codes.append)
     with socket.create_server((nowhere.host, nowhere.port)):
         pass
-    with Lookout(ReachOptions(network=Where(nowhere, "network")), told.append):
+    with NetworkWatch(ReachOptions(network=Where(nowhere, "network")), told.append):
         assert wait_for(lambda: bool(codes))
     assert codes[0] == 1
     assert isinstance(told[0], Unreachable)
-    assert str(told[0]).startswith(f"the network is gone: nothing listens at {nowhere}")
+    assert str(told[0]).startswith(f"lost the network: nothing listens at {nowhere}")

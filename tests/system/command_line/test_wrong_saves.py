@@ -82,18 +82,18 @@ def test_a_damaged_save_is_refused(what: str, command: str, saved: Path) -> None
 
 
 OTHERS = {
-    "no folder": (["--resume", "nosuch"], 2, "there is no folder nosuch; name one that --save wrote"),
+    "no folder": (["--resume", "nosuch"], 2, "no such folder: nosuch; name one that --save wrote"),
     "an empty folder": (["--resume", "."], 1, "nothing has been saved in ."),
     "a file for a folder": (["--resume", "mine.py"], 2, "mine.py"),
-    "no file of weights": (["--weights", "nosuch"], 2, "there is no file nosuch; name one that --export wrote"),
+    "no file of weights": (["--weights", "nosuch"], 2, "no such file: nosuch; name one that --export wrote"),
     "text for weights": (["--weights", "mine.py"], 1, "mine.py is no safetensors file that can be read"),
     "a pickle for weights": (["--weights", "weights.pt"], 1, "write its state dict with safetensors.torch.save_file"),
     "both": (
-        ["--resume", "run", "--weights", "run"],
+        ["--resume", "run", "--weights", "weights.safetensors"],
         2,
-        "--resume brings weights of its own; leave one of the two out",
+        "--resume restores weights too; leave one of the two out",
     ),
-    "another rate": (["--resume", "run", "--lr", "1"], 2, "to begin anew with the saved weights, say --weights run"),
+    "another rate": (["--resume", "run", "--lr", "1"], 2, "to start afresh from the saved weights, use --weights run"),
     "another width": (["--resume", "run", "-o", "width=9"], 2, "'stem.0.weight' is (8, 4), and gate 'stem' has (9, 4)"),
     "another batch size": (["--resume", "run", "--batch-size", "10"], 1, "and yielded 10 when it was saved"),
 }
@@ -131,8 +131,8 @@ def test_a_damaged_newest_version_is_replaced_by_an_older_one_with_a_warning(sav
 @pytest.mark.parametrize("option", ["--save", "--export"])
 def test_an_unwritable_place_is_refused_before_training(option: str, saved: Path) -> None:
     line = refused(["run", saved / "mine.py", "--epochs", 1, option, "/proc/saved"], saved, 1)
-    assert line.startswith(f"error: {option} /proc/saved: nothing can be written to /proc: ")
-    assert line.endswith("name another")
+    assert line.startswith(f"error: {option} /proc/saved: cannot write to /proc: ")
+    assert line.endswith("name another folder")
 
 
 def refused(arguments: list[object] | list[str], folder: Path, code: int) -> str:

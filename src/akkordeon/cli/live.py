@@ -1,49 +1,36 @@
-"""Training as seen in a terminal: a picture that changes in place, or plain lines where there is no terminal."""
+"""Shows a network at work: a picture that changes in place, or plain lines where there is no terminal."""
 
 import logging
 import math
 import sys
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
+from akkordeon.cli.every import Every
 from akkordeon.errors import AkkordeonError
 from akkordeon.messages.reports import SentinelStatus, Status
 from akkordeon.messages.states import GateStatus
-from akkordeon.views.every import Every
 
 logger = logging.getLogger(__name__)
 
 Look = Callable[[], Status]
-"""Asks a network how it stands."""
+"""Asks a network for its status."""
 
 REDRAW = 0.5
 """Seconds between two pictures."""
 
 REMIND = 10.0
-"""Seconds between two lines on an epoch that takes its time; shorter ones report often enough."""
+"""Seconds between two lines on a long epoch; shorter ones report often enough."""
 
 
-class View(Protocol):
-    """Shows lines, and beside them how a network stands, from `start` to `stop`."""
-
-    def start(self) -> None:
-        """Begin to look at the network."""
-
-    def print(self, line: str) -> None:
-        """Show a line that stays."""
-
-    def stop(self) -> None:
-        """Look no more; lines may still come."""
-
-
-class Lines:
-    """Plain lines, for log files: besides those given, one per long-lasting epoch every so often.
+class View:
+    """Shows lines, and beside them the status of a network, from `start` to `stop`. Errors in it never reach training.
 
     Args:
         look: asks the network.
@@ -51,32 +38,55 @@ class Lines:
         seconds: between two looks.
     """
 
-    def __init__(self, look: Look, write: Callable[[str], None], *, seconds: float = REMIND) -> None:
-        self.print = write
+    def __init__(self, look: Look, write: Callable[[str], None], seconds: float) -> None:
         self._look = look
+        self._write = write
         self._seconds = seconds
-        self._every = Every(seconds, self._remind, patience=1.0)
+        self._every = Every(seconds, self._update, patience=1.0)
 
     def start(self) -> None:
-        """See `View.start`."""
+        """Begin to look at the network."""
         self._every.__enter__()
 
+    def print(self, line: str) -> None:
+        """Show a line that stays."""
+        self._write(line)
+
     def stop(self) -> None:
-        """See `View.stop`."""
+        """Look no more; lines may still come."""
         self._every.stop()
 
-    def _remind(self) -> None:
+    def _update(self) -> None:
         try:
-            slow = [each for each in shown(self._look()) if each.seconds >= self._seconds and each.batches]
-            for sentinel in slow:
-                if not self._every.over:
-                    self.print(progress(sentinel))
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong here must not touch training
-            logger.debug("no line on progress: %r", error)
+            status = self._look()
+        except AkkordeonError:
+            return  # too busy to answer, or closed by now
+        try:
+            if not self._every.over:
+                self._show(status)
+        except Exception as error:  # noqa: BLE001 - showing must not end training, whatever fails
+            logger.debug("cannot show the status: %r", error)
+            self.stop()
+
+    def _show(self, status: Status) -> None:
+        raise NotImplementedError
 
 
-class Picture:
-    """Bars and a table that change in place, below the lines that stay. An error in drawing leaves the lines alone.
+class Lines(View):
+    """Plain lines, for log files: beside those given, one on each long epoch every so often."""
+
+    def __init__(self, look: Look, write: Callable[[str], None], *, seconds: float = REMIND) -> None:
+        super().__init__(look, write, seconds)
+
+    @override
+    def _show(self, status: Status) -> None:
+        for sentinel in shown(status):
+            if sentinel.seconds >= self._seconds and sentinel.batches:
+                self.print(progress(sentinel))
+
+
+class Picture(View):
+    """Bars and a table that change in place, below the lines that stay. After an error in drawing, lines alone.
 
     Args:
         look: asks the network.
@@ -85,10 +95,9 @@ class Picture:
     """
 
     def __init__(self, look: Look, console: Console, write: Callable[[str], None]) -> None:
-        self._look = look
-        self._write = write
+        super().__init__(look, write, REDRAW)
         self._console = console
-        # Where stderr is a terminal, what others write there would tear the picture; it is shown above it instead.
+        # Where stderr is a terminal, other output there would tear the picture; it is shown above it instead.
         self._live = Live(
             console=console,
             auto_refresh=False,
@@ -96,40 +105,36 @@ class Picture:
             redirect_stdout=False,
             redirect_stderr=sys.stderr.isatty(),
         )
-        self._every = Every(REDRAW, self._redraw, patience=1.0)
 
+    @override
     def start(self) -> None:
-        """See `View.start`."""
         self._live.start()
-        self._every.__enter__()
+        super().start()
 
+    @override
     def print(self, line: str) -> None:
-        """See `View.print`."""
         if self._live.is_started:
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
-            self._write(line)
+            super().print(line)
 
+    @override
     def stop(self) -> None:
-        """See `View.stop`."""
-        self._every.stop()
+        super().stop()
         self._live.stop()
 
-    def _redraw(self) -> None:
-        try:
-            status = self._look()
-        except AkkordeonError:
-            return  # too busy to answer, or closed by now
-        try:
-            if not self._every.over:
-                self._live.update(draw(status), refresh=True)
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong here must not touch training
-            logger.debug("no picture any more: %r", error)
-            self.stop()
+    @override
+    def _show(self, status: Status) -> None:
+        self._live.update(draw(status), refresh=True)
+
+
+def new_view(look: Look, write: Callable[[str], None], *, live: bool) -> View:
+    """Return a picture on stdout, or plain lines."""
+    return Picture(look, Console(force_terminal=True), write) if live else Lines(look, write)
 
 
 def draw(status: Status) -> RenderableType:
-    """Return a bar per sentinel at work, and a table of the gates."""
+    """Return a bar per sentinel and a table of the gates."""
     bars = Table.grid(padding=(0, 1))  # all in 80 columns
     for sentinel in shown(status):
         done = fraction(sentinel)
@@ -140,24 +145,24 @@ def draw(status: Status) -> RenderableType:
 
 
 def shown(status: Status) -> Iterable[SentinelStatus]:
-    """Return the sentinels to show: those that train, or where none does, those that measure."""
+    """Return the sentinels to show: those that train or, if none does, those that measure."""
     training = [each for each in status.sentinels if each.kind == "train"]
     return training or status.sentinels
 
 
 def progress(sentinel: SentinelStatus) -> str:
-    """Return one line on the epoch under way, in the manner of a report."""
+    """Return a line on the epoch under way, laid out as a report."""
     where = [f"{sentinel.name:<11} epoch {_epoch(sentinel):>4}", f"batch {_batch(sentinel)}"]
     return "  ".join([*where, *filter(None, _figures(sentinel))])
 
 
 def fraction(sentinel: SentinelStatus) -> float | None:
-    """Return how much of the latest epoch is done, from 0 to 1; None if its length is not known."""
+    """Return how much of the latest epoch is done, from 0 to 1; None if its length is unknown."""
     return min(1.0, sentinel.batches / sentinel.length) if sentinel.length else None
 
 
 def time_left(sentinel: SentinelStatus) -> float | None:
-    """Return the seconds until the last epoch ends, at the pace of this one; None where that is not known."""
+    """Return the seconds until the last epoch ends, at the pace of this one; None if unknown."""
     if sentinel.epochs is None or not sentinel.length or not sentinel.batches:
         return None
     to_do = (sentinel.epochs - sentinel.epoch + 1) * sentinel.length - sentinel.batches
@@ -165,7 +170,7 @@ def time_left(sentinel: SentinelStatus) -> float | None:
 
 
 def clock(seconds: float) -> str:
-    """Return a span of time as 0:07, 12:34 or 1:02:03."""
+    """Format a duration as 0:07, 12:34 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""Something done again and again beside the main thread."""
+"""Does something again and again beside the main thread, such as saving."""
 
 import threading
 from collections.abc import Callable
@@ -10,9 +10,9 @@ class Every:
     """While entered, calls `action` every so many seconds in a daemon thread; never after it was left.
 
     Args:
-        seconds: between the end of one call and the beginning of the next.
+        seconds: between the end of one call and the start of the next.
         action: must not raise.
-        patience: how many seconds leaving waits for a call that is under way; None is for ever.
+        patience: seconds that leaving waits for a call under way; None is for ever.
     """
 
     def __init__(self, seconds: float, action: Callable[[], None], *, patience: float | None = None) -> None:
@@ -37,7 +37,7 @@ class Every:
         return self._over.is_set()
 
     def stop(self) -> None:
-        """Begin no further call, and wait for the one under way, if it is not our own."""
+        """Start no further call, and wait for the one under way, unless that is the caller."""
         self._over.set()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(self._patience)

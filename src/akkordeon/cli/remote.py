@@ -1,0 +1,342 @@
+"""Reaches a network that runs in another process: checks that it is there, joins it, and notices its end.
+
+The checks come before torch is imported, which takes seconds.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from akkordeon.actor import Engine
+from akkordeon.cli.every import Every
+from akkordeon.cli.interrupt import Interrupts
+from akkordeon.cli.options import AccessOptions, ReachOptions
+from akkordeon.cli.output import Output
+from akkordeon.engines.ray.cluster import (
+    Address,
+    Cause,
+    Tls,
+    Token,
+    check_cluster,
+    check_ray,
+    own_address,
+    probe,
+    read_token,
+    token_path,
+)
+from akkordeon.engines.ray.cluster.home import wait_until
+from akkordeon.errors import (
+    ActorFailed,
+    ActorNotFound,
+    AkkordeonError,
+    NoAnswer,
+    NodeFailed,
+    TokenUnusable,
+    Unreachable,
+    WiringError,
+)
+
+if TYPE_CHECKING:
+    from akkordeon.engines import Ray
+    from akkordeon.gate.description import Gate
+    from akkordeon.messages.reports import Report
+    from akkordeon.network.network import Network
+
+CLOSE = 90.0
+"""Seconds that a network has to let its sentinels leave, and to save."""
+
+PROBE = 2.0
+"""Seconds between two probes of a network that was joined."""
+
+SILENCE = 10.0
+"""Seconds without an answer after which a network is taken to be lost; Ray alone would end this process after 60."""
+
+
+# Before joining
+
+
+def check_installed() -> None:
+    """Check that Ray is installed.
+
+    Raises:
+        WiringError: it is not.
+    """
+    try:
+        check_ray()
+    except NodeFailed as error:
+        raise WiringError(str(error)) from None
+
+
+def check_reach(options: ReachOptions, wait: float = 0.0) -> None:
+    """Check that a network can be joined from here.
+
+    Args:
+        options: name the network.
+        wait: seconds that it has to open.
+
+    Raises:
+        WiringError: Ray is missing, or an address does not belong to this machine.
+        TokenUnusable: there is no token, or it cannot be used.
+        Unreachable: there is no such network, or it refuses this process.
+    """
+    check_installed()
+    if options.ray_address is not None:
+        check_cluster(options.ray_address)
+        return
+    address = _address(options)
+    _check_name(address)
+    token_of(options, address)
+    mine = own_address(address)
+    if options.address is not None and not Address(options.address, address.port).is_own:
+        raise WiringError(
+            f"--address {options.address} is not an address of this machine; towards {address}, it is {mine}"
+        )
+    wait_until(lambda: _is_there(options), time.monotonic() + wait)
+    probe_network(options)
+
+
+def token_of(options: AccessOptions, address: Address) -> Token | None:
+    """Read the token, where one is needed.
+
+    Raises:
+        TokenUnusable: there is none.
+    """
+    return None if address.is_loopback or options.insecure else read_token(options.token or token_path())
+
+
+def probe_network(options: ReachOptions) -> None:
+    """Ask for an answer from the network.
+
+    Raises:
+        Unreachable: there is none, or it comes from something else.
+    """
+    address = _address(options)
+    token = token_of(options, address)
+    tls = None if options.tls is None else Tls.of(options.tls, options.address or own_address(address))
+    try:
+        probe(address, token, tls)
+    except Unreachable as error:
+        if error.cause != Cause.NO_TOKEN or not address.is_loopback:  # on loopback, Ray reads the token from a file
+            raise
+
+
+def _check_name(address: Address) -> None:
+    """Refuse a host name that does not resolve; only the probe has a time limit for that."""
+    if address.host.replace(".", "").isdigit():
+        return
+    try:
+        probe(address, None)
+    except Unreachable as error:
+        if error.cause == Cause.NAME:
+            raise
+
+
+def _is_there(options: ReachOptions) -> bool:
+    try:
+        probe_network(options)
+    except Unreachable as error:
+        return error.cause not in (Cause.REFUSED, Cause.SILENT)
+    return True
+
+
+def _address(options: ReachOptions) -> Address:
+    address = options.where.address
+    assert address is not None  # only a Ray cluster of the user's own has none
+    return address
+
+
+# Once joined
+
+
+class NetworkWatch:
+    """While entered, probes the network; once it does not answer, reports the error and ends this process.
+
+    Nothing gentler would do: whatever waits for Ray then, waits for a minute.
+
+    Args:
+        options: name the network.
+        report: takes the error.
+
+    Attributes:
+        code: the exit code once the network's end is expected; None before.
+    """
+
+    def __init__(self, options: ReachOptions, report: Callable[[Exception], None]) -> None:
+        self.code: int | None = None
+        self._options = options
+        self._report = report
+        self._answered = time.monotonic()
+        self._every = Every(PROBE, self._probe, patience=0.0)
+
+    def __enter__(self) -> Self:
+        if self._options.ray_address is None:
+            self._answered = time.monotonic()
+            self._every.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._every.stop()
+
+    def _probe(self) -> None:
+        try:
+            probe_network(self._options)
+        except TokenUnusable:
+            return  # the file has changed; a connection stays
+        except Unreachable as error:
+            if error.cause != Cause.REFUSED and time.monotonic() - self._answered < SILENCE:
+                return
+            if not self._every.over:
+                self._end(error)
+        self._answered = time.monotonic()
+
+    def _end(self, error: Unreachable) -> None:
+        if self.code is None:
+            self._report(Unreachable(f"lost the network: {error}", error.cause))
+        with suppress(OSError):  # the reader has left
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(1 if self.code is None else self.code)
+
+
+class Remote:
+    """A network that was joined.
+
+    Args:
+        network: as `connect` returns it.
+        options: name it.
+        output: shows reports and warnings.
+        watch: notices its end.
+    """
+
+    def __init__(self, network: "Network", options: ReachOptions, output: Output, watch: NetworkWatch) -> None:
+        self.network = network
+        self._options = options
+        self._output = output
+        self._watch = watch
+
+    def watch(self) -> "Iterator[Report]":
+        """Yield all reports until the network is closed; show errors of sentinels, and go on.
+
+        Raises:
+            AkkordeonError: the network has failed, or is lost.
+        """
+        yield from follow(self.network, self.check, self._output)
+        self._watch.code = 0
+        self._output.event("closed")
+
+    def close(self) -> None:
+        """Close the network, and wait for its end.
+
+        Raises:
+            NoAnswer: that takes too long.
+        """
+        self._watch.code = 0
+        self.network.end()
+        self.await_end()
+
+    def await_end(self) -> None:
+        """Wait until a network that is closing has ended.
+
+        Raises:
+            NoAnswer: that takes too long.
+        """
+        if not wait_until(lambda: not is_open(self.network.engine), time.monotonic() + CLOSE):
+            raise NoAnswer(f"the network did not close within {CLOSE:g} s")
+
+    def check(self, error: Exception) -> None:
+        """Return if an error leaves the network as it is.
+
+        Raises:
+            AkkordeonError: the network has failed, or is lost.
+        """
+        try:
+            cause = self.network.cause()
+        except (ActorFailed, NoAnswer):
+            self.lost(error)
+        if cause is not None:
+            raise cause
+
+    def lost(self, error: Exception | None = None) -> NoReturn:
+        """Report that the network has ended.
+
+        Raises:
+            ActorFailed: always.
+        """
+        self._watch.code = 1
+        if self.network.is_closing:
+            raise ActorFailed(f"the network at {self._options.title} is closed") from error
+        raise ActorFailed(
+            f"lost the network at {self._options.title}: its process exited; restart it, from its last save with "
+            "akkordeon network --resume"
+        ) from error
+
+
+def follow(network: "Network", check: Callable[[Exception], None], output: Output) -> "Iterator[Report]":
+    """Yield all reports until the network is asked to close; show errors of sentinels, and go on.
+
+    Args:
+        network: the network.
+        check: is given each error, and raises where the network has failed.
+        output: shows the errors.
+    """
+    while not network.is_closing:
+        try:
+            yield from network.watch(forever=True)
+        except AkkordeonError as error:
+            check(error)
+            output.warn(f"warning: {error}")
+
+
+def is_open(engine: Engine) -> bool:
+    """Return whether the engine finds an open network."""
+    try:
+        engine.find("conductor")
+    except ActorNotFound:
+        return False
+    return True
+
+
+@contextmanager
+def joined(
+    options: ReachOptions,
+    output: Output,
+    interrupts: Interrupts,
+    gates: "Sequence[Gate] | None" = None,
+    prepare: "Callable[[Ray], object] | None" = None,
+    place: str | None = None,
+) -> Iterator[Remote]:
+    """Join a network; sentinels attached from here end with it.
+
+    Args:
+        options: name the network.
+        output: shows what happens.
+        interrupts: installed again after Ray has replaced them.
+        gates: of the recipe, to be compared.
+        prepare: is called with the engine before it looks for the network.
+        place: name of this machine in the network, where the user gives one.
+
+    Raises:
+        AkkordeonError: there is no such network, or this process does not fit.
+    """
+    from akkordeon.engines import Ray  # noqa: PLC0415 - imports torch
+    from akkordeon.network.launching import connect  # noqa: PLC0415 - imports torch
+
+    where = options.where
+    at = None if where.address is None else str(where.address)
+    part: dict[str, Any] = {"mine": options.address, "place": place, "spares": 0 if place is None else 1, "first": 1}
+    engine = Ray(at, join=True, name=where.name, **part, **options.access)
+    interrupts.renew()
+    try:
+        if prepare is not None:
+            prepare(engine)
+    except BaseException:
+        engine.close()
+        raise
+    with NetworkWatch(options, output.error) as watch, connect(gates=gates, engine=engine) as network:
+        yield Remote(network, options, output, watch)
