@@ -9,13 +9,15 @@ import pytest
 
 from tests.waiting import limit
 
-pytestmark = pytest.mark.timeout(240)
+LIMIT = 240.0
+"""Seconds for the suite: on Ray, two dozen processes begin."""
 
 WITHOUT = ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST")
 """Variables of this test run, which the other one must not take for its own."""
 
 
-@pytest.mark.parametrize("engine", ["threads"])
+@pytest.mark.timeout(LIMIT)
+@pytest.mark.parametrize("engine", ["threads", pytest.param("ray", marks=pytest.mark.xdist_group("ray"))])
 def test_the_contract_holds_without_asserts(engine: str) -> None:
     """Those of the library, that is: pytest keeps its own in test modules."""
     variables = {key: value for key, value in os.environ.items() if key not in WITHOUT}
@@ -28,7 +30,7 @@ def test_the_contract_holds_without_asserts(engine: str) -> None:
         env=variables,
         capture_output=True,
         text=True,
-        timeout=limit(220),
+        timeout=limit(LIMIT),
         check=False,
     )
     assert done.returncode == 0, done.stdout
