@@ -19,10 +19,11 @@ WITHOUT = ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST")
 @pytest.mark.timeout(LIMIT)
 @pytest.mark.parametrize("engine", ["threads", pytest.param("ray", marks=pytest.mark.xdist_group("ray"))])
 def test_the_contract_holds_without_asserts(engine: str) -> None:
-    """By the variable, for processes of the engine on Ray inherit it; pytest's own asserts in tests stay."""
-    variables = {key: value for key, value in os.environ.items() if key not in WITHOUT} | {"PYTHONOPTIMIZE": "1"}
+    """Those of the library, that is: pytest keeps its own in test modules."""
+    variables = {key: value for key, value in os.environ.items() if key not in WITHOUT}
     options = ["-q", "-p", "no:cacheprovider", "-W", "ignore:assertions not in test modules:pytest.PytestConfigWarning"]
-    command = [sys.executable, "-m", "pytest", *options, "-k", f"{engine} or asserts", "tests/engines/test_contract.py"]
+    command = [sys.executable, "-O", "-m", "pytest", *options, "-k", f"{engine} or asserts"]
+    command += ["tests/engines/test_contract.py"]
     done = subprocess.run(
         command,
         cwd=Path(__file__).parents[2],
