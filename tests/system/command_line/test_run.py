@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from akkordeon import merging
+from akkordeon.messages import advice
 from akkordeon.gate.description import Gate
 from akkordeon.network.launching import launch
 from tests.system.command_line.calling import RECIPE, call, lines_of, write_recipe
@@ -59,7 +59,7 @@ def test_with_json_there_is_nothing_but_objects(recipe: Path, tmp_path: Path) ->
 
 
 def test_the_last_line_names_gates_that_compute_too_little(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merging, "BREAK_EVEN", 60.0)
+    monkeypatch.setattr(advice, "BREAK_EVEN", 60.0)
     *others, last = lines_of(call("run", recipe, "--epochs", "12").stdout)
     assert last.startswith("to go faster, merge gates 'stem' and 'head' into one: they compute ")
     assert not any("merge" in line for line in others)
