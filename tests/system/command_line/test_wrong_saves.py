@@ -86,7 +86,7 @@ OTHERS = {
     "an empty folder": (["--resume", "."], 1, "nothing has been saved in ."),
     "a file for a folder": (["--resume", "mine.py"], 2, "mine.py"),
     "no file of weights": (["--weights", "nosuch"], 2, "no such file: nosuch; name one that --export wrote"),
-    "text for weights": (["--weights", "mine.py"], 1, "mine.py is no safetensors file that can be read"),
+    "text for weights": (["--weights", "mine.py"], 1, "mine.py is no valid safetensors file"),
     "a pickle for weights": (["--weights", "weights.pt"], 1, "save its state dict with safetensors.torch.save_file"),
     "both": (
         ["--resume", "run", "--weights", "weights.safetensors"],
