@@ -1,4 +1,4 @@
-"""What travels between gates: a small tree of tensors.
+"""Trees of tensors, which travel between gates.
 
 A tree is a tensor, or a tuple, list or dict of trees. Constants (None, numbers, strings) may stand beside tensors.
 `flatten` takes a tree apart into its tensors, in order, and a structure of plain tuples and strings.
