@@ -10,7 +10,7 @@ from akkordeon.messages.reports import Adjustment, Alarm, Closing, Departure, Fa
 
 logger = logging.getLogger(__name__)
 
-SILENCE = 5.0
+CHECK_AFTER = 5.0
 """Seconds without news after which a watcher checks that the conductor still answers."""
 
 
@@ -56,7 +56,7 @@ class EventStream:
     def _next_notice(self, inbox: Inbox) -> Notice:
         while True:
             try:
-                message = inbox.take(timeout=SILENCE)
+                message = inbox.take(timeout=CHECK_AFTER)
             except NoAnswer:
                 self._check()
                 self._conductor.tell(Subscribe(inbox.ref, self._seen))  # again: the news may have been lost

@@ -1,4 +1,7 @@
-"""Each rule that keeps a network safe, and how to switch it off: the oracle must notice within a few seeds."""
+"""The rules that keep a network safe, and how to switch each off: the oracle must notice within a few seeds.
+
+In the library, the docstring of each function named here says "Rule of the protocol; tested by switching it off."
+"""
 
 import math
 from collections.abc import Callable
@@ -7,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from akkordeon.conductor.actor import Conductor
 from akkordeon.conductor.gates import GateSupervisor
 from akkordeon.conductor.heartbeat import Heartbeat
 from akkordeon.conductor.sentinels import Membership
@@ -17,9 +19,8 @@ from akkordeon.gate.pending import PendingBatches
 from akkordeon.sentinel import in_flight
 from akkordeon.sentinel.actor import SentinelActor
 from akkordeon.sentinel.in_flight import InFlight
+from tests.properties.simulation.run import SimState
 from tests.properties.simulation.scenario import FLAVOURS, Flavour
-
-__all__ = ["MUTATIONS", "Mutation"]
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ def _always(value: object) -> Callable[..., object]:
     return lambda *_arguments, **_named: value
 
 
-def _same_gate(supervisor: Any, post: Any, actor: Any) -> bool:
+def _same_gate(supervisor: Any, place: Any, actor: Any) -> bool:
     """Take every actor that is, or was, this gate for the present one."""
-    return post.pulse is not None and actor.name.rsplit(" ", 1)[-1] == post.gate.name
+    return place.pulse is not None and actor.name.rsplit(" ", 1)[-1] == place.gate.name
 
 
 def _commits_at_once(gate: Any, now: float) -> bool:
@@ -73,17 +74,6 @@ def _first_waiting(box: Any) -> Any:
 def _silent_by_time(pulse: Any, now: float, lease: float) -> bool:
     return bool(now - pulse.heard > lease)
 
-
-def _forgets_retired(supervisor: Any, names: Any, context: Any) -> None:
-    return None
-
-
-def _tick_once(supervisor: Any, context: Any) -> Any:
-    supervisor.retired.clear()
-    return TICK(supervisor, context)
-
-
-TICK = GateSupervisor.tick
 
 MUTATIONS = (
     Mutation(
@@ -145,9 +135,11 @@ MUTATIONS = (
     Mutation("a gate is not restarted for ever", _put(GateSupervisor, "_may_restart", _always(value=True)), ("storm",)),
     Mutation("who waits may have slept", _put(Heartbeat, "is_silent", _silent_by_time), ("sleep",)),
     Mutation("silence is death", _put(Heartbeat, "is_silent", _always(value=False))),
-    Mutation("those to end are told again", _put(GateSupervisor, "tick", _tick_once)),
+    Mutation("a stop is repeated until the actor ends", _put(GateSupervisor, "_stop_retired", _always(value=None))),
     Mutation(
-        "the next conductor knows who is to end", _put(GateSupervisor, "find_retired", _forgets_retired), ("conductor",)
+        "the next conductor knows which actors must end",
+        _put(GateSupervisor, "_find_retired", _always(value=None)),
+        ("conductor",),
     ),
-    Mutation("the register is written", _put(Conductor, "_write", _always(value=None)), ("conductor",)),
+    Mutation("the state of the conductor is written", _put(SimState, "write", _always(value=None)), ("conductor",)),
 )
