@@ -12,7 +12,7 @@ from akkordeon.cli.joined import Joined, joined, lacking
 from akkordeon.cli.plan import IN_FLIGHT
 from akkordeon.cli.recipe import Recipe, load
 from akkordeon.cli.terminal_options import SentinelOptions, TrainOptions, ValidateOptions
-from akkordeon.conductor.handshake import Handshake, papers, shapes
+from akkordeon.conductor.handshake import Handshake, own_handshake, shapes
 from akkordeon.engines import Ray
 from akkordeon.errors import AkkordeonError, WiringError
 from akkordeon.sentinel.batch import as_pair
@@ -34,7 +34,7 @@ def take_part(options: SentinelOptions, output: Output, interrupts: Interrupts) 
     kind = _kind(options)
     x, target = as_pair(recipe.first(recipe.data(kind, options.samples), kind), with_target=kind != "test")
     gates = recipe.gates()
-    known = papers(gates, shapes(x), None if target is None else shapes(target))
+    known = own_handshake(gates, shapes(x), None if target is None else shapes(target))
     ship = partial(_ship, recipe)
     with joined(options, output, interrupts, gates, ship) as network:
         name = _attach(network, options, partial(_describe, recipe, options), known)

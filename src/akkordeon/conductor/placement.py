@@ -42,7 +42,7 @@ class Placement:
         names = [gate.name for gate in gates]
         for gate in [*self.fixed, *self.costs]:
             if gate not in names:
-                raise WiringError(f"there is no gate {gate!r} to place; there are: {', '.join(names)}")
+                raise WiringError(f"there is no gate {gate!r} to be placed; there are: {', '.join(names)}")
 
     @property
     def needed(self) -> list[str]:

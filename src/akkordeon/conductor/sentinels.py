@@ -16,10 +16,10 @@ from akkordeon.sentinel.description import Sentinel, Window
 from akkordeon.sentinel.evaluation import EvaluationActor
 from akkordeon.sentinel.training import TrainingActor
 
-SLACK = 4
+LATE_FACTOR = 4
 """Without a bound: a gradient may be late by this many times the batches that were ever in flight."""
 
-REMEDY = "Detach one of them, or give them a lower in_flight, or launch the network with a higher limit"
+MORE_ROOM = "Detach one of them, or give them a lower in_flight, or launch the network with a higher limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Membership:
     def max_staleness(self) -> int:
         """How late a gradient may come, in updates."""
         bound = self._limits.max_staleness
-        return SLACK * self._state.max_in_flight if bound is None else bound
+        return LATE_FACTOR * self._state.max_in_flight if bound is None else bound
 
     # Sentinels join, change and leave
 
@@ -151,7 +151,7 @@ class Membership:
         if left < 1:
             return WiringError(
                 f"sentinel {sentinel.name!r} cannot join: all batches that may be in flight at once ({limit}) are "
-                f"granted: {holders}. {REMEDY}"
+                f"granted: {holders}. {MORE_ROOM}"
             )
         return _granted(sentinel.in_flight, left)
 
@@ -226,7 +226,7 @@ class Membership:
             granted = f", and granted to others are {holders}" if holders else ""
             return WiringError(
                 f"{who} cannot have in_flight={in_flight}, but at most {left}: {limit} holds for all batches that may "
-                f"be in flight at once{granted}. {REMEDY}"
+                f"be in flight at once{granted}. {MORE_ROOM}"
             )
         attached.member = replace(attached.member, window=_granted(in_flight, left), auto=auto)
         self._state.sentinels[name] = attached.member

@@ -152,7 +152,7 @@ def batches(split, take=slice(None)):
         (["sentinel", "validate", "digits"], "the gates of its recipe are stem, body, head, and those of the network"),
         (["sentinel", "train", "shape.py"], "its inputs are float32 4x1, and those of the network float32 4"),
         (["host", "--name", "A"], "the name of 'host A' is taken in this network"),
-        (["detach", "nobody"], "there never was a sentinel 'nobody' in this network"),
+        (["detach", "nobody"], "no sentinel 'nobody' was ever attached to this network"),
         (
             ["set", "nobody", "lr=1"],
             "there is neither a gate nor a sentinel 'nobody' in this network",
