@@ -62,7 +62,10 @@ class ConductorState:
     copies: dict[str, Copy] = field(default_factory=dict)
 
     def write(self) -> None:
-        """Make changes of anything but `copies` durable. In memory they are: they last as long as this object."""
+        """Make changes of anything but `copies` durable: in memory, they last as long as this object.
+
+        Rule of the protocol; tested by switching it off.
+        """
 
     def keep(self, copy: Copy) -> None:
         """Replace the copy of a gate."""
