@@ -22,7 +22,6 @@ from akkordeon.sentinel.in_flight import InFlight
 from tests.properties.simulation.run import SimState
 from tests.properties.simulation.scenario import FLAVOURS, Flavour
 
-
 RULE = "Rule of the protocol; tested by switching it off."
 
 
