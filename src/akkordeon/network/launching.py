@@ -82,7 +82,7 @@ def launch(
         begin = beginning(gates, weights, resume)
         engine = engine or Threads()
         name = f"network-{os.urandom(4).hex()}"
-        supervision = supervision or (Supervision() if engine.here is None else REMOTE)
+        supervision = supervision or (Supervision() if not engine.address else REMOTE)
         chosen = [_with_computations(gate, engine) for gate in begin.gates]
         make = partial(
             Conductor,
