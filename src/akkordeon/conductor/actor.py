@@ -58,18 +58,18 @@ class Conductor(Actor):
         placement: Placement | None = None,
         state: ConductorState | None = None,
     ) -> None:
-        self._settings = settings or Supervision()
+        settings = self._settings = settings or Supervision()
+        self._period = min(settings.beat, settings.stall / 3)
         self._state = state or ConductorState()
         self._state.conductors += 1
         self._members = Membership(network, limits or Limits(), self._state)
-        placement = placement or Placement()
-        self._gates = GateSupervisor(gates, states, self._settings, placement, self._members, self._state)
+        self._gates = GateSupervisor(gates, states, settings, placement or Placement(), self._members, self._state)
         self._handshake = own_handshake(gates)
         self._ordered: object = None
         self._numbers = itertools.count(1)
         self._pauses = Pauses(positions or {})
         self._events = EventLog(self._present)
-        self._watchdog = Watchdog(self._settings.stall)
+        self._watchdog = Watchdog(settings.stall)
 
     def receive(self, message: object, context: Context) -> object:
         """Handle what sentinels, gates, the engine and users send."""
@@ -217,11 +217,10 @@ class Conductor(Actor):
     def _dismiss(self, attached: Attached, error: Exception | None, context: Context, *, ended: bool = False) -> None:
         name, actor = attached.member.name, attached.pulse.ref
         self._members.strike(attached.member)
-        if not ended:
-            self._gates.retire(actor)
-        self._state.write()
-        if not ended:
-            context.stop(actor)
+        if ended:
+            self._state.write()
+        else:
+            self._gates.retire(actor, context)
         self._watchdog.forget(actor, context.now())
         self._gates.lease(context)
         if error is not None:
@@ -233,16 +232,11 @@ class Conductor(Actor):
 
     # Heartbeats and orders
 
-    @property
-    def _period(self) -> float:
-        return min(self._settings.beat, self._settings.stall / 3)
-
     def _beat(self, context: Context) -> None:
         context.tell_later(self._period, _Beat())
         now, lease = context.now(), self._settings.lease
         for gate in self._gates.tick(context):
-            silence = TimeoutError(f"no heartbeat for {lease:g} s")
-            self._events.publish(self._gates.replace(gate, silence, context))
+            self._events.publish(self._gates.replace(gate, TimeoutError(f"no heartbeat for {lease:g} s"), context))
         for attached in self._members:
             if attached.pulse.is_silent(now, self._settings):
                 error = ActorFailed(
@@ -265,9 +259,8 @@ class Conductor(Actor):
             self._watchdog.saw(sign, context.now())
 
     def _order_if_changed(self, context: Context) -> None:
-        gates = self._gates
         leaving = tuple(each.member.name for each in self._members if each.leaving)
-        now = (self._state.term, gates.chain is not None, gates.cause, self._pauses.number, leaving)
+        now = (self._state.term, self._gates.chain is None, self._gates.cause, self._pauses.number, leaving)
         if now != self._ordered:
             self._ordered = now
             for attached in self._members:
@@ -288,8 +281,6 @@ class Conductor(Actor):
         )
         attached.pulse.missed += 1
         attached.pulse.ref.tell(orders)
-
-    # Ends
 
     def _ended(self, message: Ended, context: Context) -> None:
         attached = self._members.find(message.actor)

@@ -115,7 +115,8 @@ class GateSupervisor:
             with suppress(ActorNotFound):
                 ref = context.find(name)
                 context.watch(ref, context.me)
-                self.retire(ref)
+                self._retired.append(ref)
+                self._state.retired.add(name)
 
     def _start(self, place: _Place, context: Context) -> None:
         copy = self._state.copies.get(place.gate.name)
@@ -215,23 +216,24 @@ class GateSupervisor:
                 return place.gate.name
         return None
 
-    def retire(self, actor: Ref) -> None:
-        """Note that a gate or a sentinel must end, until it has."""
+    def retire(self, actor: Ref, context: Context) -> None:
+        """Stop a gate or a sentinel, until it has ended; first write the state, which says so."""
         self._retired.append(actor)
         self._state.retired.add(actor.name)
+        self._state.write()
+        context.stop(actor)
 
     def replace(self, gate: str, reason: BaseException | None, context: Context) -> Alarm | Failure:
         """End the term, and restart a gate, now or later; or give up. Return what users need to know about it."""
         place, before = self._note_end(gate, reason, context.now())
         silent, place.pulse = place.pulse, None
-        if silent is not None:
-            self.retire(silent.ref)
         if place.no_copy is not None or not self._may_restart(before):
             self.cause = self._failure(place, reason)
             self._state.cause = str(self.cause)
-        self._state.write()
-        if silent is not None:
-            context.stop(silent.ref)
+        if silent is None:
+            self._state.write()
+        else:
+            self.retire(silent.ref, context)
         if self.cause is not None:
             return Failure(self.cause)
         wait = self._settings.backoff[min(before, len(self._settings.backoff) - 1)]

@@ -79,10 +79,6 @@ class Network:
 
         Does nothing for a sentinel that has ended or left.
 
-        Args:
-            name: of the sentinel.
-            timeout: seconds that its batches have.
-
         Raises:
             ActorNotFound: no sentinel of that name was ever attached; lists those that are.
             NoAnswer: some batches are still in flight after `timeout` seconds.
@@ -254,9 +250,8 @@ class Network:
                 raise paused.error
             states = self._states(whole=True)
         except NoAnswer as error:
-            raise NoAnswer(
-                f"the network could not be saved: batches are still in flight after {timeout:g} s"
-            ) from error
+            text = f"the network could not be saved: batches are still in flight after {timeout:g} s"
+            raise NoAnswer(text) from error
         finally:
             inbox.close()
             stood_still = self._ask(self.conductor, requests.Resume(inbox.ref))
@@ -265,10 +260,7 @@ class Network:
         return Saved(states, paused.positions, packages())
 
     def close(self) -> None:
-        """End all sentinels and gates, and the engine. Batches in flight are dropped: detach first to finish them.
-
-        Calling it again does nothing.
-        """
+        """End all sentinels and gates, and the engine; again, do nothing. Detach first to finish batches in flight."""
         if not self._closed:
             self._closed = True
             self.engine.close()
