@@ -120,8 +120,8 @@ class GateSupervisor:
 
     def _start(self, place: _Place, context: Context) -> None:
         copy = self._state.copies.get(place.gate.name)
-        begin = (place.state, ()) if copy is None else (copy.state, copy.applied)
-        make = partial(GateActor, place.gate, *begin, self._settings.copying)
+        state, applied = (place.state, ()) if copy is None else (copy.state, copy.applied)
+        make = partial(GateActor, place.gate, state, applied, self._settings.copying)
         self._watch(place, self._spawn(place, make, context), context)
 
     def _watch(self, place: _Place, ref: Ref, context: Context) -> None:
@@ -227,14 +227,15 @@ class GateSupervisor:
         """End the term, and restart a gate, now or later; or give up. Return what users need to know about it."""
         place, before = self._note_end(gate, reason, context.now())
         silent, place.pulse = place.pulse, None
-        if place.no_copy is not None or not self._may_restart(before):
+        has_failed = place.no_copy is not None or not self._may_restart(before)
+        if has_failed:
             self.cause = self._failure(place, reason)
             self._state.cause = str(self.cause)
         if silent is None:
             self._state.write()
         else:
             self.retire(silent.ref, context)
-        if self.cause is not None:
+        if has_failed and self.cause is not None:
             return Failure(self.cause)
         wait = self._settings.backoff[min(before, len(self._settings.backoff) - 1)]
         if wait > 0:
@@ -275,10 +276,12 @@ class GateSupervisor:
             self.lease(context)
 
     def _plan(self, place: _Place, wait: float) -> str:
+        ended = f"gate {place.gate.name!r} has ended: {place.ends[-1][1]}"
+        if self.cause is not None:
+            return ended
         copy = self._state.copies.get(place.gate.name)
         version = "its initial state" if copy is None else f"version {copy.state.version}"
-        when = f" in {wait:g} s" if wait else ""
-        return f"gate {place.gate.name!r} has ended: {place.ends[-1][1]}; restarting it from {version}{when}"
+        return f"{ended}; restarting it from {version}" + (f" in {wait:g} s" if wait else "")
 
     def _failure(self, place: _Place, reason: BaseException | None) -> ActorFailed:
         what = f"gate {place.gate.name} has failed, and the network with it: {place.ends[0][1]}"

@@ -144,8 +144,9 @@ class Membership:
         Rule of the protocol; tested by switching it off.
         """
         if sentinel.name in self._attached:
+            there = ", ".join(self.names)
             return WiringError(
-                f"a sentinel named {sentinel.name!r} is attached; detach it first, or give this one another name"
+                f"a sentinel named {sentinel.name!r} is attached; choose another name. Attached: {there}"
             )
         left, limit, holders = self._limits.room(sentinel.kind, self.members)
         if left < 1:
