@@ -1,35 +1,35 @@
-"""What can go wrong, and whose doing it was.
+"""All errors of akkordeon, and whose fault each is.
 
 AkkordeonError
-├── WiringError           gates, sentinels or settings that cannot work together      (yours)
+├── WiringError           gates, sentinels or settings that do not work together      (yours)
 ├── ActorNotFound         no actor of that name; lists those that exist               (yours)
 ├── NameTaken             an actor of that name exists already                        (yours)
-├── SharedTensorWritten   a tensor was written after it was sent, or once received    (yours)
-├── RecipeError           a recipe that cannot be used: what it lacks, or its options (yours)
-├── CheckpointMismatch    what was saved and the gates differ; lists every difference (yours)
-├── TokenUnusable         a token that is missing, odd, or that others can read       (yours)
-├── SaveFailed            a network could not be saved; earlier saves are untouched   (outside)
-├── CheckpointDamaged     what was saved is missing, torn, or not what it was         (outside)
-├── Unreachable           no network that can be used at an address; says why         (outside)
-├── NodeFailed            this machine's share of a network did not start             (outside)
-├── NoAnswer              nobody answered within a time limit                         (outside)
+├── SharedTensorWritten   a tensor was modified after it was sent or received         (yours)
+├── RecipeError           an invalid recipe, or invalid options of a recipe           (yours)
+├── CheckpointMismatch    a save does not fit the gates; lists every difference       (yours)
+├── TokenUnusable         a token that is missing, malformed, or readable by others   (yours)
+├── SaveFailed            a network could not be saved; earlier saves are intact      (outside)
+├── CheckpointDamaged     a save is missing, incomplete or modified                   (outside)
+├── Unreachable           no usable network at an address; says why                   (outside)
+├── NodeFailed            the node of this machine did not start                      (outside)
+├── NoAnswer              no answer within a time limit                               (outside)
 ├── ActorFailed           an actor raised; `__cause__` is the original                (outside)
-├── UpdateFailed          a gradient could not be applied; the gate may be torn       (outside)
+├── UpdateFailed          a gradient could not be applied; the weights may be torn    (outside)
 ├── BatchRefused          a gate could not compute a batch; names gate and batch      (outside)
 ├── BatchLost             a batch did not come back within its time limit             (outside)
 ├── SentinelFailed        loader, loss or metric of a sentinel failed                 (outside)
-└── DataUnavailable       a data set could not be fetched or is damaged               (outside)
+└── DataUnavailable       a data set could not be downloaded, or is damaged           (outside)
 
 A message says what happened, with which value, where (gate, sentinel, batch), and what to do.
 """
 
 
 class AkkordeonError(Exception):
-    """Base of all errors that akkordeon raises on its own account."""
+    """Base of all errors that akkordeon raises itself."""
 
 
 class WiringError(AkkordeonError, ValueError):
-    """Gates, sentinels or settings that cannot work together."""
+    """Gates, sentinels or settings that do not work together."""
 
 
 class ActorNotFound(AkkordeonError, LookupError):
@@ -41,35 +41,35 @@ class NameTaken(AkkordeonError, ValueError):
 
 
 class SharedTensorWritten(AkkordeonError):
-    """Somebody wrote into a tensor that had been sent, or that had been received."""
+    """A tensor was modified after it had been sent or received."""
 
 
 class RecipeError(AkkordeonError, ValueError):
-    """A recipe that cannot be used, or options that it does not have."""
+    """An invalid recipe, or invalid options of a recipe."""
 
 
 class CheckpointMismatch(AkkordeonError, ValueError):
-    """What was saved does not fit these gates; the message lists every difference."""
+    """A save does not fit the gates; the message lists every difference."""
 
 
 class CheckpointDamaged(AkkordeonError, OSError):
-    """What was saved is missing, torn, or not what it was when it was written."""
+    """A save is missing, incomplete, or was modified since it was written."""
 
 
 class SaveFailed(AkkordeonError, OSError):
-    """A network could not be saved; whatever was saved before is as it was."""
+    """A network could not be saved; earlier saves are intact."""
 
 
 class TokenUnusable(AkkordeonError, ValueError):
-    """A token that is missing, that is no token, or that others can read; or a network that would go without."""
+    """A token that is missing, malformed, or readable by other users; or a network beyond this machine without one."""
 
 
 class Unreachable(AkkordeonError, ConnectionError):
-    """At an address, there is no network that can be used.
+    """There is no usable network at an address.
 
     Args:
-        text: what is there instead, and what to do.
-        cause: the same in a word, of `akkordeon.engines.ray.cluster.Cause`.
+        text: what was found instead, and what to do.
+        cause: the same in a word, one of `akkordeon.engines.ray.cluster.Cause`.
     """
 
     def __init__(self, text: str, cause: str = "") -> None:
@@ -78,11 +78,11 @@ class Unreachable(AkkordeonError, ConnectionError):
 
 
 class NodeFailed(AkkordeonError):
-    """This machine's share of a network did not start; the message ends with the last lines of its output."""
+    """The node of this machine did not start; the message ends with the last lines of its output."""
 
 
 class NoAnswer(AkkordeonError, TimeoutError):
-    """Nobody answered within the time limit."""
+    """No answer came within the time limit."""
 
 
 class ActorFailed(AkkordeonError):
@@ -94,7 +94,7 @@ class UpdateFailed(AkkordeonError):
 
     Args:
         text: what happened.
-        batch: at which batch.
+        batch: whose gradient was being applied; None if that is not known.
     """
 
     def __init__(self, text: str, batch: object = None) -> None:
@@ -115,4 +115,4 @@ class SentinelFailed(AkkordeonError):
 
 
 class DataUnavailable(AkkordeonError):
-    """A data set could not be fetched, or what was found is damaged."""
+    """A data set could not be downloaded, or is damaged."""

@@ -1,18 +1,12 @@
 """For tests of what one builds on a network: end a gate as if its process had died, and wait for a condition."""
 
-import itertools
 from collections.abc import Callable
-from contextlib import suppress
 
 from akkordeon.actor import Ref
 from akkordeon.conductor.requests import Roster, Who
 from akkordeon.errors import ActorNotFound, NoAnswer
+from akkordeon.network import waiting
 from akkordeon.network.network import Network
-
-LOOK = 0.002
-"""Seconds between two looks at a condition."""
-
-_numbers = itertools.count(1)
 
 
 def crash(network: Network, gate: str, *, timeout: float = 10.0) -> None:
@@ -35,13 +29,5 @@ def wait_until(network: Network, condition: Callable[[], object], *, seconds: fl
     Raises:
         NoAnswer: it did not hold within `seconds`.
     """
-    inbox = network.engine.inbox(f"wait for {what} {next(_numbers)}")
-    try:
-        for _ in range(round(seconds / LOOK)):
-            if condition():
-                return
-            with suppress(NoAnswer):
-                inbox.take(timeout=LOOK)
-    finally:
-        inbox.close()
-    raise NoAnswer(f"waited {seconds:g} s for {what}, in vain")
+    if not waiting.wait_until(network.engine, condition, seconds=seconds, pause=0.002):
+        raise NoAnswer(f"waited {seconds:g} s for {what}, in vain")

@@ -135,7 +135,7 @@ def test_a_second_save_at_the_same_time_is_refused() -> None:
         network.conductor.tell(Pause(first.ref, 60.0))
         assert first.take(timeout=1.0).error is None
         network.conductor.tell(Pause(second.ref, 60.0))
-        with pytest.raises(AkkordeonError, match="somebody else is saving the network; try again"):
+        with pytest.raises(AkkordeonError, match="the network is being saved already; try again"):
             raise second.take(timeout=1.0).error
 
 

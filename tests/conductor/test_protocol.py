@@ -1,4 +1,4 @@
-"""Stories that the simulation told of the protocol between conductor, gates and sentinels, each told again briefly."""
+"""Bugs in the protocol between conductor, gates and sentinels that the simulation found, each in a short test."""
 
 from functools import partial
 
@@ -11,13 +11,13 @@ from akkordeon import Gate, TrainingSentinel
 from akkordeon.actor import Actor, Context, Ref
 from akkordeon.conductor.actor import Conductor
 from akkordeon.conductor.requests import Open
-from akkordeon.conductor.state import Register, Vault
+from akkordeon.conductor.state import ConductorState
 from akkordeon.engines import Stepped
 from akkordeon.errors import ActorNotFound, NoAnswer
 from akkordeon.gate.actor import GateActor
 from akkordeon.gate.pending import PendingBatches
 from akkordeon.messages.batches import Backward, BatchId, Forward, Route
-from akkordeon.messages.leases import Alive, Chain, Copy, Held, Lease, Orders, Wire
+from akkordeon.messages.leases import Alive, Chain, Copy, Held, Lease, MessageNumber, Orders, Wire
 from akkordeon.messages.states import GateState, StatusOf
 from akkordeon.sentinel.in_flight import InFlight
 from akkordeon.sentinel.training import TrainingActor
@@ -27,34 +27,34 @@ def chain() -> list[Gate]:
     return [Gate(name, nn.Linear(2, 2), partial(SGD, lr=0.1)) for name in ("a", "b")]
 
 
-def conduct(engine: Stepped, vault: Vault) -> tuple[Ref, tuple[Ref, ...]]:
-    conductor = engine.spawn("conductor", partial(Conductor, "net", chain(), vault=vault))
+def conduct(engine: Stepped, state: ConductorState) -> tuple[Ref, tuple[Ref, ...]]:
+    conductor = engine.spawn("conductor", partial(Conductor, "net", chain(), state=state))
     refs: tuple[Ref, ...] = conductor.ask(Open(), timeout=1)
     return conductor, refs
 
 
-def state(version: int) -> GateState:
+def gate_state(version: int) -> GateState:
     return GateState("a", "a.", version, {"weight": torch.zeros(2, 2)}, {"buffers": {}}, {})
 
 
 def test_a_copy_that_was_overtaken_on_its_way_does_not_replace_the_later_one() -> None:
     """On a network that brings messages out of order, a gate would have lost more than its updates since the last."""
-    engine, vault = Stepped(), Vault()
-    conductor, (gate, _) = conduct(engine, vault)
-    conductor.tell(Copy(gate, state(4), ()))
+    engine, state = Stepped(), ConductorState()
+    conductor, (gate, _) = conduct(engine, state)
+    conductor.tell(Copy(gate, gate_state(4), ()))
     engine.run(seconds=1)
-    conductor.tell(Copy(gate, state(2), ()))
+    conductor.tell(Copy(gate, gate_state(2), ()))
     engine.run(seconds=1)
-    assert vault.copies["a"].state.version == 4
-    conductor.tell(Copy(gate, state(6), ()))
+    assert state.copies["a"].state.version == 4
+    conductor.tell(Copy(gate, gate_state(6), ()))
     engine.run(seconds=1)
-    assert vault.copies["a"].state.version == 6
+    assert state.copies["a"].state.version == 6
     engine.close()
 
 
 def lease(conductor: Ref, number: int, attached: tuple[int, ...]) -> Lease:
     """The one of this number, which answers the gate's sign of life before."""
-    return Lease((1, number), conductor, number - 1, 10.0, 1, Wire(None, None), attached, 1, 10)
+    return Lease(MessageNumber(1, number), conductor, number - 1, 10.0, 1, Wire(None, None), attached, 1, 10)
 
 
 def test_an_update_that_waited_for_a_lease_is_not_made_once_its_sentinel_is_gone() -> None:
@@ -164,9 +164,9 @@ def test_orders_that_were_overtaken_do_not_end_a_pause() -> None:
     sentinel = TrainingSentinel("t", partial(list, [(torch.ones(1, 2), torch.ones(1, 2))]), nn.functional.mse_loss)
     actor = engine.spawn("sentinel t", partial(TrainingActor, sentinel, inbox.ref, "net", 1))
     there = Chain(inbox.ref, inbox.ref, ("a",))
-    actor.tell(Orders((1, 2), inbox.ref, 1, there, 1, pause=1))
+    actor.tell(Orders(MessageNumber(1, 2), inbox.ref, 1, there, 1, pause=1))
     engine.run(seconds=2)
-    actor.tell(Orders((1, 1), inbox.ref, 1, there, 1))
+    actor.tell(Orders(MessageNumber(1, 1), inbox.ref, 1, there, 1))
     engine.run(seconds=2)
     told = [type(inbox.take(timeout=0.1)) for _ in range(2)]
     assert told == [Alive, Held]
@@ -184,10 +184,10 @@ class Sleeper(Actor):
 
 def test_the_next_conductor_ends_what_the_one_before_was_about_to_end() -> None:
     """A conductor that died between writing that a sentinel had left and stopping it left it behind for ever."""
-    engine, vault = Stepped(), Vault()
+    engine, state = Stepped(), ConductorState()
     engine.spawn("sentinel x", Sleeper)
-    vault.register = Register("net", 1, 1, (("a", "gate a"), ("b", "gate b")), retired=("sentinel x", "gate#2 gone"))
-    conduct(engine, vault)
+    state.gates, state.retired = {"a": "gate a", "b": "gate b"}, {"sentinel x", "gate#2 gone"}
+    conduct(engine, state)
     engine.run(seconds=10)
     with pytest.raises(ActorNotFound):
         engine.find("sentinel x")

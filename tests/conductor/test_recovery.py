@@ -49,7 +49,7 @@ def is_whole(network: ak.Network) -> bool:
 
 
 @pytest.mark.parametrize("gate", ["stem", "body", "head"])
-def test_a_gate_that_ends_is_made_anew_and_every_batch_ends(engine: Engine, gate: str) -> None:
+def test_a_gate_that_ends_is_restarted_and_every_batch_ends(engine: Engine, gate: str) -> None:
     with ak.launch(gates(), engine=engine, supervision=AT_ONCE) as network:
         network.attach(training(epochs=4))
         wait_until(network, lambda: version(network, gate) >= 10, what="updates")
@@ -118,7 +118,7 @@ def test_an_error_in_the_middle_of_an_update_leaves_no_torn_weights(
         (report,) = network.watch()
         assert report.samples == 160
         assert network.status().restarts == 1
-        assert "has ended: OSError: the step slipped. It is made anew, as it was at version " in caplog.text
+        assert "has ended: OSError: the step slipped; restarting it from version " in caplog.text
         assert all(tensor.abs().max() < 100 for tensor in network.state_dict().values())
 
 
@@ -198,7 +198,7 @@ def test_a_gate_that_cannot_be_copied_is_not_restarted_and_the_reason_is_told(en
         network.attach(training(epochs=None))
         wait_until(network, lambda: version(network, "body") >= 5, what="updates")
         crash(network, "body")
-        with pytest.raises(ak.ActorFailed, match=r"It could not be restarted, for it cannot be copied: .*extra_state"):
+        with pytest.raises(ak.ActorFailed, match=r"It cannot be restarted because it cannot be copied: .*extra_state"):
             list(network.watch())
 
 

@@ -1,4 +1,4 @@
-"""What a conductor must not forget, as text and back; and a conductor that goes on where another one ended."""
+"""A conductor takes over where another one ended, from the state that this one left."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ import pytest
 from akkordeon.actor import Ref
 from akkordeon.conductor.actor import Conductor
 from akkordeon.conductor.requests import Attach, Open, Roster, Who
-from akkordeon.conductor.state import Member, Register, Vault
+from akkordeon.conductor.state import ConductorState
 from akkordeon.engines import Stepped
 from akkordeon.messages.reports import SentinelStatus
 from akkordeon.messages.states import StatusOf
@@ -15,41 +15,19 @@ from akkordeon.sentinel.description import Sentinel
 from tests.networks import gates, training, validation
 
 
-def test_a_register_goes_through_text_unchanged() -> None:
-    members = (
-        Member("train", 1, "sentinel train", "train", True, 4),
-        Member("v", 3, "sentinel#3 v", "validate", False, 2),
-    )
-    register = Register(
-        network="network-1",
-        conductor=2,
-        term=7,
-        gates=(("stem", "gate stem"), ("head", "gate#7 head")),
-        sentinels=members,
-        names=("train", "v"),
-        newest=3,
-        max_in_flight=4,
-        cause="gate stem has failed",
-        settings=(("stem", "lr", 0.01, 1), ("stem", "momentum", 0.5, 2)),
-    )
-    assert Register.from_json(register.to_json()) == register
-
-
 class Succession:
-    """A network whose conductor can die; another one takes over from the vault."""
+    """A network whose conductor can die; another one takes over from its state."""
 
     def __init__(self, seed: int) -> None:
         self.engine = Stepped(seed)
-        self.vault = Vault()
+        self.state = ConductorState()
         self.number = 0
         self.conductor: Ref
         self.take_over()
 
     def take_over(self) -> None:
         self.number += 1
-        if self.vault.register is not None:
-            self.vault.register = Register.from_json(self.vault.register.to_json())
-        make = partial(Conductor, "network", gates(), vault=self.vault)
+        make = partial(Conductor, "network", gates(), state=self.state)
         self.conductor = self.engine.spawn(f"conductor {self.number}", make)
         self.conductor.ask(Open(), timeout=5)
 
@@ -115,10 +93,8 @@ def test_what_ended_while_there_was_no_conductor_is_noticed() -> None:
 
 def test_a_network_that_had_failed_stays_failed() -> None:
     succession = Succession(1)
-    assert succession.vault.register is not None
     succession.die()
-    text = succession.vault.register.to_json().replace('"cause": null', '"cause": "gate body has failed"')
-    succession.vault.register = Register.from_json(text)
+    succession.state.cause = "gate body has failed"
     succession.take_over()
     assert str(succession.roster().cause) == "gate body has failed"
     refusal = succession.conductor.ask(Attach(training()), timeout=5)
@@ -134,8 +110,7 @@ def test_names_and_incarnations_go_on_too() -> None:
     refusal = succession.conductor.ask(Attach(training()), timeout=5)
     assert "a sentinel named 'train' is attached" in str(refusal)
     succession.attach(training("other"))
-    register = succession.vault.register
-    assert register is not None
-    assert [(each.name, each.incarnation) for each in register.sentinels] == [("train", 1), ("other", 2)]
-    assert register.conductor == 2
+    state = succession.state
+    assert [(each.name, each.incarnation) for each in state.sentinels.values()] == [("train", 1), ("other", 2)]
+    assert state.conductors == 2
     succession.engine.close()

@@ -64,7 +64,7 @@ def test_a_save_that_is_refused_does_not_end_the_pause_of_another(tmp_path: Path
         run_until(network, 5)
         first = ask_for_pause(network, "first")
         first.take(timeout=1.0)
-        with pytest.raises(ak.AkkordeonError, match="somebody else is saving the network; try again"):
+        with pytest.raises(ak.AkkordeonError, match="the network is being saved already; try again"):
             network.save(tmp_path)
         assert stands_still(network)
         assert resume(network, first)
@@ -110,7 +110,7 @@ def test_of_threads_that_save_at_once_one_succeeds_and_the_others_are_told(tmp_p
             assert len(results) == 4
             refused = [result for result in results if isinstance(result, ak.AkkordeonError)]
             assert len(refused) < 4
-            assert all("somebody else is saving" in str(error) for error in refused)
+            assert all("is being saved already" in str(error) for error in refused)
 
 
 @pytest.fixture

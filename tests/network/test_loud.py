@@ -255,8 +255,8 @@ def test_a_batch_that_does_not_come_back_is_lost_with_its_name() -> None:
 
 
 def test_a_network_without_a_free_worker_says_what_the_workers_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("akkordeon.network.network.LOOK", 0.1)
-    monkeypatch.setattr("akkordeon.network.network.ANSWER", 0.3)
+    monkeypatch.setattr("akkordeon.network.watching.CHECK_AFTER", 0.1)
+    monkeypatch.setattr("akkordeon.network.network.ANSWER_TIMEOUT", 0.3)
     release = threading.Event()
 
     class Stuck(nn.Linear):

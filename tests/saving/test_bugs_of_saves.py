@@ -60,8 +60,8 @@ class Extra(nn.Linear):
     ("module", "optimizer", "message"),
     [
         (nn.Linear, OddSGD, r"g\.optimizer\.odd is a set, which cannot be saved"),
-        (nn.Linear, RaisingSGD, "gate g cannot tell its state: ZeroDivisionError: no state"),
-        (Extra, SGD, "gate g cannot tell its state: TypeError: its module has '_extra_state'"),
+        (nn.Linear, RaisingSGD, "gate g cannot be copied: ZeroDivisionError: no state"),
+        (Extra, SGD, "gate g cannot be copied: TypeError: its module has '_extra_state'"),
     ],
     ids=["odd", "raising", "extra"],
 )

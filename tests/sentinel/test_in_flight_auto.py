@@ -81,7 +81,7 @@ def test_each_change_is_logged_and_its_reason_is_in_the_status(caplog: pytest.Lo
         (sentinel,) = network.status().sentinels
     first, *_ = adjustments(caplog)
     assert (first.sentinel, first.before, first.window) == ("train", 1, 2)
-    assert str(first).startswith("train       has 2 in flight from now on, not 1: 2 in flight instead of 1: +9")
+    assert str(first).startswith("train: in_flight 1 -> 2 (")
     assert str(first) in caplog.messages
     assert "batches per second" in sentinel.reason
     assert sentinel.window >= 2
@@ -133,5 +133,5 @@ def test_the_command_line_shows_each_change(capsys: pytest.CaptureFixture[str]) 
             logger.info("%s", found, extra={"adjustment": found})
             logger.info("nobody needs to know")
     line, told = capsys.readouterr().out.splitlines()
-    assert line == "train       has 2 in flight from now on, not 1: why"
+    assert line == "train: in_flight 1 -> 2 (why)"
     assert json.loads(told) == {"event": "adjustment", "sentinel": "train", "before": 1, "window": 2, "reason": "why"}

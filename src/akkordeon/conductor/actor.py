@@ -1,71 +1,49 @@
-"""The one actor per network that starts gates, watches over them, and knows who is attached.
+"""The one actor per network that starts gates, watches over them, and knows which sentinels are attached.
 
-It is not on the way of any batch. What it wants of gates and sentinels it tells them every so often, whole, so nothing
-hangs on a single message. Everything that users get to see goes through it as a numbered stream of events (`Stream`).
-What it must not forget it writes into the vault before it acts on it; another conductor can go on from there.
+No batch passes through it. It sends gates and sentinels everything they must know periodically, in full, so nothing
+depends on a single message. Users see everything through it, as a numbered log of events (`EventLog`). What it must not
+forget it writes into its `ConductorState` before it acts on it; another conductor can take over from there.
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from akkordeon.actor import Actor, Context, Ended, Ref
-from akkordeon.conductor.event_log import Stream
+from akkordeon.conductor import requests
+from akkordeon.conductor.event_log import EventLog
 from akkordeon.conductor.gates import GateSupervisor, Restart
-from akkordeon.conductor.handshake import Door, papers
-from akkordeon.conductor.heartbeat import Heartbeat
-from akkordeon.conductor.limits import Limits
+from akkordeon.conductor.handshake import Handshake, own_handshake
 from akkordeon.conductor.pauses import Over, Pauses
 from akkordeon.conductor.placement import Placement
-from akkordeon.conductor.requests import (
-    Attach,
-    Close,
-    Detach,
-    Detached,
-    Hello,
-    Open,
-    Pause,
-    Resume,
-    Roster,
-    Set,
-    Subscribe,
-    Unsubscribe,
-    Who,
-)
-from akkordeon.conductor.sentinels import Attached, Membership
-from akkordeon.conductor.state import Member, Register, Vault
+from akkordeon.conductor.sentinels import Attached, Limits, Membership
+from akkordeon.conductor.state import ConductorState
 from akkordeon.conductor.supervision import Supervision
 from akkordeon.conductor.watchdog import Watchdog
 from akkordeon.errors import ActorFailed, ActorNotFound, WiringError
-from akkordeon.gate.actor import GateActor
 from akkordeon.gate.description import Gate
-from akkordeon.messages.leases import Alive, Copy, Held, Left, NoCopy, Orders
+from akkordeon.messages.leases import Alive, Copy, Held, Left, MessageNumber, NoCopy, Orders
 from akkordeon.messages.reports import Adjustment, Alarm, Closing, Departure, Failure, Report
 from akkordeon.messages.states import GateState, Position
-from akkordeon.sentinel.evaluation import EvaluationActor
-from akkordeon.sentinel.training import TrainingActor
 
 
 @dataclass(frozen=True, slots=True)
-class _Tick:
-    """To itself, every so often: tell everybody what is wanted of them, and see who is silent."""
+class _Beat:
+    """To itself, periodically: send leases and orders, and look which actors are silent."""
 
 
 class Conductor(Actor):
-    """Starts gates, lets sentinels join and leave, and tells watchers what happens.
+    """Starts gates, lets sentinels join and leave, and publishes what happens.
 
     Args:
         network: its name.
         gates: descriptions.
-        states: of the gates, to begin with; empty to begin anew.
-        positions: where training sentinels may take up again, by name.
-        settings: how to watch over gates and sentinels.
-        limits: of what may be in flight.
-        placement: where gates are to live.
-        vault: what a conductor before this one has left; or an empty one.
-        life: makes a gate that lives.
+        states: of the gates, to begin with; empty for a new network.
+        positions: where training sentinels resume, by name.
+        settings: when gates and sentinels count as dead, and what follows.
+        limits: of batches in flight.
+        placement: on which hosts gates live.
+        state: of the conductor before this one, to take over from; None for a new network.
     """
 
     def __init__(
@@ -78,29 +56,27 @@ class Conductor(Actor):
         settings: Supervision | None = None,
         limits: Limits | None = None,
         placement: Placement | None = None,
-        vault: Vault | None = None,
-        life: Any = GateActor,
+        state: ConductorState | None = None,
     ) -> None:
-        self._network = network
-        self._settings = settings or Supervision()
-        self._vault = vault or Vault()
-        self._before = self._vault.register
-        self._number = 1 if self._before is None else self._before.conductor + 1
-        self._gates = GateSupervisor(gates, states, self._settings, self._vault, self._number, life)
-        self._gates.placement = placement or Placement()
-        self._door = Door(papers(gates))
-        self._members = Membership(limits or Limits(), self._before)
-        self._told: object = None
+        settings = self._settings = settings or Supervision()
+        self._period = min(settings.beat, settings.stall / 3)
+        self._state = state or ConductorState()
+        self._state.conductors += 1
+        self._members = Membership(network, limits or Limits(), self._state)
+        self._gates = GateSupervisor(gates, states, settings, placement or Placement(), self._members, self._state)
+        self._handshake = own_handshake(gates)
+        self._ordered: object = None
         self._numbers = itertools.count(1)
         self._pauses = Pauses(positions or {})
-        self._stream = Stream(self._present)
-        self._watchdog = Watchdog(self._settings.stall)
+        self._events = EventLog(self._present)
+        self._watchdog = Watchdog(settings.stall)
 
     def receive(self, message: object, context: Context) -> object:
-        """Handle what sentinels, gates, engine and the outside send."""
+        """Handle what sentinels, gates, the engine and users send."""
+        answer = None
         match message:
             case Report() | Adjustment():
-                self._stream.publish(message)
+                self._events.publish(message)
             case Alive():
                 self._alive(message, context)
             case Copy() | NoCopy():
@@ -111,134 +87,111 @@ class Conductor(Actor):
                 self._held(message)
             case Ended():
                 self._ended(message, context)
-            case _Tick():
-                self._tick(context)
+            case _Beat():
+                self._beat(context)
             case Restart():
                 self._gates.restart(message, context)
-            case _:
-                answer = self._answer(message, context)
-                self._order_if_changed(context)
-                return answer
-        self._order_if_changed(context)
-        return None
-
-    def _answer(self, message: object, context: Context) -> object:
-        """Handle what comes from outside."""
-        match message:
-            case Open():
-                return self._open(context)
-            case Attach():
-                return self._attach(message, context)
-            case Detach():
-                self._detach(message)
-            case Set():
-                return self._set(message, context)
-            case Subscribe():
-                self._stream.subscribe(message)
-                context.watch(message.watcher, context.me)
-            case Unsubscribe():
-                self._stream.unsubscribe(message)
-            case Pause():
-                self._pauses.begin(message, self._members.training, context)
             case Over():
                 self._pauses.end_if(message)
-            case Resume():
-                return self._pauses.resume(message)
+            case _:
+                answer = self._answer(message, context)
+        self._order_if_changed(context)
+        return answer
+
+    def _answer(self, message: object, context: Context) -> object:
+        """Handle the requests of users."""
+        match message:
+            case requests.Open():
+                return self._open(context)
+            case requests.Attach():
+                return self._attach(message, context)
+            case requests.Detach():
+                self._detach(message)
+            case requests.Set():
+                return self._set(message, context)
+            case requests.Subscribe():
+                self._events.subscribe(message)
+                context.watch(message.watcher, context.me)
+            case requests.Unsubscribe():
+                self._events.unsubscribe(message)
+            case requests.Pause():
+                self._pauses.begin(message, self._members.training, context)
+            case requests.Close():
+                self._events.publish(Closing())
             case _:
                 return self._inform(message)
         return None
 
     def _inform(self, message: object) -> object:
         match message:
-            case Hello():
-                return self._door.refusal(message.papers, message.who)
-            case Who():
-                sentinels = tuple(each.pulse.ref for each in self._members)
-                gates = self._gates
-                names = tuple(name for name, _ in gates.actors)
-                attached = tuple(self._members.present)
-                return Roster(gates.cause, gates.refs, sentinels, gates.restarts, names, self._stream.count, attached)
-            case Close():
-                self._stream.publish(Closing())
+            case requests.Resume():
+                return self._pauses.resume(message)
+            case requests.Hello():
+                return self._greet(message.handshake, message.who)
+            case requests.Who():
+                return self._roster()
         return None
 
-    def _open(self, context: Context) -> tuple[Ref, ...]:
-        if self._before is None:
-            self._write()
-            self._gates.open(context)
-        else:
-            self._take_over(self._before, context)
-        self._gates.lease(context)
-        context.tell_later(self._beat, _Tick())
-        return self._gates.refs
+    def _greet(self, theirs: Handshake | None, who: str) -> WiringError | None:
+        refusal = None if theirs is None else self._handshake.refusal(theirs, who)
+        if theirs is not None and refusal is None:
+            self._handshake = self._handshake.completed(theirs)
+        return refusal
 
-    def _take_over(self, register: Register, context: Context) -> None:
-        """Go on where another conductor has ended."""
-        missing = list(self._gates.reopen(dict(register.gates), register.term, context))
-        self._gates.find_retired(register.retired, context)
-        if register.cause is not None:
-            self._gates.cause = ActorFailed(register.cause)
-        self._gates.tunings.restore(register.settings)
-        for member in register.sentinels:
-            try:
-                ref = context.find(member.actor)
-            except ActorNotFound:
-                self._stream.publish(Failure(ActorFailed(f"{member.actor} ended while there was no conductor")))
-                continue
-            context.watch(ref, context.me)
-            self._members.add(member, Heartbeat(ref, context.now()))
-        self._gates.attendance = self._members.attendance()
-        self._write()
-        for gate in missing if register.cause is None else ():
-            self._replace(gate, None, context)
+    def _roster(self) -> requests.Roster:
+        return requests.Roster(
+            cause=self._gates.cause,
+            gates=self._gates.refs,
+            sentinels=tuple(each.pulse.ref for each in self._members),
+            restarts=self._gates.restarts,
+            chain=tuple(self._gates.tunings.names),
+            events=self._events.count,
+            attached=tuple(self._members.names),
+        )
+
+    def _open(self, context: Context) -> tuple[Ref, ...]:
+        missing = self._gates.open(context)
+        for actor in self._members.find_all(context):
+            self._events.publish(Failure(ActorFailed(f"{actor} ended while there was no conductor")))
+        for gate in missing if self._gates.cause is None else ():
+            self._events.publish(self._gates.replace(gate, None, context))
+        self._gates.lease(context)
+        context.tell_later(self._period, _Beat())
+        return self._gates.refs
 
     # Sentinels come and go
 
-    def _attach(self, message: Attach, context: Context) -> WiringError | None:
-        sentinel = message.sentinel
-        member = self._admit(message)
-        if isinstance(member, WiringError):
-            return member
-        trains = sentinel.kind == "train"
-        position = self._pauses.take_place(sentinel.name) if trains else None
-        kind = TrainingActor if trains else EvaluationActor
-        make = partial(kind, sentinel, context.me, self._network, member.incarnation, position)
-        self._write([*self._members.members, member])
-        try:
-            ref = context.spawn(member.actor, make, place=message.place)
-        except (ActorNotFound, ActorFailed) as error:
-            return WiringError(f"sentinel {sentinel.name!r} cannot join: {error}")
-        context.watch(ref, context.me)
-        attached = self._members.add(member, Heartbeat(ref, context.now()))
-        self._gates.attendance = self._members.attendance()
+    def _attach(self, message: requests.Attach, context: Context) -> WiringError | None:
+        sentinel, who = message.sentinel, f"sentinel {message.sentinel.name!r}"
+        if self._gates.cause is not None:
+            return WiringError(f"{who} cannot join: the network has failed: {self._gates.cause}")
+        window = self._members.window(sentinel)
+        if isinstance(window, WiringError):
+            return window
+        if (refusal := self._greet(message.handshake, who)) is not None:
+            return refusal
+        position = self._pauses.take_place(sentinel.name) if sentinel.kind == "train" else None
+        attached = self._members.start(sentinel, window, position, message.place, context)
+        if isinstance(attached, WiringError):
+            return attached
         self._gates.lease(context)
         self._order(attached, context)
         return None
 
-    def _admit(self, message: Attach) -> Member | WiringError:
-        """Return what is written down of a sentinel that joins; or why it cannot."""
-        who = f"sentinel {message.sentinel.name!r}"
-        if self._gates.cause is not None:
-            return WiringError(f"{who} cannot join: the network has failed: {self._gates.cause}")
-        window = self._members.window(message.sentinel)
-        if isinstance(window, WiringError):
-            return window
-        return self._door.refusal(message.papers, who) or self._members.enrol(message.sentinel, window)
-
-    def _detach(self, message: Detach) -> None:
+    def _detach(self, message: requests.Detach) -> None:
         attached = self._members.get(message.sentinel)
         if attached is None:
-            message.reply_to.tell(Detached(message.sentinel, self._members.unknown(message.sentinel)))
+            message.reply_to.tell(requests.Detached(message.sentinel, self._members.unknown(message.sentinel)))
         else:
             attached.detachers.append(message.reply_to)
             attached.leaving = True
 
-    def _set(self, message: Set, context: Context) -> ActorNotFound | WiringError | None:
-        """Change settings of a sentinel or a gate; or say why that cannot be."""
+    def _set(self, message: requests.Set, context: Context) -> ActorNotFound | WiringError | None:
+        """Change settings of a sentinel or a gate; or return why not."""
         name, settings, tunings = message.name, message.settings, self._gates.tunings
         attached = self._members.get(name)
         if attached is None and name not in tunings:
-            there = f"gates {', '.join(tunings.names)}; sentinels {', '.join(self._members.present) or 'none'}"
+            there = f"gates {', '.join(tunings.names)}; sentinels {', '.join(self._members.names) or 'none'}"
             return ActorNotFound(f"there is neither a gate nor a sentinel {name!r} in this network; there are: {there}")
         if attached is not None and name in tunings:
             return WiringError(f"a gate and a sentinel are named {name!r}; attach the sentinel under another name")
@@ -246,8 +199,7 @@ class Conductor(Actor):
             return WiringError(f"say what to set of {name!r}, such as in_flight=1 of a sentinel or lr=0.01 of a gate")
         refusal = tunings.change(name, settings) if attached is None else self._members.change(name, settings)
         if refusal is None:
-            self._write()
-            self._gates.attendance = self._members.attendance()
+            self._state.write()
             self._gates.lease(context)
             if attached is not None:
                 self._order(attached, context)
@@ -263,46 +215,39 @@ class Conductor(Actor):
             self._dismiss(attached, message.error, context)
 
     def _dismiss(self, attached: Attached, error: Exception | None, context: Context, *, ended: bool = False) -> None:
-        name = attached.member.name
-        self._members.remove(attached)
-        if not ended:
-            self._gates.retired.append(attached.pulse.ref)
-        self._write()
-        if not ended:
-            context.stop(attached.pulse.ref)
-        self._watchdog.forget(attached.pulse.ref, context.now())
-        self._gates.attendance = self._members.attendance()
+        name, actor = attached.member.name, attached.pulse.ref
+        self._members.strike(attached.member)
+        if ended:
+            self._state.write()
+        else:
+            self._gates.retire(actor, context)
+        self._watchdog.forget(actor, context.now())
         self._gates.lease(context)
         if error is not None:
-            self._stream.publish(Failure(error, name))
-        self._stream.publish(Departure(name, had_end=attached.member.ends))
+            self._events.publish(Failure(error, name))
+        self._events.publish(Departure(name, had_end=attached.member.ends))
         for detacher in attached.detachers:
-            detacher.tell(Detached(name))
+            detacher.tell(requests.Detached(name))
         self._pauses.left(name)
 
-    # Signs of life, and orders
+    # Heartbeats and orders
 
-    @property
-    def _beat(self) -> float:
-        return min(self._settings.beat, self._settings.stall / 3)
-
-    def _tick(self, context: Context) -> None:
-        context.tell_later(self._beat, _Tick())
+    def _beat(self, context: Context) -> None:
+        context.tell_later(self._period, _Beat())
         now, lease = context.now(), self._settings.lease
         for gate in self._gates.tick(context):
-            self._replace(gate, TimeoutError(f"no sign of life for {lease:g} s"), context)
+            self._events.publish(self._gates.replace(gate, TimeoutError(f"no heartbeat for {lease:g} s"), context))
         for attached in self._members:
             if attached.pulse.is_silent(now, self._settings):
-                name = attached.member.name
                 error = ActorFailed(
-                    f"sentinel {name!r} gave no sign of life for {lease:g} s, and is taken for dead; if its loss, a "
-                    "metric or `until` may take that long, launch with Supervision(lease=...)"
+                    f"sentinel {attached.member.name!r} sent no heartbeat for {lease:g} s and counts as dead; if its "
+                    "loss, a metric or `until` may take that long, launch with Supervision(lease=...)"
                 )
                 self._dismiss(attached, error, context)
             else:
                 self._order(attached, context)
         if (report := self._watchdog.check(now)) is not None:
-            self._stream.publish(Alarm(f"{report}\n{context.look()}"))
+            self._events.publish(Alarm(f"{report}\n{context.look()}"))
 
     def _alive(self, sign: Alive, context: Context) -> None:
         attached = self._members.find(sign.actor)
@@ -314,32 +259,28 @@ class Conductor(Actor):
             self._watchdog.saw(sign, context.now())
 
     def _order_if_changed(self, context: Context) -> None:
-        gates = self._gates
         leaving = tuple(each.member.name for each in self._members if each.leaving)
-        now = (gates.term, gates.chain is not None, gates.cause, self._pauses.number, leaving)
-        if now != self._told:
-            self._told = now
+        now = (self._state.term, self._gates.chain is None, self._gates.cause, self._pauses.number, leaving)
+        if now != self._ordered:
+            self._ordered = now
             for attached in self._members:
                 self._order(attached, context)
 
     def _order(self, attached: Attached, context: Context) -> None:
-        gates = self._gates
         orders = Orders(
-            number=(self._number, next(self._numbers)),
+            number=MessageNumber(self._state.conductors, next(self._numbers)),
             conductor=context.me,
-            term=gates.term,
-            chain=gates.chain,
+            term=self._state.term,
+            chain=self._gates.chain,
             window=attached.member.window,
             pause=self._pauses.number if attached.member.kind == "train" else None,
             leave=attached.leaving,
-            cause=gates.cause,
-            blame=gates.blame,
+            cause=self._gates.cause,
+            blame=self._gates.blame,
             auto=attached.member.auto,
         )
         attached.pulse.missed += 1
         attached.pulse.ref.tell(orders)
-
-    # Ends
 
     def _ended(self, message: Ended, context: Context) -> None:
         attached = self._members.find(message.actor)
@@ -349,41 +290,9 @@ class Conductor(Actor):
             self._dismiss(attached, error, context, ended=True)
         elif (gate := self._gates.ended(message.actor)) is not None:
             self._watchdog.forget(message.actor, context.now())
-            self._replace(gate, message.reason, context)
+            self._events.publish(self._gates.replace(gate, message.reason, context))
         else:
-            self._stream.unsubscribe(Unsubscribe(message.actor))
-
-    def _replace(self, gate: str, reason: BaseException | None, context: Context) -> None:
-        """End the term, and make a gate anew; or give up."""
-        wait = self._gates.retire(gate, reason, context)
-        self._write()
-        if wait is None:
-            assert self._gates.cause is not None
-            self._stream.publish(Failure(self._gates.cause))
-            return
-        self._stream.publish(Alarm(self._gates.plan(gate, wait)))
-        if wait > 0:
-            context.tell_later(wait, Restart(gate))
-        else:
-            self._gates.restart(Restart(gate), context)
-
-    def _write(self, members: Iterable[Member] | None = None) -> None:
-        """Write down what must not be forgotten, before anything is done about it."""
-        cause = self._gates.cause
-        register = Register(
-            network=self._network,
-            conductor=self._number,
-            term=self._gates.term,
-            gates=self._gates.actors,
-            sentinels=tuple(self._members.members if members is None else members),
-            names=tuple(sorted(self._members.names)),
-            newest=self._members.newest,
-            max_in_flight=self._members.max_in_flight,
-            retired=tuple(ref.name for ref in self._gates.retired),
-            cause=None if cause is None else str(cause),
-            settings=self._gates.tunings.rows,
-        )
-        self._vault.write(register)
+            self._events.unsubscribe(requests.Unsubscribe(message.actor))
 
     def _present(self) -> tuple[int, int]:
         """Return how many sentinels are attached, and how many of them will end by themselves."""

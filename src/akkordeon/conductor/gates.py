@@ -1,61 +1,61 @@
-"""What a conductor does for its gates: start, wire, lease, copy, replace.
+"""Starts, wires, leases and restarts the gates.
 
 A *term* is one wiring of the network. When a gate has ended, or is silent for longer than its lease, the term is over:
-whatever of it is still on its way will be ignored. The next one begins when the gate has been made anew from its latest
-copy, and every gate has been told its neighbours and has said so.
+gates and sentinels ignore whatever of it is still on its way. The next one begins when the gate has been restarted from
+its latest copy, and every gate has acknowledged its neighbours.
 """
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
-from akkordeon.actor import Context, Ref
-from akkordeon.conductor.heartbeat import Heartbeat, Leases
+from akkordeon.actor import Actor, Context, Ref
+from akkordeon.conductor.heartbeat import Heartbeat
 from akkordeon.conductor.placement import Placement, lent
-from akkordeon.conductor.state import Vault
+from akkordeon.conductor.sentinels import Membership
+from akkordeon.conductor.state import ConductorState
 from akkordeon.conductor.supervision import Supervision
 from akkordeon.conductor.tuning import Tunings
 from akkordeon.errors import ActorFailed, ActorNotFound, UpdateFailed
 from akkordeon.gate.actor import GateActor
 from akkordeon.gate.description import Gate
 from akkordeon.messages.batches import BatchId
-from akkordeon.messages.leases import Alive, Chain, Copy, Lease, NoCopy, Wire
+from akkordeon.messages.leases import Alive, Chain, Copy, Lease, MessageNumber, NoCopy, Wire
+from akkordeon.messages.reports import Alarm, Failure
 from akkordeon.messages.states import GateState
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """From the conductor, to itself: it is time to make a gate anew, if its place is still empty."""
+    """From the conductor, to itself: restart a gate now, if it is still missing."""
 
     gate: str
 
 
 @dataclass(slots=True)
-class _Post:
-    """A place in the chain: the gate it is for, the actor that holds it, and what became of those before."""
+class _Place:
+    """A place in the chain: the description of its gate, the heartbeats of its actor, and the ends of those before."""
 
     gate: Gate
     state: GateState | None
-    actor: str
     pulse: Heartbeat | None = None
-    deaths: deque[tuple[float, str]] = field(default_factory=deque)
+    ends: deque[tuple[float, str]] = field(default_factory=deque)
     no_copy: Exception | None = None
 
 
 class GateSupervisor:
-    """The gates of a network, as its conductor sees them.
+    """The gates of a network.
 
     Args:
         gates: descriptions.
-        states: to begin with; empty to begin anew.
-        settings: how to watch over them.
-        vault: gets their copies.
-        conductor: how many conductors there were.
-        life: makes a gate that lives.
+        states: to begin with; empty for a new network.
+        settings: when gates count as dead, and how often they are restarted.
+        placement: on which hosts gates live.
+        members: the sentinels, which leases name.
+        state: of the conductor, perhaps from another one before.
     """
 
     def __init__(
@@ -63,221 +63,238 @@ class GateSupervisor:
         gates: Sequence[Gate],
         states: Iterable[GateState],
         settings: Supervision,
-        vault: Vault,
-        conductor: int,
-        life: Any = GateActor,
+        placement: Placement,
+        members: Membership,
+        state: ConductorState,
     ) -> None:
-        self.term = 1
-        self.cause: ActorFailed | None = None
+        self.cause = None if state.cause is None else ActorFailed(state.cause)
         self.blame: BatchId | None = None
         self.restarts = 0
-        self.attendance = Leases()
-        self.placement = Placement()
-        self.tunings = Tunings(gates)
+        self.tunings = Tunings(gates, state)
         self._settings = settings
-        self._vault = vault
-        self._life = life
-        self._numbers = ((conductor, number) for number in itertools.count(1))
-        self._posts = [_Post(gate, state, f"gate {gate.name}") for gate, state in itertools.zip_longest(gates, states)]
+        self._placement = placement
+        self._members = members
+        self._state = state
+        self._numbers = itertools.count(1)
+        self._places = [_Place(gate, each) for gate, each in itertools.zip_longest(gates, states)]
         self._opened = 0  # the latest term that batches could be sent in
-        self.retired: list[Ref] = []  # gates and sentinels that are to end, and may be out of reach
+        self._retired: list[Ref] = []  # gates and sentinels that must end, and may be out of reach
 
     @property
     def refs(self) -> tuple[Ref, ...]:
         """The gates that live, in the order of the chain."""
-        return tuple(post.pulse.ref for post in self._posts if post.pulse is not None)
-
-    @property
-    def actors(self) -> tuple[tuple[str, str], ...]:
-        """Names of all gates, and of the actors that they are or will be."""
-        return tuple((post.gate.name, post.actor) for post in self._posts)
+        return tuple(place.pulse.ref for place in self._places if place.pulse is not None)
 
     @property
     def chain(self) -> Chain | None:
-        """Where batches go; None while there is no way through."""
-        wired = all(post.pulse is not None and post.pulse.term == self.term for post in self._posts)
+        """Where batches go; None until all gates know their neighbours of this term, or after a failure."""
+        wired = all(place.pulse is not None and place.pulse.term == self._state.term for place in self._places)
         if not wired or self.cause is not None:
             return None
-        return Chain(self.refs[0], self.refs[-1], tuple(post.gate.name for post in self._posts))
+        return Chain(self.refs[0], self.refs[-1], tuple(self.tunings.names))
 
-    def open(self, context: Context) -> None:
-        """Start all gates."""
-        for post in self._posts:
-            self._start(post, context)
-
-    def reopen(self, actors: dict[str, str], term: int, context: Context) -> Iterable[str]:
-        """Go on with the gates that another conductor has left; return the names of those that are not there."""
-        self.term = term
-        for post in self._posts:
-            post.actor = actors[post.gate.name]
-            try:
-                ref = context.find(post.actor)
-            except ActorNotFound:
-                yield post.gate.name
+    def open(self, context: Context) -> list[str]:
+        """Start all gates, or find those of the conductor before; return the names of those that have ended."""
+        state = self._state
+        is_new = not state.gates
+        state.gates = state.gates or {name: f"gate {name}" for name in self.tunings.names}
+        state.write()
+        self._find_retired(context)
+        for place in self._places:
+            if is_new:
+                self._start(place, context)
                 continue
-            context.watch(ref, context.me)
-            post.pulse = Heartbeat(ref, context.now())
+            with suppress(ActorNotFound):
+                self._watch(place, context.find(state.gates[place.gate.name]), context)
+        return [place.gate.name for place in self._places if place.pulse is None]
 
-    def find_retired(self, names: Iterable[str], context: Context) -> None:
-        """Go on ending those that another conductor was about to end."""
+    def _find_retired(self, context: Context) -> None:
+        """Continue to stop what the conductor before had to stop. Rule of the protocol; tested by switching it off."""
+        names, self._state.retired = sorted(self._state.retired), set()
         for name in names:
             with suppress(ActorNotFound):
                 ref = context.find(name)
                 context.watch(ref, context.me)
-                self.retired.append(ref)
+                self._retired.append(ref)
+                self._state.retired.add(name)
 
-    def _start(self, post: _Post, context: Context) -> None:
-        copy = self._vault.copies.get(post.gate.name)
-        begin = (post.state, ()) if copy is None else (copy.state, copy.applied)
-        make = partial(self._life, post.gate, *begin, self._settings.copying)
-        ref = self._spawn(post, make, context)
+    def _start(self, place: _Place, context: Context) -> None:
+        copy = self._state.copies.get(place.gate.name)
+        state, applied = (place.state, ()) if copy is None else (copy.state, copy.applied)
+        make = partial(GateActor, place.gate, state, applied, self._settings.copying)
+        self._watch(place, self._spawn(place, make, context), context)
+
+    def _watch(self, place: _Place, ref: Ref, context: Context) -> None:
         context.watch(ref, context.me)
-        post.pulse = Heartbeat(ref, context.now())
+        place.pulse = Heartbeat(ref, context.now())
 
-    def _spawn(self, post: _Post, make: Any, context: Context) -> Ref:
-        gates = [each.gate for each in self._posts]
-        place = self.placement.places(gates, lent(context.places()))[post.gate.name]
-        spawn = partial(context.spawn, post.actor, make, computations=post.gate.at_once)
+    def _spawn(self, place: _Place, make: Callable[[], Actor], context: Context) -> Ref:
+        gates = [each.gate for each in self._places]
+        host = self._placement.places(gates, lent(context.places()))[place.gate.name]
+        spawn = partial(context.spawn, self._state.gates[place.gate.name], make, computations=place.gate.at_once)
         try:
-            return spawn(place=place)
+            return spawn(place=host)
         except (ActorNotFound, ActorFailed):  # the host has gone just now
             return spawn()
 
-    # Signs of life
+    # Leases and heartbeats
 
     def lease(self, context: Context) -> None:
-        """Tell every gate all that it has to know."""
+        """Send every gate a lease, which is all that it must know."""
         refs = self.refs
         neighbours: list[Ref | None] = [None, *refs, None]
-        complete = len(refs) == len(self._posts)
-        there = [(post.gate.name, post.pulse) for post in self._posts if post.pulse is not None]
+        complete = len(refs) == len(self._places)
+        there = [(place.gate.name, place.pulse) for place in self._places if place.pulse is not None]
         for (gate, pulse), upstream, downstream in zip(there, neighbours, neighbours[2:], strict=False):
             self._grant(gate, pulse, Wire(upstream, downstream) if complete else None, context)
 
     def _grant(self, gate: str, pulse: Heartbeat, wire: Wire | None, context: Context) -> None:
         lease = Lease(
-            number=next(self._numbers),
+            number=MessageNumber(self._state.conductors, next(self._numbers)),
             conductor=context.me,
             answers=pulse.number,
             seconds=self._settings.lease,
-            term=self.term,
+            term=self._state.term,
             wire=wire,
-            attached=self.attendance.attached,
-            newest=self.attendance.newest,
-            max_staleness=self.attendance.max_staleness,
+            attached=self._members.incarnations,
+            newest=self._members.newest,
+            max_staleness=self._members.max_staleness,
             settings=self.tunings.of(gate),
         )
         pulse.missed += 1
         pulse.ref.tell(lease)
 
     def alive(self, sign: Alive, context: Context) -> None:
-        """Take in a sign of life of a gate."""
-        for post in self._posts:
-            if post.pulse is not None and self._holds(post, sign.actor) and post.pulse.beat(sign, context.now()):
+        """Take in a heartbeat of a gate."""
+        for place in self._places:
+            if place.pulse is not None and self._holds(place, sign.actor) and place.pulse.beat(sign, context.now()):
                 self.lease(context)
         if self.chain is not None:
-            self._opened = self.term
+            self._opened = self._state.term
 
     def copied(self, copy: Copy | NoCopy) -> None:
-        """Keep a copy of a gate; those of gates that were replaced come too late, as do those that were overtaken."""
-        for post in self._posts:
-            if self._holds(post, copy.actor):
+        """Keep a copy of a gate, unless the gate was replaced or a newer copy has come."""
+        for place in self._places:
+            if self._holds(place, copy.actor):
                 if isinstance(copy, NoCopy):
-                    post.no_copy = copy.error
+                    place.no_copy = copy.error
                 elif self._is_newest(copy):
-                    self._vault.put(copy)
+                    self._state.keep(copy)
 
     def _is_newest(self, copy: Copy) -> bool:
-        before = self._vault.copies.get(copy.state.name)
+        """Whether no newer copy has overtaken this one. Rule of the protocol; tested by switching it off."""
+        before = self._state.copies.get(copy.state.name)
         return before is None or copy.state.version >= before.state.version
 
-    def _holds(self, post: _Post, actor: Ref) -> bool:
-        return post.pulse is not None and post.pulse.ref == actor
+    def _holds(self, place: _Place, actor: Ref) -> bool:
+        """Whether an actor is the present one of its gate. Rule of the protocol; tested by switching it off."""
+        return place.pulse is not None and place.pulse.ref == actor
 
     # Ends
 
     def tick(self, context: Context) -> list[str]:
-        """Ask all gates for a sign of life; return the names of those that are silent."""
-        for ref in self.retired:
-            context.stop(ref)  # again: it may have been out of reach
+        """Ask all gates for a heartbeat; return the names of those that are silent."""
+        self._stop_retired(context)
         now = context.now()
-        silent = [p.gate.name for p in self._posts if p.pulse is not None and p.pulse.is_silent(now, self._settings)]
+        silent = [p.gate.name for p in self._places if p.pulse is not None and p.pulse.is_silent(now, self._settings)]
         self.lease(context)
         return silent
 
+    def _stop_retired(self, context: Context) -> None:
+        """Repeat the stop of actors that were out of reach. Rule of the protocol; tested by switching it off."""
+        for ref in self._retired:
+            context.stop(ref)
+
     def ended(self, actor: Ref) -> str | None:
-        """Return the name of the gate that an actor was, if it was one of the present ones; its place is empty now."""
-        self.retired = [ref for ref in self.retired if ref != actor]
-        for post in self._posts:
-            if self._holds(post, actor):
-                post.pulse = None
-                return post.gate.name
+        """Note that an actor has ended; return the name of its gate, if it was the present one of a gate."""
+        if actor in self._retired:
+            self._retired.remove(actor)
+            self._state.retired.discard(actor.name)
+        for place in self._places:
+            if self._holds(place, actor):
+                place.pulse = None
+                return place.gate.name
         return None
 
-    def retire(self, gate: str, reason: BaseException | None, context: Context) -> float | None:
-        """Take a gate from its place, which ends the term; return after how long to make it anew, None for never."""
-        post, now = self._post(gate), context.now()
-        if self._opened == self.term:
-            self.blame = _blame(reason)
-        if post.pulse is not None:
-            context.stop(post.pulse.ref)
-            self.retired.append(post.pulse.ref)
-            post.pulse = None
-        self.term = self._next_term()
-        post.actor = f"gate#{self.term} {gate}"
-        if post.state is not None:  # only a network that is resumed draws its random numbers again
-            post.state = replace(post.state, rest={k: v for k, v in post.state.rest.items() if k != "random"})
-        settings = self._settings
-        while post.deaths and post.deaths[0][0] <= now - settings.within:
-            post.deaths.popleft()
-        before = len(post.deaths)
-        post.deaths.append((now, _told(reason)))
-        if post.no_copy is not None or not self._may_restart(before):
-            self.cause = self._failure(post, reason)
-            return None
-        return settings.backoff[min(before, len(settings.backoff) - 1)]
+    def retire(self, actor: Ref, context: Context) -> None:
+        """Stop a gate or a sentinel, until it has ended; first write the state, which says so."""
+        self._retired.append(actor)
+        self._state.retired.add(actor.name)
+        self._state.write()
+        context.stop(actor)
+
+    def replace(self, gate: str, reason: BaseException | None, context: Context) -> Alarm | Failure:
+        """End the term, and restart a gate, now or later; or give up. Return what users need to know about it."""
+        place, before = self._note_end(gate, reason, context.now())
+        silent, place.pulse = place.pulse, None
+        has_failed = place.no_copy is not None or not self._may_restart(before)
+        if has_failed:
+            self.cause = self._failure(place, reason)
+            self._state.cause = str(self.cause)
+        if silent is None:
+            self._state.write()
+        else:
+            self.retire(silent.ref, context)
+        if has_failed and self.cause is not None:
+            return Failure(self.cause)
+        wait = self._settings.backoff[min(before, len(self._settings.backoff) - 1)]
+        if wait > 0:
+            context.tell_later(wait, Restart(gate))
+        else:
+            self.restart(Restart(gate), context)
+        return Alarm(self._plan(place, wait))
+
+    def _note_end(self, gate: str, reason: BaseException | None, now: float) -> tuple[_Place, int]:
+        """Begin another term without a gate; return its place, and how often gates there had ended lately."""
+        place = next(place for place in self._places if place.gate.name == gate)
+        if self._opened == self._state.term:
+            batch = reason.batch if isinstance(reason, UpdateFailed) else None
+            self.blame = batch if isinstance(batch, BatchId) else None
+        self._state.term = self._next_term()
+        self._state.gates[gate] = f"gate#{self._state.term} {gate}"
+        if place.state is not None:  # only a network that is resumed draws its random numbers again
+            place.state = replace(place.state, rest={k: v for k, v in place.state.rest.items() if k != "random"})
+        while place.ends and place.ends[0][0] <= now - self._settings.within:
+            place.ends.popleft()
+        place.ends.append((now, _described(reason)))
+        return place, len(place.ends) - 1
 
     def _next_term(self) -> int:
-        return self.term + 1
+        """Return the number of the next term. Rule of the protocol; tested by switching it off."""
+        return self._state.term + 1
 
     def _may_restart(self, before: int) -> bool:
+        """Whether a gate has restarts left. Rule of the protocol; tested by switching it off."""
         return before < self._settings.restarts
 
-    def plan(self, gate: str, wait: float) -> str:
-        """Say, for a person to read, why a gate has ended and what follows."""
-        copy = self._vault.copies.get(gate)
-        version = "as it was at the beginning" if copy is None else f"as it was at version {copy.state.version}"
-        when = f" in {wait:g} s" if wait else ""
-        return f"gate {gate!r} has ended: {self._post(gate).deaths[-1][1]}. It is made anew{when}, {version}"
-
     def restart(self, message: Restart, context: Context) -> None:
-        """Make a gate anew from its latest copy."""
-        post = self._post(message.gate)
-        if post.pulse is None and self.cause is None:
+        """Restart a gate from its latest copy, unless that was done or the network has failed."""
+        place = next(place for place in self._places if place.gate.name == message.gate)
+        if place.pulse is None and self.cause is None:
             self.restarts += 1
-            self._start(post, context)
+            self._start(place, context)
             self.lease(context)
 
-    def _post(self, gate: str) -> _Post:
-        return next(post for post in self._posts if post.gate.name == gate)
+    def _plan(self, place: _Place, wait: float) -> str:
+        ended = f"gate {place.gate.name!r} has ended: {place.ends[-1][1]}"
+        if self.cause is not None:
+            return ended
+        copy = self._state.copies.get(place.gate.name)
+        version = "its initial state" if copy is None else f"version {copy.state.version}"
+        return f"{ended}; restarting it from {version}" + (f" in {wait:g} s" if wait else "")
 
-    def _failure(self, post: _Post, reason: BaseException | None) -> ActorFailed:
-        what = f"gate {post.gate.name} has failed, and the network with it: {post.deaths[0][1]}"
-        if post.no_copy is not None:
-            what += f". It could not be restarted, for it cannot be copied: {post.no_copy}"
-        elif (times := len(post.deaths)) > 1:
+    def _failure(self, place: _Place, reason: BaseException | None) -> ActorFailed:
+        what = f"gate {place.gate.name} has failed, and the network with it: {place.ends[0][1]}"
+        if place.no_copy is not None:
+            what += f". It cannot be restarted because it cannot be copied: {place.no_copy}"
+        elif (times := len(place.ends)) > 1:
             what += f". It ended {times} times within {self._settings.within:g} s; that was the first cause"
         error = ActorFailed(what)
         error.__cause__ = reason.__cause__ if isinstance(reason, UpdateFailed) else reason
         return error
 
 
-def _blame(reason: BaseException | None) -> BatchId | None:
-    batch = reason.batch if isinstance(reason, UpdateFailed) else None
-    return batch if isinstance(batch, BatchId) else None
-
-
-def _told(reason: BaseException | None) -> str:
+def _described(reason: BaseException | None) -> str:
     if isinstance(reason, UpdateFailed) and reason.__cause__ is not None:
         reason = reason.__cause__
     return "it was stopped" if reason is None else f"{type(reason).__name__}: {reason}"

@@ -1,4 +1,4 @@
-"""What a network and those who join it must agree on, and how they differ where they do not."""
+"""Compares a process that joins with the network: versions, gates and data must agree."""
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from akkordeon.gate.description import Gate
 from akkordeon.messages.tree import Tree, flatten
 
 PROTOCOL = 1
-"""Raised whenever messages change, so that old and new do not misunderstand each other."""
+"""Raised whenever messages change, so that old and new versions refuse each other."""
 
 Shapes = tuple[str, ...]
 """Of one sample, leaf by leaf: "float32 1x28x28"."""
@@ -20,10 +20,10 @@ Shapes = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """What somebody who joins says of himself; plain values, so that any version can read them.
+    """Versions and shapes that a joining process reports; plain values, so that any version can read them.
 
     Args:
-        protocol: number of the language of messages.
+        protocol: version of the messages.
         package: version of akkordeon.
         python: major and minor version.
         torch: version.
@@ -40,9 +40,20 @@ class Handshake:
     x: Shapes | None = None
     target: Shapes | None = None
 
+    def refusal(self, theirs: "Handshake", who: str) -> WiringError | None:
+        """Return why a process cannot join this network, with all differences; None if it can."""
+        found = list(_differences(self, theirs))
+        return WiringError(f"{who} cannot join: {'; '.join(found)}") if found else None
 
-def papers(gates: Sequence[Gate] | None = None, x: Shapes | None = None, target: Shapes | None = None) -> Handshake:
-    """Return the papers of this process."""
+    def completed(self, theirs: "Handshake") -> "Handshake":
+        """Return this handshake with the shapes of the data, from the first process that reports them."""
+        return replace(self, x=self.x or theirs.x, target=self.target or theirs.target)
+
+
+def own_handshake(
+    gates: Sequence[Gate] | None = None, x: Shapes | None = None, target: Shapes | None = None
+) -> Handshake:
+    """Return the handshake of this process."""
     return Handshake(
         PROTOCOL,
         version("akkordeon"),
@@ -55,32 +66,13 @@ def papers(gates: Sequence[Gate] | None = None, x: Shapes | None = None, target:
 
 
 def shapes(batch: Tree) -> Shapes:
-    """Return what one sample of a batch is, without the batch's own dimension."""
+    """Return the types and shapes of one sample of a batch: without the batch's own dimension."""
     leaves, _ = flatten(batch)
     return tuple(_shape(leaf, leaf.shape[1:]) for leaf in leaves)
 
 
-class Door:
-    """Lets in who agrees with the network; the first who joins says what its data are like.
-
-    Args:
-        own: papers of the network.
-    """
-
-    def __init__(self, own: Handshake) -> None:
-        self._own = own
-
-    def refusal(self, theirs: Handshake | None, who: str) -> WiringError | None:
-        """Return why somebody cannot join, in what he differs and both values; None if he can."""
-        own, theirs = self._own, theirs or self._own
-        if found := list(differences(own, theirs)):
-            return WiringError(f"{who} cannot join: {'; '.join(found)}")
-        self._own = replace(own, x=own.x or theirs.x, target=own.target or theirs.target)
-        return None
-
-
-def differences(own: Handshake, theirs: Handshake) -> Iterable[str]:
-    """Yield in what respect somebody differs from the network, where both sides are known."""
+def _differences(own: Handshake, theirs: Handshake) -> Iterable[str]:
+    """Yield each difference between a process and the network, where both sides are known."""
     words = {"protocol": "protocol", "package": "akkordeon", "python": "Python", "torch": "torch"}
     for key, word in words.items():
         if (here := getattr(own, key)) != (there := getattr(theirs, key)):

@@ -1,4 +1,4 @@
-"""Tracks who is alive: heartbeats of gates and sentinels, and the leases that rest on them."""
+"""Decides which actors are alive, by their heartbeats."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from akkordeon.messages.leases import Alive
 
 @dataclass(slots=True)
 class Heartbeat:
-    """Signs of life of one actor.
+    """The heartbeats of one actor.
 
     Args:
-        ref: whose.
-        heard: when the last one came.
-        number: of the last one.
-        term: that it keeps to.
+        ref: the actor.
+        heard: when the latest came.
+        number: of the latest; 0 before the first.
+        term: that the actor keeps to.
         missed: how many were asked for since.
     """
 
@@ -26,25 +26,16 @@ class Heartbeat:
     missed: int = 0
 
     def beat(self, sign: Alive, now: float) -> bool:
-        """Take in a sign of life; return whether it tells anything new besides."""
+        """Take in a heartbeat; return whether it is the first, or the first in a new term."""
         news = self.number == 0 or sign.term > self.term
         self.heard, self.missed = now, 0
         self.number, self.term = max(self.number, sign.number), max(self.term, sign.term)
         return news
 
     def is_silent(self, now: float, supervision: Supervision) -> bool:
-        """Whether it has to be taken for dead.
+        """Whether the actor counts as dead. Rule of the protocol; tested by switching it off.
 
-        Time alone does not tell: who waits may itself have slept.
+        Time alone does not decide: the conductor may itself have slept.
         """
         limit = supervision.begin if self.number == 0 and supervision.begin is not None else supervision.lease
         return self.missed > BEATS and now - self.heard > limit
-
-
-@dataclass(frozen=True, slots=True)
-class Leases:
-    """Whose batches gates may handle: see `Lease`."""
-
-    attached: tuple[int, ...] = ()
-    newest: int = 0
-    max_staleness: float = float("inf")

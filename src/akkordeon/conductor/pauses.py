@@ -1,4 +1,4 @@
-"""Pauses of all training, for a save: who holds one, who still has batches in flight, and who stood where."""
+"""Pauses all training for a save, and collects the positions of the training sentinels."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from akkordeon.errors import AkkordeonError
 from akkordeon.messages.leases import Held
 from akkordeon.messages.states import Position
 
-PAUSE = 60.0
-"""Seconds for copying the gates, after which training goes on should whoever held it not say so."""
+LONGEST_COPYING = 60.0
+"""Seconds for copying the gates, after which training goes on even without a `Resume`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,41 +24,41 @@ class Pauses:
     """Grants one pause at a time.
 
     Args:
-        saved: where training sentinels may take up again, by name.
+        saved: where training sentinels resume, by name.
     """
 
     def __init__(self, saved: Mapping[str, Position]) -> None:
         self._saved = dict(saved)
-        self._stood: dict[str, Position] = {}  # where those that left or are held stand
+        self._stood: dict[str, Position] = {}  # of those that left or are paused
         self._count = 0
         self._pauser: Ref | None = None
         self._awaited: set[str] = set()
 
     @property
     def number(self) -> int | None:
-        """Which pause it is now; None for none."""
+        """Number of the present pause; None for none."""
         return None if self._pauser is None else self._count
 
     def take_place(self, name: str) -> Position | None:
-        """Return where a sentinel of that name is to take up again, once."""
+        """Return where a sentinel of that name resumes, once."""
         position = self._saved.pop(name, None)
-        self.stands(name, position)  # until it says where it stands itself
+        self.stands(name, position)  # until it reports a position itself
         return position
 
     def stands(self, name: str, position: Position | None) -> None:
-        """Note where a sentinel stands."""
+        """Note the position of a sentinel."""
         if position is not None:
             self._stood[name] = position
 
     def begin(self, message: Pause, training: Iterable[str], context: Context) -> None:
-        """Begin a pause, unless there is one; training sentinels are to be told."""
+        """Begin a pause, unless there is one; the next orders carry it to the training sentinels."""
         if self._pauser is not None:
-            message.reply_to.tell(Paused({}, AkkordeonError("somebody else is saving the network; try again")))
+            message.reply_to.tell(Paused({}, AkkordeonError("the network is being saved already; try again")))
             return
         self._count += 1
         self._pauser = message.reply_to
         self._awaited = set(training)
-        context.tell_later(message.seconds + PAUSE, Over(self._count))
+        context.tell_later(message.seconds + LONGEST_COPYING, Over(self._count))
         self._tell_if_paused()
 
     def held(self, name: str, message: Held) -> None:
@@ -68,18 +68,18 @@ class Pauses:
             self.left(name)
 
     def left(self, name: str) -> None:
-        """Wait for a sentinel no longer."""
+        """Stop waiting for a sentinel."""
         if name in self._awaited:
             self._awaited.discard(name)
             self._tell_if_paused()
 
     def resume(self, message: Resume) -> bool:
-        """End the pause, if it is this one's; return whether all stood still until now."""
+        """End the pause of this requester; return whether training was paused until now."""
         if self._pauser != message.reply_to:
             return False
-        stood_still = not self._awaited
+        paused = not self._awaited
         self._end()
-        return stood_still
+        return paused
 
     def end_if(self, message: Over) -> None:
         """End a pause that lasts too long."""

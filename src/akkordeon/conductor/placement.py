@@ -1,4 +1,4 @@
-"""On which host each gate is to live."""
+"""Decides on which host each gate lives."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from akkordeon.gate.description import Gate
 from akkordeon.splitting.balance import evenly
 
 HOST = "host "
-"""What the places begin with that are lent to hold gates."""
+"""Prefix of the places that offer to host gates."""
 
 
 def lent(places: Sequence[str]) -> list[str]:
@@ -18,14 +18,13 @@ def lent(places: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where gates are wanted.
+    """On which hosts the gates of a network live.
 
     Args:
         fixed: host of a gate, by its name.
-        hosts: those that all other gates are spread over, in the order of the chain, so that neighbours are together
-            and no host has much more to do than the others. Empty: they stay where the network was launched.
-        costs: of the gates, by name: seconds per batch, or anything else in proportion. Where none is given, the number
-            of weights.
+        hosts: all other gates are spread over these, in the order of the chain, so that neighbours are together and
+            the hosts have about equal work. Empty: they stay where the network was launched.
+        costs: of the gates, by name: seconds per batch, or anything proportional. Default: the number of weights.
         wait: seconds that hosts have to join.
     """
 
@@ -35,10 +34,10 @@ class Placement:
     wait: float = 20.0
 
     def check(self, gates: Sequence[Gate]) -> None:
-        """Refuse a placement of gates that there are not.
+        """Check that all gates of the placement exist.
 
         Raises:
-            WiringError: names them, and what there is.
+            WiringError: a gate does not exist; lists those that do.
         """
         names = [gate.name for gate in gates]
         for gate in [*self.fixed, *self.costs]:
@@ -47,13 +46,13 @@ class Placement:
 
     @property
     def needed(self) -> list[str]:
-        """All hosts that it names."""
+        """All hosts that the placement names."""
         return sorted({*self.fixed.values(), *self.hosts})
 
     def places(self, gates: Sequence[Gate], there: Sequence[str]) -> dict[str, str | None]:
-        """Return the place of each gate, of the hosts that are there; None is where the network was launched.
+        """Return the place of each gate among the hosts that are there; None is where the network was launched.
 
-        A gate whose host is gone is spread with those that have none.
+        A gate whose host is gone is spread like those without a fixed host.
         """
         found = {gate.name: self.fixed[gate.name] for gate in gates if self.fixed.get(gate.name) in there}
         rest = [gate for gate in gates if gate.name not in found]

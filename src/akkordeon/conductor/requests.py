@@ -1,4 +1,4 @@
-"""What the outside asks of the conductor, and what it answers."""
+"""Requests of users to the conductor, and its answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ class Attach:
 
     Args:
         sentinel: which.
-        place: where it is to live; None is where the conductor does.
-        papers: of who attaches it.
+        place: where it lives; None is where the conductor does.
+        handshake: of the process that attaches it; None in the process of the network.
     """
 
     sentinel: Sentinel
     place: str | None = None
-    papers: Handshake | None = None
+    handshake: Handshake | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Detach:
-    """From outside: let a sentinel leave; `reply_to` is told `Detached` when it has."""
+    """From outside: let a sentinel leave; `reply_to` gets `Detached` when it has."""
 
     sentinel: str
     reply_to: Ref
@@ -40,11 +40,11 @@ class Detach:
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """From the conductor, to who asked for it: a sentinel has left, or was not there.
+    """From the conductor, the answer to `Detach`: a sentinel has left, or was not there.
 
     Args:
         sentinel: its name.
-        error: there never was one of that name.
+        error: no sentinel of that name was ever attached.
     """
 
     sentinel: str
@@ -66,7 +66,7 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """From outside: tell `watcher` every event after that number, as a `Notice`."""
+    """From outside: send `watcher` every event after that number, as a `Notice`."""
 
     watcher: Ref
     after: int
@@ -74,25 +74,25 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """From outside: tell it nothing more."""
+    """From outside: send the watcher nothing more."""
 
     watcher: Ref
 
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """From outside, an ask: who is there? Answered with a `Roster`."""
+    """From outside, an ask: which actors are there? Answered with a `Roster`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """Who is there.
+    """The actors of a network.
 
     Args:
         cause: why the network has failed; None if it has not.
         gates: those that live now.
         sentinels: those attached.
-        restarts: how many gates were made anew.
+        restarts: of gates, so far.
         chain: names of all gates.
         events: number of the latest event.
         attached: names of the sentinels.
@@ -112,26 +112,26 @@ class Hello:
     """From outside, an ask: may I join? Answered with None, or with a `WiringError`.
 
     Args:
-        papers: of who asks.
-        who: what to call him.
+        handshake: of the process that asks.
+        who: what to call it in an error.
     """
 
-    papers: Handshake
+    handshake: Handshake
     who: str
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """From outside, an ask: let whoever holds the network close it. Answered with None."""
+    """From outside, an ask: let the process that launched the network close it. Answered with None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """From outside: hold all training; `reply_to` is told `Paused` when no batch of it is in flight any more.
+    """From outside: pause all training; `reply_to` gets `Paused` when no training batch is in flight any more.
 
     Args:
-        reply_to: who asks; one pause at a time is granted.
-        seconds: how long it is ready to wait; training goes on some time after that if nobody says `Resume`.
+        reply_to: asks for it; one pause at a time is granted.
+        seconds: its timeout; training goes on some time after that if no `Resume` comes.
     """
 
     reply_to: Ref
@@ -140,11 +140,11 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """From the conductor, to who asked for it: gates stand still until `Resume`.
+    """From the conductor, the answer to `Pause`: gates do not learn until `Resume`.
 
     Args:
-        positions: where each training sentinel stands in its data, by name, those that have left among them.
-        error: why the pause cannot be had.
+        positions: of each training sentinel in its data, by name, those that have left among them.
+        error: why there is no pause.
     """
 
     positions: Mapping[str, Position]
@@ -153,10 +153,10 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """From outside, an ask: let training go on. Answered with whether it stood still until now.
+    """From outside, an ask: let training go on. Answered with whether it was paused until now.
 
     Args:
-        reply_to: as in `Pause`; of anybody else it changes nothing.
+        reply_to: as in `Pause`; another one changes nothing.
     """
 
     reply_to: Ref

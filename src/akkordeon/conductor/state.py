@@ -1,28 +1,23 @@
-"""What outlives the conductor: the register of who belongs to the network, and the gates' latest copies.
+"""Holds all that outlives a conductor: who belongs to the network, and the latest copy of each gate."""
 
-In memory, so it lives as long as the process that launched the network.
-"""
+from dataclasses import dataclass, field
 
-import json
-from dataclasses import asdict, dataclass
-from typing import Self
-
-from akkordeon.messages.leases import Copy
+from akkordeon.messages.leases import Copy, Setting
 from akkordeon.messages.reports import Kind
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A sentinel that is attached.
+    """An attached sentinel, as the conductor remembers it.
 
     Args:
         name: of the sentinel.
-        incarnation: tells sentinels of one name apart; no two of a network have the same.
+        incarnation: distinguishes sentinels of one name; unique in a network.
         actor: name of the actor.
-        kind: what it does.
+        kind: what the sentinel does.
         ends: whether it ends by itself.
-        window: how many batches it may have out.
-        auto: it finds out itself how many of these to have.
+        window: how many batches it may have in flight.
+        auto: the sentinel searches for the best number itself, up to the window.
     """
 
     name: str
@@ -34,63 +29,44 @@ class Member:
     auto: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
-    """All that a conductor must not forget; plain values.
+@dataclass
+class ConductorState:
+    """The state of a conductor; another one that is given it takes over the network.
 
-    Args:
-        network: its name.
-        conductor: how many there were.
-        term: number of the latest wiring; written before anything of it is begun.
-        gates: name of each gate and of the actor that it is, in the order of the chain.
-        sentinels: those attached.
-        names: of all sentinels that ever were.
+    The conductor changes it in place, calls `write`, and only then acts on the change.
+
+    Attributes:
+        conductors: how many there were.
+        term: number of the latest wiring.
+        gates: the actor of each gate, by the gate's name, in the order of the chain; empty before the first conductor.
+        sentinels: those attached, by name.
+        names: of all sentinels that were ever attached.
         newest: the highest incarnation of a sentinel so far.
-        max_in_flight: the most batches that training sentinels were ever allowed to have out together.
-        retired: actors that are to end, and may be out of reach.
+        max_in_flight: the most batches that training sentinels were ever allowed to have in flight together.
+        retired: actors that must end, and may be out of reach.
         cause: why the network has failed; None if it has not.
-        settings: of gates, that were set otherwise: gate, name, value, and number of the change.
+        settings: of gates, by gate and name, that were changed since the network began.
+        copies: the latest of each gate, by name.
     """
 
-    network: str
-    conductor: int
-    term: int
-    gates: tuple[tuple[str, str], ...]
-    sentinels: tuple[Member, ...] = ()
-    names: tuple[str, ...] = ()
+    conductors: int = 0
+    term: int = 1
+    gates: dict[str, str] = field(default_factory=dict)
+    sentinels: dict[str, Member] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
     newest: int = 0
     max_in_flight: int = 0
-    retired: tuple[str, ...] = ()
+    retired: set[str] = field(default_factory=set)
     cause: str | None = None
-    settings: tuple[tuple[str, str, float, int], ...] = ()
+    settings: dict[str, dict[str, Setting]] = field(default_factory=dict)
+    copies: dict[str, Copy] = field(default_factory=dict)
 
-    def to_json(self) -> str:
-        """Return it as text."""
-        return json.dumps(asdict(self))
+    def write(self) -> None:
+        """Make changes of anything but `copies` durable: in memory, they last as long as this object.
 
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return what `to_json` made a text of."""
-        values = json.loads(text)
-        values["gates"] = tuple((gate, actor) for gate, actor in values["gates"])
-        values["sentinels"] = tuple(Member(**each) for each in values["sentinels"])
-        values["names"] = tuple(values["names"])
-        values["retired"] = tuple(values["retired"])
-        values["settings"] = tuple(tuple(each) for each in values["settings"])
-        return cls(**values)
+        Rule of the protocol; tested by switching it off.
+        """
 
-
-class Vault:
-    """Keeps the register and the copies."""
-
-    def __init__(self) -> None:
-        self.register: Register | None = None
-        self.copies: dict[str, Copy] = {}
-
-    def write(self, register: Register) -> None:
-        """Keep a register in place of the one before."""
-        self.register = register
-
-    def put(self, copy: Copy) -> None:
-        """Keep a copy of a gate in place of the one before."""
+    def keep(self, copy: Copy) -> None:
+        """Replace the copy of a gate."""
         self.copies[copy.state.name] = copy

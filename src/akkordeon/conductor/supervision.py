@@ -1,35 +1,35 @@
-"""How a network is watched over: for how long silence is taken for life, and how often a gate is restarted."""
+"""Settings of supervision: when silence counts as death, and how often a gate is restarted."""
 
 from dataclasses import dataclass
 
 from akkordeon.errors import WiringError
 
 BEATS = 6
-"""Signs of life that are asked for within a lease; all must have been missed before silence counts as death."""
+"""Heartbeats that are asked for within a lease; all must be missed before silence counts as death."""
 
 
 @dataclass(frozen=True)
 class Supervision:
     """When gates and sentinels count as dead, and what follows.
 
-    On an engine in one process the end of an actor is always told, at once; silence matters where hosts and networks
-    may fail, and in a simulation of that.
+    An engine in one process always reports the end of an actor at once; silence matters where hosts and networks may
+    fail, and in a simulation of that.
 
     Args:
-        lease: seconds after which a gate or sentinel that gives no sign of life is taken for dead, and for which a
-            gate that is cut off goes on applying gradients.
-        begin: seconds that a gate or sentinel has until its first sign of life; None is a lease. A process of its own
+        lease: seconds without a heartbeat after which a gate or sentinel counts as dead, and for which a gate that is
+            cut off continues to apply gradients.
+        begin: seconds that a gate or sentinel has until its first heartbeat; None is a lease. A process of its own
             has to import torch first.
-        restarts: how often a gate is restarted within `within` seconds; once more, and the network has failed.
+        restarts: how often a gate is restarted within `within` seconds; after one more end, the network has failed.
         within: seconds.
         backoff: seconds to wait before the first of these restarts, the second, …; the last holds for all others.
-        copy_every: updates of a gate after which it hands over a copy to be restarted from.
-        copy_share: of its time that a gate may take for that; a large one is copied less often. At 1 it is copied as
-            often as `copy_every` says, and with that at 1 no update is ever lost.
-        stall: seconds after which a network in which nothing has moved is reported on.
+        copy_every: updates of a gate after which it sends a copy to be restarted from.
+        copy_share: share of its time that a gate may spend on copies; a large gate is copied less often. At 1 it is
+            copied as often as `copy_every` says; if that is 1 too, no update is ever lost.
+        stall: seconds without progress after which the network is reported as stalled.
 
     Raises:
-        WiringError: a value cannot work.
+        WiringError: a value is invalid.
     """
 
     lease: float = 30.0
@@ -55,10 +55,10 @@ class Supervision:
 
     @property
     def copying(self) -> tuple[int, float]:
-        """When gates hand over copies: after how many updates, and for what share of their time."""
+        """When gates send copies: after how many updates, and for what share of their time."""
         return self.copy_every, self.copy_share
 
     @property
     def beat(self) -> float:
-        """Seconds between two signs of life that are asked for."""
+        """Seconds between two heartbeats that are asked for."""
         return self.lease / BEATS

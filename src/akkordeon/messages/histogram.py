@@ -1,4 +1,4 @@
-"""How often each whole number came: what is known of staleness, as a plain value."""
+"""Counts how often each whole number came: the staleness of updates, as a plain value."""
 
 from collections.abc import Mapping
 from math import ceil

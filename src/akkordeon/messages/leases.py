@@ -1,7 +1,7 @@
 """Messages between the conductor and its gates and sentinels: leases, orders, heartbeats, copies."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from torch import Tensor
 
@@ -9,13 +9,36 @@ from akkordeon.actor import Ref, Urgent
 from akkordeon.messages.batches import BatchId
 from akkordeon.messages.states import GateState, Position
 
-Setting = tuple[str, float, int]
-"""Of a gate: its name, its value, and the number of the change, from 1."""
+
+class MessageNumber(NamedTuple):
+    """Orders the leases and the orders of a network: a receiver keeps to the highest that has come.
+
+    Args:
+        conductor: how many conductors there were; those of a later one are newer.
+        count: of its messages.
+    """
+
+    conductor: int = 0
+    count: int = 0
+
+
+class Setting(NamedTuple):
+    """A setting of a gate's optimizer that was changed while the network runs.
+
+    Args:
+        name: of the setting, such as "lr".
+        value: that it has now.
+        change: number of the change at this gate, from 1.
+    """
+
+    name: str
+    value: float
+    change: int
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """Who is up- and downstream of a gate; None is the sentinel that the batch came from."""
+    """The neighbours of a gate, up- and downstream; None is the sentinel that the batch came from."""
 
     upstream: Ref | None
     downstream: Ref | None
@@ -23,7 +46,7 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What a sentinel knows of the gates: where batches enter on the way there and back, and all their names."""
+    """The gates as sentinels see them: where batches enter on the way there and back, and the names of all gates."""
 
     first: Ref
     last: Ref
@@ -32,25 +55,25 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Lease(Urgent):
-    """From the conductor, to a gate, every so often and whenever it changes: leave to go on, and with whom.
+    """From the conductor, to a gate, periodically and whenever it changes: permission to update, and all it must know.
 
-    It says all anew each time, so a lost one does no harm. A gate whose lease is over applies no gradient until it has
-    another: it may have been replaced without knowing.
+    Each lease is complete, so a lost one does no harm. A gate whose lease has expired applies no gradient until it
+    gets another: it may have been replaced without knowing.
 
     Args:
-        number: increases; an older one that comes late is ignored.
-        conductor: who says so.
+        number: increases; a gate ignores an older lease that comes late.
+        conductor: which sent it.
         answers: number of the gate's latest `Alive` that has come; 0 before the first.
         seconds: how long the lease lasts, from when the gate sent that.
         term: number of this wiring, raised each time a gate is replaced.
         wire: the neighbours in this term; None while there is no wiring, and the gate keeps what it has.
-        attached: incarnations of the sentinels whose batches may come; nothing is kept of others.
+        attached: incarnations of the sentinels whose batches may come; the gate keeps nothing of others.
         newest: the highest incarnation there is; batches of a higher one may come as well.
-        max_staleness: gradients that are more updates late than this come too late.
-        settings: what was set otherwise since the network began.
+        max_staleness: the gate skips gradients that are more updates late than this.
+        settings: changed since the network began.
     """
 
-    number: tuple[int, int]
+    number: MessageNumber
     conductor: Ref
     answers: int
     seconds: float
@@ -64,24 +87,24 @@ class Lease(Urgent):
 
 @dataclass(frozen=True, slots=True)
 class Orders(Urgent):
-    """From the conductor, to a sentinel, every so often and whenever they change: what it is to do; the first: begin.
+    """From the conductor, to a sentinel, periodically and whenever they change; the first start the sentinel.
 
-    They say all anew each time, so lost ones do no harm.
+    Orders are complete each time, so lost ones do no harm.
 
     Args:
-        number: increases; older ones that come late are ignored.
-        conductor: who says so.
+        number: increases; a sentinel ignores older orders that come late.
+        conductor: which sent them.
         term: number of the present wiring.
-        chain: where batches go in it; None while there is none: nothing can be sent.
-        window: how many batches it may have out.
-        pause: number of the pause in which it is to send nothing, and to say when nothing is in flight; or None.
+        chain: where batches go; None while there is no wiring, so nothing can be sent.
+        window: how many batches the sentinel may have in flight.
+        pause: number of the pause: send nothing, and answer `Held` once nothing is in flight; or None.
         leave: send nothing new, wait for what is in flight, then leave.
         cause: why the network has failed: leave at once.
         blame: the batch that ended the last term, if a gate failed at one; None where that is not known.
-        auto: it is to find out itself how many of the window to have out.
+        auto: the sentinel searches for the best number in flight, up to the window.
     """
 
-    number: tuple[int, int]
+    number: MessageNumber
     conductor: Ref
     term: int
     chain: Chain | None
@@ -95,13 +118,13 @@ class Orders(Urgent):
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """From a gate or a sentinel, to the conductor: it has got its lease, or its orders.
+    """From a gate or a sentinel, to the conductor: the heartbeat that answers each lease, or orders.
 
     Args:
-        actor: which; a replaced one has another ref.
+        actor: which; a replaced gate has another ref.
         number: of its answers, from 1.
         term: whose wiring it keeps to.
-        moved: how far it has come; a network in which no such number changes does not move.
+        moved: its progress; a network in which no such number changes has stalled.
         waiting: what it has in hand, for a person to read; empty if there is nothing.
     """
 
@@ -114,11 +137,11 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """From a gate, to the conductor, now and then: what to restart it from.
+    """From a gate, to the conductor, now and then: a snapshot to restart it from.
 
     Args:
-        actor: which; of a gate that was replaced it is ignored.
-        state: of the gate, but for the random generators, which all gates of a process share.
+        actor: which; the conductor ignores copies of a gate that was replaced.
+        state: of the gate, without the random generators, which all gates of a process share.
         applied: incarnation and number of the batches applied that may come again.
     """
 

@@ -1,4 +1,4 @@
-"""What a network tells those who watch it: reports, failures, who is there."""
+"""Records that users read: reports of epochs, events, and the status of a network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -91,10 +91,10 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something that a person should know of, and that the network goes on after.
+    """A warning to users; the network goes on.
 
     Args:
-        text: which gate has ended, and why; or that nothing moves, and who waits for what.
+        text: which gate has ended, and why; or that nothing moves, and which actor waits for what.
     """
 
     text: str
@@ -107,7 +107,7 @@ class Adjustment:
     Args:
         sentinel: which.
         before: batches in flight until now.
-        window: from now on.
+        window: batches in flight from now on.
         reason: why, for a person to read.
     """
 
@@ -117,12 +117,12 @@ class Adjustment:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.sentinel:<11} has {self.window} in flight from now on, not {self.before}: {self.reason}"
+        return f"{self.sentinel}: in_flight {self.before} -> {self.window} ({self.reason})"
 
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """Somebody asked for the network to be closed."""
+    """A user asked for the network to be closed."""
 
 
 Event = Report | Failure | Departure | Alarm | Adjustment | Closing | None
@@ -130,10 +130,10 @@ Event = Report | Failure | Departure | Alarm | Adjustment | Closing | None
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """From the conductor, to a watcher: an event, and who is attached after it.
+    """From the conductor, to a watcher: an event, and how many sentinels are attached after it.
 
     Args:
-        number: of the event, from 1; 0 and no event where it only says who is attached.
+        number: of the event, from 1; 0 and no event where it only says how many are attached.
         event: what happened.
         attached: number of attached sentinels.
         ending: how many of these will end by themselves.
@@ -147,7 +147,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class SentinelStatus:
-    """How a sentinel stands.
+    """The progress of a sentinel.
 
     Args:
         name: of the sentinel.
@@ -190,14 +190,14 @@ class SentinelStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a network stands.
+    """The progress of a network.
 
     Args:
         state: "open", or "failed".
         cause: of the failure.
         gates: in the order of the chain; those that have ended are missing.
         sentinels: in the order they were attached.
-        restarts: how many gates were made anew.
+        restarts: of gates, so far.
     """
 
     state: Literal["open", "failed"]

@@ -11,10 +11,10 @@ from akkordeon.messages.tree import flatten, rebuild
 
 @dataclass(frozen=True, slots=True)
 class StateOf:
-    """From outside, an ask to a gate: what it is now. Answered with a `GateState`, or with why it cannot be told.
+    """From outside, an ask to a gate for its state. Answered with a `GateState`, or with the error of a `state_dict`.
 
     Args:
-        whole: all that it takes to go on from here; otherwise weights and buffers alone.
+        whole: everything needed to resume; otherwise weights and buffers alone.
     """
 
     whole: bool
@@ -22,7 +22,7 @@ class StateOf:
 
 @dataclass(frozen=True, slots=True)
 class GateState:
-    """What a gate is at one version, as copies.
+    """A gate at one version: copies of its tensors.
 
     Args:
         name: of the gate.
@@ -57,18 +57,18 @@ class GateState:
 
 @dataclass(frozen=True, slots=True)
 class StatusOf:
-    """From outside, an ask to a gate or a sentinel: how it stands."""
+    """From outside, an ask to a gate or a sentinel for its status: a `GateStatus` or a `SentinelStatus`."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateStatus:
-    """How a gate stands.
+    """The progress of a gate.
 
     Args:
         name: of the gate.
         version: updates applied so far.
         open: batches that were forwarded and whose gradient has not come back.
-        staleness: of all updates since the gate was made; one that is made anew begins anew.
+        staleness: of all updates since the gate was started; a restart begins with none.
         skipped: gradients that were not applied, by reason.
         gradient_norm: over all weights of the gate, as gradients arrive; a moving mean over some of them.
         correction_norm: likewise of what compensations add, to the gradient or, in learning rates, to the weights.
@@ -88,7 +88,7 @@ class GateStatus:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where a loader stood once: before batch `index` of `epoch`.
+    """A position of a loader: before batch `index` of `epoch`.
 
     Args:
         epoch: from 1.
@@ -107,7 +107,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a training sentinel stands in its data, with nothing in flight; plain values and tensors.
+    """The position of a training sentinel in its data, with nothing in flight; plain values and tensors.
 
     Args:
         epoch: of the batch that is next.

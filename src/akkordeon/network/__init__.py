@@ -1,7 +1,7 @@
-"""A network as users hold it.
+"""Networks, as users see them.
 
-`launching` starts one or joins one that runs, `network` attaches, detaches, sets, watches, saves and closes, and
-`watching` turns events into reports. Open `network.Network` first.
+`launching` starts one or joins one that runs, `network` attaches, detaches, sets, watches, saves and closes,
+`watching` turns events into reports, and `waiting` waits on an engine's clock. Open `network.Network` first.
 """
 
 from akkordeon.network.network import Network as Network

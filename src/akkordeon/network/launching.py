@@ -1,47 +1,42 @@
-"""How a network comes to be, and how one that runs is joined."""
+"""Launches a network, and joins one that runs."""
 
 import logging
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from akkordeon.actor import Engine, Ref
 from akkordeon.conductor.actor import Conductor
-from akkordeon.conductor.handshake import papers
-from akkordeon.conductor.limits import Limits
+from akkordeon.conductor.handshake import own_handshake
 from akkordeon.conductor.placement import Placement, lent
 from akkordeon.conductor.requests import Hello, Open, Roster, Who
+from akkordeon.conductor.sentinels import Limits
 from akkordeon.conductor.supervision import Supervision
 from akkordeon.engines import Ray, Threads
-from akkordeon.engines.ray.cluster.home import wait_until
-from akkordeon.errors import ActorNotFound, NameTaken, NoAnswer, WiringError
+from akkordeon.errors import NameTaken, WiringError
 from akkordeon.gate.chain import check_chain
 from akkordeon.gate.description import Gate
 from akkordeon.messages.states import StatusOf
-from akkordeon.network.network import ANSWER, Network
+from akkordeon.network.network import ANSWER_TIMEOUT, Network
+from akkordeon.network.waiting import wait_until
 from akkordeon.saving.restore import beginning
+
+if TYPE_CHECKING:
+    from akkordeon.engines import Access
 
 logger = logging.getLogger(__name__)
 
 REMOTE = Supervision(lease=15.0, begin=60.0)
-"""Between machines silence is how one learns that a link is cut: some seconds after Ray has noticed that a machine is
-gone, since nothing can be begun there until then. And a process takes a while to begin."""
+"""Between machines, only silence tells that a link is cut: the lease is some seconds longer than Ray takes to notice
+that a machine is gone, since it starts no process there until then. A new process takes a while to begin."""
 
-OPENING = 30.0
-"""Seconds that a network has to open once its machine can be reached: its terminal imports torch first."""
-
-LOOK = 0.3
-"""Seconds between two looks whether it has."""
-
-START = 60.0
-"""Seconds that a gate has to begin; where it has a process of its own, that imports torch first."""
+START_TIMEOUT = 60.0
+"""Seconds that a gate has to begin: in a process of its own, it imports torch first."""
 
 
 def launch(
@@ -60,24 +55,24 @@ def launch(
     Args:
         gates: descriptions; each gate trains a copy of its module.
         engine: where the actors run; the network closes it. Default: `Threads()`, in this process.
-        weights: begin with these: a safetensors file, a folder that `Network.save` wrote, or a state dict, by the names
-            in the whole network (`Gate.prefix`); they may come from a network that was cut otherwise.
-        resume: go on where a network was saved in this folder, with its optimizers, schedulers and random numbers. A
-            training sentinel that joins under a name that was saved goes on at its place in the data.
+        weights: initial weights: a safetensors file, a folder that `Network.save` wrote, or a state dict, by the names
+            in the whole network (`Gate.prefix`); they may come from a network that was cut differently.
+        resume: resume the network that was saved in this folder, with its optimizers, schedulers and random numbers. A
+            training sentinel that joins under a saved name continues at its position in the data.
         max_staleness: of any gradient, in updates of its gate: all training sentinels together get no more than this
-            and one batch in flight, so 0 is synchronous training; a gradient that comes later still, because its
-            sentinel is slow, say, is skipped and counted. None lets in what sentinels ask for, and skips what comes
-            four times as late as there were ever batches in flight.
-        capacity: how many batches may be in flight at once, of all sentinels together.
+            and one batch in flight, so 0 is synchronous training. A gradient that comes later still, because its
+            sentinel is slow, is skipped and counted. None grants sentinels what they ask for, and skips gradients that
+            come four times as late as there were ever batches in flight.
+        capacity: how many batches may be in flight at once, over all sentinels.
         supervision: when gates and sentinels count as dead, and how often gates are restarted. Default:
             `Supervision()`; on an engine of several processes with a lease of 15 s.
-        placement: on which hosts gates are to live, on an engine of several machines. Hosts that are named must join
-            within the time that it gives them.
+        placement: on which hosts gates live, on an engine of several machines. The named hosts must join within the
+            time that it sets.
 
     Raises:
         WiringError: the gates cannot be wired together; says why.
-        CheckpointDamaged: what was saved is not there, or damaged.
-        CheckpointMismatch: it does not fit the gates; lists every difference.
+        CheckpointDamaged: the save is missing or damaged.
+        CheckpointMismatch: the save does not fit the gates; lists every difference.
         ActorFailed: a gate could not be started.
     """
     try:
@@ -87,15 +82,23 @@ def launch(
         begin = beginning(gates, weights, resume)
         engine = engine or Threads()
         name = f"network-{os.urandom(4).hex()}"
-        supervision = supervision or (Supervision() if engine.here is None else REMOTE)
-        settings: dict[str, Any] = {"settings": supervision, "limits": limits, "placement": placement}
+        supervision = supervision or (Supervision() if not engine.address else REMOTE)
         chosen = [_with_computations(gate, engine) for gate in begin.gates]
-        make = partial(Conductor, name, chosen, begin.states, begin.positions, **settings)
+        make = partial(
+            Conductor,
+            name,
+            chosen,
+            begin.states,
+            begin.positions,
+            settings=supervision,
+            limits=limits,
+            placement=placement,
+        )
         conductor = _conductor(engine, make)
         _await_hosts(engine, placement)
-        refs: tuple[Ref, ...] = conductor.ask(Open(), timeout=ANSWER)
+        refs: tuple[Ref, ...] = conductor.ask(Open(), timeout=ANSWER_TIMEOUT)
         for ref in refs:
-            ref.ask(StatusOf(), timeout=START)  # which fails if the gate could not be made
+            ref.ask(StatusOf(), timeout=START_TIMEOUT)  # which fails if the gate could not be made
     except BaseException:
         if engine is not None:
             engine.close()
@@ -108,28 +111,32 @@ def connect(
     *,
     gates: Sequence[Gate] | None = None,
     engine: Engine | None = None,
-    **settings: Any,
+    name: str = "network",
+    mine: str | None = None,
+    access: "Access | None" = None,
 ) -> Network:
     """Join a network that runs, on this or another machine.
 
     Args:
         address: "HOST:PORT", as it was given to `akkordeon network --address`.
-        gates: of the recipe that is used here, to be compared with the network's.
-        engine: where what is attached from here lives; closed with what this returns. Default: `engines.Ray(address,
-            join=True)`.
-        settings: of that engine: name, mine, token, tls, insecure.
+        gates: of the recipe that is used here; they are compared with the network's.
+        engine: where sentinels live that are attached from here; closed with the returned network. Default: a `Ray`
+            that joins at `address`, with the arguments below.
+        name: of the network.
+        mine: address of this machine, by which others reach it; None is the one on the route to the network.
+        access: token and certificates; None looks for the token in its usual place.
 
     Raises:
-        Unreachable: there is no network that can be used at that address; says why.
-        WiringError: there is no network of that name, or it differs from this process; names in what.
+        Unreachable: there is no usable network at that address; says why.
+        WiringError: there is no network of that name, or this process differs from it; says in what.
     """
-    engine = engine or Ray(address, join=True, spares=0, first=1, **settings)
+    engine = engine or Ray(address, join=True, spares=0, first=1, name=name, mine=mine, access=access)
     try:
-        conductor = _find_conductor(engine)
-        refusal = conductor.ask(Hello(papers(gates), "this process"), timeout=ANSWER)
+        conductor = engine.find("conductor")
+        refusal = conductor.ask(Hello(own_handshake(gates), "this process"), timeout=ANSWER_TIMEOUT)
         if refusal is not None:
             raise refusal
-        roster: Roster = conductor.ask(Who(), timeout=ANSWER)
+        roster: Roster = conductor.ask(Who(), timeout=ANSWER_TIMEOUT)
     except BaseException:
         engine.close()
         raise
@@ -137,7 +144,7 @@ def connect(
 
 
 def _with_computations(gate: Gate, engine: Engine) -> Gate:
-    """Say how many batches a gate may compute at once, if its description leaves that open."""
+    """Decide how many batches a gate may compute at once, if its description leaves that open."""
     return gate if gate.computations is not None else replace(gate, computations=engine.computations)
 
 
@@ -145,54 +152,30 @@ def _conductor(engine: Engine, make: Callable[[], Conductor]) -> Ref:
     try:
         return engine.spawn("conductor", make)
     except NameTaken:
-        where = f" at {engine.address}" if isinstance(engine, Ray) else ""
+        where = f" at {engine.address}" if engine.address else ""
         raise WiringError(
             f"a network of this name is open{where}: join it with `akkordeon sentinel` or `connect`, close it with "
-            "`akkordeon close`, or give this one another name or address"
+            "`akkordeon close`, or use another name or address"
         ) from None
 
 
-def _find_conductor(engine: Engine) -> Ref:
-    if not isinstance(engine, Ray):
-        return engine.find("conductor")
-    deadline, told = time.monotonic() + OPENING, False
-    while True:
-        with suppress(ActorNotFound):
-            return engine.find("conductor")
-        names = engine.others()
-        others = [each for each in names if each != engine.name]
-        if (others and engine.name not in names) or time.monotonic() > deadline:
-            there = f"there are: {', '.join(others)}" if others else "nor any other; it may have been closed"
-            raise WiringError(f"there is no network {engine.name!r} at {engine.address}; {there}")
-        if not told:
-            logger.warning("waiting for network %r at %s to open", engine.name, engine.address)
-            told = True
-        wait_until(lambda: False, time.monotonic() + LOOK)
-
-
 def _await_hosts(engine: Engine, placement: Placement) -> None:
-    """Wait until all hosts that are needed have joined.
+    """Wait until all hosts of a placement have joined.
 
     Raises:
-        WiringError: some have not; names them, and those that have.
+        WiringError: some have not; lists them, and those that have.
     """
-    deadline = time.monotonic() + placement.wait
-    told = False
-    while missing := [host for host in placement.needed if host not in (there := lent(engine.places()))]:
-        names, where = ", ".join(missing), f" --network {engine.address}" if isinstance(engine, Ray) else ""
-        if time.monotonic() > deadline:
-            raise WiringError(
-                f"no host {names} has joined within {placement.wait:g} s; there are: {', '.join(there) or 'none'}. "
-                f"On each, run: akkordeon host{where} --name NAME"
-            )
-        if not told:
-            logger.warning("waiting for host %s: on each, run: akkordeon host%s --name NAME", names, where)
-            told = True
-        _pause(engine)
 
+    def missing() -> str:
+        there = lent(engine.places())
+        return ", ".join(host for host in placement.needed if host not in there)
 
-def _pause(engine: Engine) -> None:
-    inbox = engine.inbox("waiting for hosts")
-    with suppress(NoAnswer):
-        inbox.take(timeout=0.2)
-    inbox.close()
+    if not placement.needed or not (names := missing()):
+        return
+    where = f" --network {engine.address}" if engine.address else ""
+    logger.warning("waiting for host %s: on each, run: akkordeon host%s --name NAME", names, where)
+    if not wait_until(engine, lambda: not missing(), seconds=placement.wait, pause=0.2):
+        raise WiringError(
+            f"no host {missing()} has joined within {placement.wait:g} s; there are: "
+            f"{', '.join(lent(engine.places())) or 'none'}. On each, run: akkordeon host{where} --name NAME"
+        )

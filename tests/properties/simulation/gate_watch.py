@@ -1,23 +1,22 @@
-"""What the oracle of the simulation looks at in gates: each batch once, in time, under a lease, and nothing kept."""
+"""Checks gates: each batch is applied once, in time and under a lease, and nothing is kept."""
 
 from collections import Counter
 
 from akkordeon.gate.actor import GateActor
 from akkordeon.messages.batches import Forward, Route
 from akkordeon.messages.leases import Copy, Lease
+from tests.properties.simulation import private
 from tests.properties.simulation.records import Life, Records, term_of
 from tests.properties.simulation.stub import FINE, Batch, StubLearner, StubState
-
-__all__ = ["GateWatch"]
 
 SLACK = 1e-6
 
 
 class GateWatch(Records):
-    """See `tests.properties.simulation.stub.Book` for what the stub of the gates tells it."""
+    """Looks at gates; the stub of their computation tells it what they apply, as `stub.Book` says."""
 
     def born(self, learner: StubLearner) -> None:
-        """C5: a gate is made anew from the newest copy that its conductor ever got, so no more is lost."""
+        """C5: a gate is restarted from the newest copy that its conductor ever got, so no more is lost."""
         learner.actor, name = self.current, learner.name
         lives = self.lives.setdefault(name, [])
         if lives:
@@ -58,14 +57,14 @@ class GateWatch(Records):
         return self.engine.time + body.host.offset
 
     def banks(self, copy: Copy, before: Copy | None) -> None:
-        """C9, C11: what goes into the vault is finite, whole, of the present gate, and goes on from what was there."""
+        """C9, C11: what the conductor keeps is finite, whole, of the present gate, and goes on from what was there."""
         state = copy.state
         assert isinstance(state, StubState)
         newest = self.lives[state.name][-1]
         if copy.actor.name != newest.actor:
-            self.violated(f"a copy of {copy.actor.name} gets into the vault; {newest.actor} has replaced it")
+            self.violated(f"a copy of {copy.actor.name} is kept; {newest.actor} has replaced it")
         if state.weights["w"] is not FINE:
-            self.violated(f"a copy of {copy.actor.name} that is not finite gets into the vault")
+            self.violated(f"a copy of {copy.actor.name} that is not finite is kept")
         if before is not None and state.version < before.state.version:
             self.violated(f"a copy of {state.name} at {state.version} replaces one at {before.state.version}")
         self.counts["copies"] += 1
@@ -75,7 +74,7 @@ class GateWatch(Records):
         learner = life.learner
         if isinstance(message, Lease):
             now = self.engine.time + self.engine.bodies[name].host.offset
-            life.signs.setdefault(max(actor._signs, default=0), now)
+            life.signs.setdefault(private.latest_sign(actor), now)
             self._check_attendance(actor, name, message)
             self._check_lease(actor, life, message)
         elif isinstance(message, Forward):
@@ -86,51 +85,51 @@ class GateWatch(Records):
         late = learner.weights.version - learner.copied >= self.terms.copy_every
         if late and learner.finite and not self.engine.bodies[name].host.offset:  # whose clock has not jumped
             self.violated(f"{name} is at {learner.weights.version} and was last copied at {learner.copied}")
-        if len(actor._entries) > life.peak:
-            life.peak = len(actor._entries)
+        if (amount := private.open_batches(actor)) > life.peak:
+            life.peak = amount
             self._check_table(actor, name)
 
     def _check_lease(self, actor: GateActor, life: Life, lease: Lease) -> None:
         """C11: a gate keeps to the newest lease, and takes nothing with it into another term."""
         life.newest = max(life.newest, lease.number)
-        if actor._lease_number != life.newest:
-            self.violated(f"{life.actor} keeps to lease {actor._lease_number}, and has got {life.newest}")
-        if actor._entries.term != life.rewired and len(actor._entries):
-            self.violated(f"{life.actor} takes {len(actor._entries)} batches into term {actor._entries.term}")
-        life.rewired = actor._entries.term
+        if (number := private.lease_number(actor)) != life.newest:
+            self.violated(f"{life.actor} keeps to lease {number}, and has got {life.newest}")
+        term, amount = private.term_of_gate(actor), private.open_batches(actor)
+        if term != life.rewired and amount:
+            self.violated(f"{life.actor} takes {amount} batches into term {term}")
+        life.rewired = term
 
     def _check_term(self, actor: GateActor, life: Life, route: Route) -> None:
         """C11: nothing of another term is begun."""
-        entry = actor._entries._table.get(route.batch)
-        if entry is not None and entry.attempt == route.attempt and route.term != actor._entries.term:
-            self.violated(f"{life.actor} begins {route.batch} of term {route.term} in term {actor._entries.term}")
+        term = private.term_of_gate(actor)
+        if route.term != term and private.is_pending(actor, route.batch) == route.attempt:
+            self.violated(f"{life.actor} begins {route.batch} of term {route.term} in term {term}")
 
     def _check_attendance(self, actor: GateActor, name: str, lease: Lease) -> None:
         """C12: once a gate knows that a sentinel is gone, it keeps nothing of it."""
-        if lease.number != actor._lease_number:
+        if lease.number != private.lease_number(actor):
             return
-        entries = actor._entries
-        kept = {batch.incarnation for batch in entries._table} | {*entries._known}
+        kept = {batch.incarnation for batch in private.pending(actor)} | private.known_incarnations(actor)
         if gone := [each for each in kept if each <= lease.newest and each not in lease.attached]:
             self.violated(f"{name} keeps something of sentinels {gone}, which are gone")
 
     def _check_low(self, actor: GateActor, life: Life, route: Route) -> None:
         """C8: nothing is kept of batches that no sentinel waits for."""
-        entries, (batch, _, term, low, *_) = actor._entries, route
-        if term != entries.term or batch.incarnation not in entries._known:
+        batch, _, term, low, *_ = route
+        if term != private.term_of_gate(actor) or not private.remembers(actor, batch.incarnation):
             return
         low = life.lows[batch.incarnation] = max(low, life.lows.get(batch.incarnation, 0))
-        known = entries._known[batch.incarnation]
-        if (known.applied and min(known.applied) < low) or (batch.seq < low and batch in entries._table):
-            self.violated(f"{life.actor} keeps batches of sentinel {batch.incarnation} before {low}: {known.applied}")
+        applied = private.applied(actor, batch.incarnation)
+        if (applied and min(applied) < low) or (batch.seq < low and private.is_pending(actor, batch) is not None):
+            self.violated(f"{life.actor} keeps batches of sentinel {batch.incarnation} before {low}: {applied}")
 
     def _check_table(self, actor: GateActor, name: str) -> None:
         """C8: no more batches wait at a gate than sentinels have out, and those that were given up lately."""
-        table = Counter(batch.incarnation for batch in actor._entries._table)
+        table = Counter(batch.incarnation for batch in private.pending(actor))
         for incarnation, amount in table.items():
-            watched = next((w for w in self.sentinels.values() if w.actor._incarnation == incarnation), None)
+            watched = next((w for w in self.sentinels.values() if private.incarnation(w.actor) == incarnation), None)
             dropped = 0 if watched is None else len(watched.actor.outbox.given_up)
             window = self.members[incarnation].window
             if amount > window + dropped + self.engine.injected["duplicate"]:  # one that comes late is kept for a while
                 self.violated(f"{name} keeps {amount} batches of sentinel {incarnation}, whose window is {window}")
-        self.counts["table"] = max(self.counts["table"], len(actor._entries))
+        self.counts["table"] = max(self.counts["table"], private.open_batches(actor))

@@ -1,27 +1,25 @@
-"""Watches a simulated network and says which promise it breaks; reliability contract C1 to C13.
+"""Watches a simulated network and says which promise of docs/contract.md (C1 to C13) it breaks.
 
-It looks at every event, so it must be cheap: most checks are one comparison per turn. What it knows it takes from what
-goes over the wires and from what the stub of the gates does, not from what the actors say they do.
+It looks at every event, so it must be cheap: most checks are one comparison per turn. It trusts messages, the stub of
+the gates' computation, and the state of the conductor; it reads other fields of actors through `private` alone.
 """
 
 from collections.abc import Callable
 from functools import partial
 
-from akkordeon.actor import Ref
 from akkordeon.conductor.actor import Conductor
 from akkordeon.conductor.requests import Attach
-from akkordeon.conductor.state import Member
+from akkordeon.conductor.state import ConductorState, Member
 from akkordeon.engines import Stepped
 from akkordeon.gate.actor import GateActor
 from akkordeon.messages.leases import Alive, Copy
 from akkordeon.messages.reports import Alarm, Failure
 from akkordeon.sentinel.actor import SentinelActor
+from tests.properties.simulation import private
 from tests.properties.simulation.gate_watch import SLACK, GateWatch
 from tests.properties.simulation.records import EXPECTED, Died, Terms
 from tests.properties.simulation.sentinel_watch import SentinelWatch
 from tests.properties.simulation.stub import Trouble
-
-__all__ = ["Oracle"]
 
 
 class Oracle(GateWatch, SentinelWatch):
@@ -31,6 +29,7 @@ class Oracle(GateWatch, SentinelWatch):
         super().__init__(engine, terms, trouble)
         self._looks: dict[str, Callable[[str, object], None]] = {}
         self._published = 0
+        self.state = ConductorState()
         engine.observers.append(self.saw)
 
     def saw(self, event: str, name: str, message: object) -> None:
@@ -62,7 +61,7 @@ class Oracle(GateWatch, SentinelWatch):
             if self.lives[life.learner.name][-1] is life and self._down is None:
                 self._down, self._down_term = self.engine.time, life.term
                 if self.conductor is not None:
-                    self._down_term = self.conductor._gates.term
+                    self._down_term = self.state.term
         elif (watched := self.sentinels.get(name)) is not None:
             watched.ended = self.engine.time
             watched.crashed = reason is not None
@@ -74,27 +73,26 @@ class Oracle(GateWatch, SentinelWatch):
     def _conduct(self, conductor: Conductor, name: str, message: object) -> None:
         if conductor is not self.conductor:
             self.conductor, self._published = conductor, 0
-        if conductor._stream.count > self._published:
-            self._listen(conductor)
+        self._listen(conductor)
         match message:
             case Alive(actor, number):
                 if (life := self.by_actor.get(actor.name)) is not None:
                     life.leased = max(life.leased, life.signs.get(number, 0.0) + self.terms.lease)
             case Copy(actor, state):
-                if actor in conductor._gates.refs:
+                if actor.name in self.state.gates.values():
                     self.banked[state.name] = max(self.banked.get(state.name, 0), state.version)
             case Attach():
-                self._admit(conductor._members.members)
-        if conductor._gates.cause is not None and self.cause is None:
-            self._fails(conductor)
+                self._admit(list(self.state.sentinels.values()))
+        if self.state.cause is not None and self.cause is None:
+            self._fails(self.state.cause)
 
     def _listen(self, conductor: Conductor) -> None:
         """Take in what users are told."""
-        for notice in list(conductor._stream._events)[self._published :]:
+        for notice in private.events(conductor, self._published):
+            self._published += 1
             if isinstance(notice.event, Failure):
                 self.failures.append(str(notice.event.error))
             self.counts["stalls"] += isinstance(notice.event, Alarm) and "nothing has moved" in notice.event.text
-        self._published = conductor._stream.count
 
     def _admit(self, members: list[Member]) -> None:
         """C8: no more is let in than there is room for."""
@@ -106,9 +104,9 @@ class Oracle(GateWatch, SentinelWatch):
         if windows > self.terms.capacity or (bound is not None and training > bound + 1):
             self.violated(f"sentinels with {windows} batches in flight were let in, {training} of them in training")
 
-    def _fails(self, conductor: Conductor) -> None:
+    def _fails(self, cause: str) -> None:
         """C13: only beyond the limit of restarts."""
-        self.cause, now = conductor._gates.cause, self.engine.time
+        self.cause, now = cause, self.engine.time
         recent = [
             sum(life.born > now - self.terms.within - SLACK for life in lives if life.term > 1)
             for lives in self.lives.values()
@@ -116,9 +114,9 @@ class Oracle(GateWatch, SentinelWatch):
         if max(recent) < self.terms.restarts:
             self.violated(f"the network has failed after {max(recent)} restarts: {self.cause}")
 
-    def roster(self) -> tuple[Ref, ...]:
-        """The gates as their conductor knows them."""
-        return () if self.conductor is None else self.conductor._gates.refs
+    def roster(self) -> list[str]:
+        """The actors of the gates as their conductor knows them."""
+        return list(self.state.gates.values())
 
 
 def _look_away(name: str, message: object) -> None:

@@ -1,4 +1,4 @@
-"""What the oracle of the simulation takes down, and how it says that a promise is broken."""
+"""Records of the simulation's oracle: what it has seen so far, and the promises that were broken."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,8 +9,6 @@ from akkordeon.engines import Crashed, Stepped
 from akkordeon.errors import AkkordeonError, UpdateFailed
 from akkordeon.sentinel.actor import SentinelActor
 from tests.properties.simulation.stub import Poison, StubLearner, Trouble
-
-__all__ = ["EXPECTED", "Died", "Life", "Records", "Terms", "Watched", "reason_of", "term_of"]
 
 
 class Died(AkkordeonError):
@@ -111,7 +109,7 @@ class Records:
         self.sentinels: dict[str, Watched] = {}
         self.members: dict[int, Member] = {}
         self.conductor: Conductor | None = None
-        self.cause: Exception | None = None
+        self.cause: str | None = None
         self.banked: dict[str, int] = {}
         self.failures: list[str] = []
         self.most_training = 0

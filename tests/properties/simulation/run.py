@@ -5,32 +5,33 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 from unittest import mock
 
 from torch import nn
 
-from akkordeon import sentinel_actor
 from akkordeon.actor import Inbox, Ref
+from akkordeon.conductor import gates as conductor_gates
 from akkordeon.conductor.actor import Conductor
-from akkordeon.conductor.limits import Limits
 from akkordeon.conductor.requests import Attach, Detach, Open, Pause, Paused, Resume
-from akkordeon.conductor.state import Register, Vault
+from akkordeon.conductor.sentinels import Limits
+from akkordeon.conductor.state import ConductorState
 from akkordeon.engines import Stepped
 from akkordeon.engines.simulation import links
 from akkordeon.errors import ActorFailed
 from akkordeon.gate.actor import GateActor
 from akkordeon.gate.description import Gate
 from akkordeon.messages.leases import Copy
+from akkordeon.sentinel import actor as sentinel_actor
+from tests.properties.simulation import private
 from tests.properties.simulation.oracle import Oracle
 from tests.properties.simulation.records import Died, Terms
 from tests.properties.simulation.scenario import Act, Scenario
 from tests.properties.simulation.stub import StubJudge, StubLearner
 from tests.properties.simulation.verdict import dropped, judge, judge_flavour, leftovers
-
-__all__ = ["Outcome", "Run", "simulate"]
 
 GATES = tuple(Gate(f"g{number}", nn.Identity()) for number in range(1, 6))
 LONGEST = 240.0
@@ -84,31 +85,37 @@ def percentiles(values: list[float]) -> dict[str, float]:
     return {name: round(ordered[index], 3) for name, index in pick.items()}
 
 
-@dataclass
-class SimVault(Vault):
-    """A vault that the oracle sees, and that its conductor may die at."""
+class SimState(ConductorState):
+    """The state of the simulated conductors: one that dies loses what it has not written, and may die at a write."""
 
-    oracle: Oracle
-    dies_at: dict[int, bool]
-    writes: int = 0
-    register: Register | None = None
-    copies: dict[str, Copy] = field(default_factory=dict)
+    def __init__(self, oracle: Oracle, dies_at: dict[int, bool]) -> None:
+        super().__init__()
+        self.writes = 0
+        self._oracle = oracle
+        self._dies_at = dies_at
+        self._written = self._values()
 
-    def write(self, register: Register) -> None:
+    def write(self) -> None:
         self.writes += 1
-        after = self.dies_at.get(self.writes)
+        after = self._dies_at.get(self.writes)
         if after is False:
             raise Died("before writing")
-        there_and_back = Register.from_json(register.to_json())
-        if there_and_back != register:
-            self.oracle.violated(f"the register changes on its way to a file and back: {register}")
-        self.register = there_and_back
+        self._written = self._values()
         if after is True:
             raise Died("after writing")
 
-    def put(self, copy: Copy) -> None:
-        self.oracle.banks(copy, self.copies.get(copy.state.name))
-        super().put(copy)
+    def keep(self, copy: Copy) -> None:
+        self._oracle.banks(copy, self.copies.get(copy.state.name))
+        super().keep(copy)
+
+    def lose_what_is_not_written(self) -> None:
+        """Go back to the last write; copies are written as they come."""
+        for name, value in deepcopy(self._written).items():
+            setattr(self, name, value)
+
+    def _values(self) -> dict[str, object]:
+        names = [each.name for each in fields(self) if each.name != "copies"]
+        return deepcopy({name: getattr(self, name) for name in names})
 
 
 class Run:
@@ -127,7 +134,7 @@ class Run:
             scenario.max_staleness,
         )
         self.oracle = Oracle(self.engine, terms, scenario.trouble)
-        self.vault = SimVault(self.oracle, dict(scenario.dies_at))
+        self.oracle.state = self.state = SimState(self.oracle, dict(scenario.dies_at))
         self.conductor: Ref | None = None
         self.inboxes = 0
         self.saving: Inbox | None = None
@@ -135,7 +142,7 @@ class Run:
 
     def play(self) -> Outcome:
         """Run it to its end."""
-        with _stubs(held_back=100.0 if self.scenario.flavour == "reordering" else links.HELD_BACK):
+        with _stubs(self.oracle, held_back=100.0 if self.scenario.flavour == "reordering" else links.HELD_BACK):
             try:
                 for act in self.scenario.acts:
                     self._run_until(act.at)
@@ -158,10 +165,10 @@ class Run:
             judge_flavour(self.scenario, self.oracle)
 
     def _over(self) -> bool:
-        conductor = self.oracle.conductor
-        if conductor is None or (conductor._gates.chain is None and conductor._gates.cause is None):
+        conductor, state = self.oracle.conductor, self.oracle.state
+        if conductor is None or not (private.gates_are_wired(conductor) or state.cause):
             return False
-        ended = not len(conductor._members) and self.saving is None
+        ended = not state.sentinels and self.saving is None
         return ended and self.engine.time > self.scenario.faults.until and self._is_alive()
 
     def _run_until(self, time: float) -> None:
@@ -181,12 +188,9 @@ class Run:
 
     def _conduct(self) -> None:
         gates = GATES[: self.scenario.gates]
-        stub: Any = partial(StubLearner, self.oracle)
-        life = partial(GateActor, learner=stub)
+        self.state.lose_what_is_not_written()
         limits = Limits(self.scenario.max_staleness, self.scenario.capacity)
-        make = partial(
-            Conductor, "sim", gates, settings=self.scenario.supervision, limits=limits, vault=self.vault, life=life
-        )
+        make = partial(Conductor, "sim", gates, settings=self.scenario.supervision, limits=limits, state=self.state)
         self.conductor = self.engine.spawn("conductor", make)
         try:
             self.conductor.ask(Open(), timeout=60.0)
@@ -233,7 +237,7 @@ class Run:
     def _resume(self, inbox: Inbox) -> None:
         """Once all stand still, let them go on."""
         assert self.conductor is not None
-        notices = list(getattr(inbox, "_messages"))  # noqa: B009 - private
+        notices = private.waiting(inbox)
         paused = bool(notices) and isinstance(notices[0], Paused) and notices[0].error is None
         if paused:
             self._check_stand_still()
@@ -250,8 +254,8 @@ class Run:
             for name, watched in self.oracle.sentinels.items()
             if watched.ended is None and watched.actor.sentinel.kind == "train" and watched.actor.outbox
         ]
-        attached = {each.actor for each in conductor._members.members if each.kind == "train"}
-        if conductor._pauses.number is not None and attached & set(moving):
+        attached = {each.actor for each in self.oracle.state.sentinels.values() if each.kind == "train"}
+        if private.is_paused(conductor) and attached & set(moving):
             self.oracle.violated(f"the network is said to stand still, and {moving} are moving")
 
     def _outcome(self) -> Outcome:
@@ -264,7 +268,7 @@ class Run:
             counts=oracle.counts,
             dropped=dropped(oracle),
             recovery=oracle.recovery,
-            failed=None if oracle.cause is None else str(oracle.cause),
+            failed=oracle.cause,
             digest=engine.digest,
             steps=engine.steps,
             seconds=engine.time,
@@ -272,12 +276,14 @@ class Run:
 
 
 @contextmanager
-def _stubs(held_back: float) -> Iterator[None]:
-    """Let sentinels judge tokens, and log nothing; what is held back, is so for so many times as long as usual."""
+def _stubs(oracle: Oracle, held_back: float) -> Iterator[None]:
+    """Replace the computation of gates and sentinels, and log nothing; set how much longer reordered messages take."""
     logging.disable(logging.ERROR)
+    learner: Any = partial(StubLearner, oracle)
+    computing = mock.patch.object(conductor_gates, "GateActor", partial(GateActor, learner=learner))
+    judging = mock.patch.object(sentinel_actor, "LossAndMetrics", StubJudge)
     try:
-        judging = mock.patch.object(sentinel_actor, "LossAndMetrics", StubJudge)
-        with judging, mock.patch.object(links, "HELD_BACK", held_back):
+        with computing, judging, mock.patch.object(links, "HELD_BACK", held_back):
             yield
     finally:
         logging.disable(logging.NOTSET)

@@ -11,8 +11,6 @@ from akkordeon.engines.simulation.delays import Delay
 from akkordeon.sentinel.description import Sentinel, TrainingSentinel, ValidationSentinel
 from tests.properties.simulation.stub import Batch, Loader, Token, Trouble
 
-__all__ = ["FLAVOURS", "Act", "Flavour", "Scenario", "calm", "draw"]
-
 Flavour = Literal[
     "mixed",
     "duplicates",

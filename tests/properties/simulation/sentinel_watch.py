@@ -1,12 +1,11 @@
-"""What the oracle of the simulation looks at in sentinels: every batch ends, in time, and done means done."""
+"""Checks sentinels: every batch ends, in time, and a batch that counts as done is."""
 
 from akkordeon.messages.batches import ALREADY_APPLIED, NON_FINITE, NOTHING_TO_LEARN, TOO_STALE, Backward
 from akkordeon.messages.leases import Orders
 from akkordeon.sentinel.actor import SentinelActor
+from tests.properties.simulation import private
 from tests.properties.simulation.records import Life, Records, Watched
 from tests.properties.simulation.stub import Loader
-
-__all__ = ["SentinelWatch"]
 
 PATIENCE = 2.5
 """Seconds after its time limit within which a batch must have been given up: it is looked for once per second."""
@@ -23,10 +22,10 @@ class SentinelWatch(Records):
             watched = self.sentinels[name] = Watched(actor, actor.sentinel.data.key)
         if isinstance(message, Orders):
             self._check_orders(watched, name, message)
-        member = self.members.get(actor._incarnation)
+        member = self.members.get(private.incarnation(actor))
         if member is not None and len(actor.outbox) > member.window:
             self.violated(f"{name} has {len(actor.outbox)} batches out, and may have {member.window}")
-        if type(message).__name__ == "_Tick" and actor.chain is not None and actor._left is None:
+        if type(message).__name__ == "_Tick" and actor.chain is not None and not private.has_left(actor):
             self._check_age(actor, name)
         if actor.ledger.done > watched.done:
             watched.done = actor.ledger.done
@@ -38,7 +37,7 @@ class SentinelWatch(Records):
         """C13: a sentinel is told why its network has failed; and it keeps to the newest orders."""
         watched.told = watched.told or orders.cause is not None
         watched.newest = max(watched.newest, orders.number)
-        known = watched.actor._orders
+        known = private.orders(watched.actor)
         if known is None or known.number != watched.newest:
             self.violated(f"{name} keeps to orders {known and known.number}, and has got {watched.newest}")
 
@@ -56,7 +55,7 @@ class SentinelWatch(Records):
         """C4: each gate of the term has applied the batch, or said why not."""
         route, trail = message.route, message.trail
         batch = (watched.key, route.batch.seq)
-        orders = watched.actor._orders
+        orders = private.orders(watched.actor)
         assert orders is not None
         if route.term != orders.term:
             self.violated(f"{name} counts {batch} as done in term {route.term}, and knows of term {orders.term}")

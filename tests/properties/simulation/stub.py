@@ -1,4 +1,4 @@
-"""The one stand-in of the simulation: computation. Gates, sentinels and conductor are the real ones.
+"""Replaces the computation in the simulation, and nothing else: gates, sentinels and conductor are the real ones.
 
 Weights are the ordered list of the batches that were applied. What travels between gates is a `Token`, which says whose
 batch it is and which forward made it; a gradient says which output it belongs to. So a gradient that meets the forward
@@ -19,8 +19,6 @@ from akkordeon.gate.forward import Trained
 from akkordeon.gate.updates import Norms
 from akkordeon.messages.batches import NON_FINITE
 from akkordeon.messages.states import GateState
-
-__all__ = ["FINE", "Batch", "Book", "Loader", "Poison", "StubJudge", "StubLearner", "StubState", "Token", "Trouble"]
 
 Batch = tuple[int, int]
 """Which sentinel (a number for each that ever joined), and which of its batches."""
@@ -122,7 +120,7 @@ class _StubGraph(Graph):
 
 
 class _Weights:
-    """See `akkordeon.gate.versions.Weights`."""
+    """Stands for `akkordeon.gate.versions.Weights`."""
 
     trainable = ()
     buffers: Mapping[str, Any] = {}
@@ -135,7 +133,7 @@ class _Weights:
 
 
 class StubLearner:
-    """See `akkordeon.gate.learner.Learner`.
+    """Stands for `akkordeon.gate.learner.Learner`.
 
     Attributes:
         actor: name of the gate's actor.
@@ -240,7 +238,7 @@ class StubLearner:
 
 
 class StubJudge:
-    """See `akkordeon.sentinel.loss.Judge`."""
+    """Stands for `akkordeon.sentinel.loss.LossAndMetrics`."""
 
     def __init__(self, loss: Callable[[Token, object], float], metrics: object) -> None:
         self._loss = loss

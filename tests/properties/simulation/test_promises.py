@@ -66,12 +66,12 @@ def points(scenario: Scenario) -> int:
     """Return how often the conductor writes."""
     run = Run(scenario)
     assert not run.play().violations
-    return run.vault.writes
+    return run.state.writes
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_the_conductor_may_die_wherever_it_writes(after: bool) -> None:  # D6
-    """Another goes on from what is in the vault, which survives its way through JSON."""
+    """Another one takes over from what was written."""
     faults = Faults(crashes=0.3, silent=0.5, until=8.0, victims=lambda name: name.startswith("gate"))
     acts = (*(training(key, 2, 20) for key in (1, 2)), Act(3.0, "detach", training(2, 2, 20).sentinel))
     for seed in range(4):

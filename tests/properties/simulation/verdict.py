@@ -1,15 +1,14 @@
-"""What must hold when all is over: every batch has ended, nothing is kept, nobody who was replaced lives on."""
+"""Checks the end of a run: every batch has ended, nothing is kept, and no actor that was replaced lives on."""
 
 from collections import Counter
 from collections.abc import Iterator
 
 from akkordeon.gate.actor import GateActor
+from tests.properties.simulation import private
 from tests.properties.simulation.oracle import Oracle
 from tests.properties.simulation.records import Watched, reason_of
 from tests.properties.simulation.scenario import Scenario
 from tests.properties.simulation.stub import Trouble
-
-__all__ = ["dropped", "judge", "judge_flavour", "leftovers"]
 
 
 def judge(oracle: Oracle) -> None:
@@ -64,13 +63,11 @@ def dropped(oracle: Oracle) -> Counter[str]:
 
 
 def _check_departures(oracle: Oracle) -> None:
-    conductor = oracle.conductor
-    assert conductor is not None
-    if len(conductor._members):
-        oracle.violated(f"sentinels never end: {[each.name for each in conductor._members.members]}")
+    if oracle.state.sentinels:
+        oracle.violated(f"sentinels never end: {list(oracle.state.sentinels)}")
     if oracle.cause is not None:
         for name, watched in oracle.sentinels.items():
-            if not (watched.told or watched.ended is not None or watched.actor._left is not None):
+            if not (watched.told or watched.ended is not None or private.has_left(watched.actor)):
                 oracle.violated(f"{name} was never told why the network failed")
 
 
@@ -79,8 +76,9 @@ def _check_batches(oracle: Oracle, watched: Watched) -> None:
     actor = watched.actor
     name, outbox = actor.sentinel.name, actor.outbox
     given_up = len(outbox.given_up)
-    if actor._seq != actor.ledger.done + given_up + len(outbox) and given_up < 20:
-        oracle.violated(f"{name} has sent {actor._seq} batches; {actor.ledger.done} are done and {given_up} given up")
+    sent = private.sent(actor)
+    if sent != actor.ledger.done + given_up + len(outbox) and given_up < 20:
+        oracle.violated(f"{name} has sent {sent} batches; {actor.ledger.done} are done and {given_up} given up")
     excused = watched.crashed or actor.error is not None or oracle.cause is not None or _taken_for_dead(oracle, name)
     if len(outbox) and not excused:
         oracle.violated(f"{name} has left {len(outbox)} batches behind, and says no reason")
@@ -92,23 +90,24 @@ def _check_batches(oracle: Oracle, watched: Watched) -> None:
 
 
 def _taken_for_dead(oracle: Oracle, name: str) -> bool:
-    """Whether users were told that it gave no sign of life. What a conductor that dies was about to tell is lost."""
+    """Whether users were told that it sent no heartbeat. What a dying conductor was about to publish is lost."""
     return oracle.engine.injected["conductor dies"] > 0 or any(
-        f"{name!r} gave no sign of life" in text for text in oracle.failures
+        f"{name!r} sent no heartbeat" in text for text in oracle.failures
     )
 
 
 def leftovers(oracle: Oracle) -> Iterator[str]:
     """C11, C12: the present gates alone live, with nothing in hand; yield what is not so."""
-    roster = {ref.name for ref in oracle.roster()}
+    roster = oracle.roster()
     for name, actor in oracle.engine.actors():
         if not isinstance(actor, GateActor):
             if name != "conductor":
                 yield f"{name} lives on"
         elif name not in roster:
             yield f"{name} was replaced, and lives on"
-        elif len(actor._entries) or actor._entries._known or actor._parked or actor._doing:
-            yield f"{name} keeps {len(actor._entries)} batches, {actor._entries._known}, {actor._parked}"
+        elif private.open_batches(actor) or private.known_incarnations(actor) or private.in_hand(actor):
+            known, in_hand = private.known_incarnations(actor), private.in_hand(actor)
+            yield f"{name} keeps {private.open_batches(actor)} batches, those of sentinels {known}, and {in_hand}"
 
 
 def _check_living(oracle: Oracle) -> None:
@@ -116,4 +115,4 @@ def _check_living(oracle: Oracle) -> None:
         oracle.violated(text)
     for _, actor in oracle.engine.actors():
         if isinstance(actor, GateActor):
-            oracle.counts.update({f"skipped {why}": count for why, count in actor._tally.skipped.items() if count})
+            oracle.counts.update({f"skipped {why}": count for why, count in private.skipped(actor).items() if count})

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from akkordeon.messages import advice
 from akkordeon.gate.description import Gate
+from akkordeon.messages import advice
 from akkordeon.network.launching import launch
 from tests.system.command_line.calling import RECIPE, call, lines_of, write_recipe
 

@@ -49,13 +49,13 @@ class SentinelCommand(DataOptions, ReachOptions):
         check_reach(self)
         folder = None if self.data is None else self.data.absolute()
         recipe = load(self.recipe, self.settings, batch_size=self.batch_size, folder=folder)
-        from akkordeon.conductor.handshake import papers, shapes  # noqa: PLC0415
+        from akkordeon.conductor.handshake import own_handshake, shapes  # noqa: PLC0415
         from akkordeon.sentinel.batch import as_pair  # noqa: PLC0415 - imports torch
 
         first = recipe.first(recipe.data(self.kind, self.samples), self.kind)
         x, target = as_pair(first, with_target=self.kind != "test")
         gates = recipe.gates()
-        known = papers(gates, shapes(x), None if target is None else shapes(target))
+        known = own_handshake(gates, shapes(x), None if target is None else shapes(target))
         with joined(self, output, interrupts, gates, recipe.ship) as remote:
             name = self._attach(remote, recipe, known)
             output.event("attached", sentinel=name)
