@@ -11,8 +11,8 @@ from torch import Tensor
 
 from akkordeon.actor import Actor, Context, Ended, Ref, Urgent
 from akkordeon.engines import Threads
-from akkordeon.engines.threads.pool import LOOK
-from akkordeon.engines.threads.scaling import STANDBY
+from akkordeon.engines.pool import LOOK
+from akkordeon.engines.scaling import STANDBY
 from akkordeon.errors import NoAnswer, SharedTensorWritten
 from tests.engines.test_contract import SOON, Box, Forwarder
 

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
-from akkordeon.engines.ray.post import post
+from akkordeon.engines.ray.transport import post
 from akkordeon.errors import NodeFailed, WiringError
 
 _lock = threading.Lock()

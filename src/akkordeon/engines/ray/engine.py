@@ -15,7 +15,7 @@ from akkordeon.engines.ray.cluster import Address, Node, Tls, check_cluster, own
 from akkordeon.errors import NodeFailed
 
 if TYPE_CHECKING:
-    from akkordeon.engines.ray.terminal import Driver
+    from akkordeon.engines.ray.driver import Driver
 
 READ_ONCE = ("RAY_AUTH_MODE", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USE_TLS")
 """What Ray does not look at again once it was imported."""
@@ -100,7 +100,7 @@ class Ray:
         os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # it would begin a cluster of its own after the last is closed
         with _signals_kept():
             from akkordeon.engines.ray import connection  # noqa: PLC0415 - imports Ray
-            from akkordeon.engines.ray.terminal import Driver  # noqa: PLC0415
+            from akkordeon.engines.ray.driver import Driver  # noqa: PLC0415
 
             connection.enter(self.address, settings, theirs=self._theirs)
         try:

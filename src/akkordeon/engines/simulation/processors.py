@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from akkordeon.engines.mailbox import Job
 from akkordeon.engines.simulation.actors import SimActor
-from akkordeon.engines.threads.pool import FAIRNESS
+from akkordeon.engines.pool import FAIRNESS
 
 if TYPE_CHECKING:
     from akkordeon.engines.simulation.timed import Timed

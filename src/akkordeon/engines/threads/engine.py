@@ -25,8 +25,8 @@ from akkordeon.engines.debug import WriteDetector
 from akkordeon.engines.intraop import OneThread
 from akkordeon.engines.mailbox import Ask, Job, Turn, refuse_place
 from akkordeon.engines.posix import available_cores
-from akkordeon.engines.threads.pool import NOTHING, Clock, Runnable, RunQueue, Worker
-from akkordeon.engines.threads.scaling import STANDBY
+from akkordeon.engines.pool import NOTHING, Clock, Runnable, RunQueue, Worker
+from akkordeon.engines.scaling import STANDBY
 from akkordeon.errors import ActorNotFound, NameTaken, NoAnswer
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 from akkordeon.actor import Ended, Ref, Urgent
 from akkordeon.engines.ray.calls import after, kill, told
 from akkordeon.engines.ray.wire import pack, unpack
-from akkordeon.engines.threads.pool import Worker
+from akkordeon.engines.pool import Worker
 from akkordeon.errors import ActorFailed, NoAnswer
 
 HOLD = 60.0

@@ -15,9 +15,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from akkordeon.actor import Ended, Inbox
 from akkordeon.engines.ray.calls import after, insist, kill
-from akkordeon.engines.ray.finding import actors
-from akkordeon.engines.ray.host import LANES, Host, Local, made_with
-from akkordeon.engines.ray.post import Process, RayRef, answered, post
+from akkordeon.engines.ray.directory import actors
+from akkordeon.engines.ray.process import LANES, Host, Local, made_with
+from akkordeon.engines.ray.transport import Process, RayRef, answered, post
 from akkordeon.engines.ray.wire import pack
 from akkordeon.errors import NameTaken, NoAnswer
 

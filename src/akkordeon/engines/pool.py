@@ -11,7 +11,7 @@ from typing import Protocol
 from akkordeon.actor import Actor
 from akkordeon.engines.intraop import use_one_thread
 from akkordeon.engines.mailbox import Job, Mailbox, Turn
-from akkordeon.engines.threads.scaling import WorkerScaling
+from akkordeon.engines.scaling import WorkerScaling
 
 NOTHING = "nothing"
 """What an idle worker is busy with."""

@@ -12,10 +12,10 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from akkordeon.actor import Actor, Inbox, Ref
 from akkordeon.engines.ray.calls import told
-from akkordeon.engines.ray.finding import WARDEN, actors, find, wardens
-from akkordeon.engines.ray.host import START, look, made_with, spawn
-from akkordeon.engines.ray.post import Process, RayRef, post
-from akkordeon.engines.ray.warden import WARDEN_LANES, Made, Spawner, new_host, this_node
+from akkordeon.engines.ray.directory import WARDEN, actors, find, wardens
+from akkordeon.engines.ray.process import START, look, made_with, spawn
+from akkordeon.engines.ray.transport import Process, RayRef, post
+from akkordeon.engines.ray.spawner import WARDEN_LANES, Made, Spawner, new_host, this_node
 from akkordeon.engines.ray.wire import unpack
 from akkordeon.errors import ActorFailed, NameTaken, NoAnswer
 

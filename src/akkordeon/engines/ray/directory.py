@@ -5,7 +5,7 @@ from typing import Any
 import ray
 
 from akkordeon.engines.ray.calls import answers
-from akkordeon.engines.ray.post import Process, RayRef, post
+from akkordeon.engines.ray.transport import Process, RayRef, post
 from akkordeon.engines.ray.wire import unpack
 from akkordeon.errors import ActorNotFound
 
