@@ -1,4 +1,8 @@
-"""The threads of the embedded engine: workers that take turns, lanes in which actors wait for one, and a clock."""
+"""A pool of threads for actors: workers that take turns, queues in which actors wait for one, and a clock.
+
+A worker that made an actor ready goes on with it itself, without waking another thread, unless it has a computation to
+run first: a hand-over within one thread costs a microsecond, waking a sleeping core some hundred.
+"""
 
 import heapq
 import itertools
@@ -13,35 +17,38 @@ from akkordeon.engines.intraop import use_one_thread
 from akkordeon.engines.mailbox import Job, Mailbox, Turn
 from akkordeon.engines.scaling import WorkerScaling
 
-NOTHING = "nothing"
+IDLE = "nothing"
 """What an idle worker is busy with."""
 
-LOOK = 0.25
-"""Seconds between two looks whether workers hang, while actors wait."""
-
-Later = Callable[[float, Callable[[], None]], None]
+STUCK_CHECK = 0.25
+"""Seconds between two checks for workers that hang, while actors wait."""
 
 FAIRNESS = 16
-"""Hand-overs in a row before a worker looks at what others left waiting."""
+"""Turns in a row that a worker takes of actors it made ready, before it takes one that waits in the queue."""
+
+Later = Callable[[float, Callable[[], None]], None]
+"""Calls something in some seconds."""
 
 
 class Runnable(Mailbox):
-    """A cell with its place in line: the lane it waits in, and whether it waits there or is in a turn."""
+    """A mailbox with its place in line: its queue, and whether it waits there or is in a turn."""
 
-    def __init__(self, name: str, make: Callable[[], Actor], computations: int, lane: "RunQueue") -> None:
+    def __init__(self, name: str, make: Callable[[], Actor], computations: int, queue: "RunQueue") -> None:
         super().__init__(name, make, computations)
-        self.lane = lane
+        self.queue = queue
+        # True from when it is put in line until its turn has ended: it is in one place at a time, so that no two
+        # workers ever take turns of one actor.
         self.scheduled = False
 
 
 class RunQueue:
-    """Actors with a turn to take, and the workers that take it. Call it with the lock held, but for `get`.
+    """Actors with a turn to take, and the workers that take it. Call it with the lock held, except for `get`.
 
     Args:
         lock: of the engine.
-        workers: that are to be awake, if that pays.
-        standby: that come to this lane besides.
-        later: calls something in so many seconds; None where nobody stands by.
+        workers: how many are awake, if that pays.
+        standby: workers beyond these, that wake when all others hang.
+        later: sets a timer; None where there are no standby workers.
     """
 
     def __init__(self, lock: threading.Lock, workers: int = 1, standby: int = 0, later: "Later | None" = None) -> None:
@@ -49,55 +56,58 @@ class RunQueue:
         self.closed = False
         self._wake = threading.Condition(lock)
         self._awake = workers + standby
-        self._crew = WorkerScaling(workers)
+        self._scaling = WorkerScaling(workers)
         self._later = later
-        self._looks = False
+        self._checking = False
 
     @property
     def is_crowded(self) -> bool:
         """Whether more workers are awake than pay."""
-        return self._awake > self._crew.most
+        return self._awake > self._scaling.most
 
     def took_turn(self, now: float) -> None:
         """Note that a turn begins."""
-        if self._crew.took_turn(now) and self.ready:
+        if self._scaling.took_turn(now) and self.ready:
             self._wake.notify_all()
 
-    def put(self, seat: Runnable) -> None:
-        """Add an actor and wake a worker, if one sleeps that may be awake."""
-        self.ready.append(seat)
-        if self._awake < self._crew.most:
+    def put(self, runnable: Runnable) -> None:
+        """Add an actor, and wake a worker if one sleeps that may be awake."""
+        self.ready.append(runnable)
+        if self._awake < self._scaling.most:
             self._wake.notify()
-        elif not self._looks:
-            self._look_later()
+        elif not self._checking:
+            # All workers that may be awake are: one will come for it. Unless all of them hang; so check later. The
+            # timer runs only while actors wait: an idle engine never wakes.
+            self._check_later()
 
     def get(self) -> Runnable | None:
-        """Wait for an actor with a turn to take; None when the lane is closed."""
+        """Wait for an actor with a turn to take; None when the queue is closed."""
         with self._wake:
             self._awake -= 1
-            while not self.ready or self._awake >= self._crew.most:
+            # Also sleep while enough others are awake: those beyond `most` would only wait for Python's lock.
+            while not self.ready or self._awake >= self._scaling.most:
                 if self.closed:
                     return None
                 self._wake.wait()
             self._awake += 1
             return self.ready.popleft()
 
-    def _look_later(self) -> None:
-        self._looks = self._later is not None
+    def _check_later(self) -> None:
+        self._checking = self._later is not None
         if self._later is not None:
-            self._later(LOOK, self._look)
+            self._later(STUCK_CHECK, self._check)
 
-    def _look(self) -> None:
-        """See that actors that wait do not do so for ever, while all that are awake are at something that hangs."""
+    def _check(self) -> None:
+        """Wake more workers if those that are awake hang, so that no actor waits for ever."""
         with self._wake:
-            self._looks = False
+            self._checking = False
             if self.ready and not self.closed:
-                if self._crew.is_stuck(time.monotonic()):
+                if self._scaling.is_stuck(time.monotonic()):
                     self._wake.notify_all()
-                self._look_later()
+                self._check_later()
 
     def close(self) -> None:
-        """Let the workers go home. Call it with the lock held."""
+        """Let the workers end. Call it with the lock held."""
         self.closed = True
         self._wake.notify_all()
 
@@ -105,82 +115,88 @@ class RunQueue:
 class Dispatcher(Protocol):
     """What a worker needs of its engine."""
 
-    def begin_turn(self, seat: Runnable) -> Turn | None:
+    def begin_turn(self, runnable: Runnable) -> Turn | None:
         """Take the next turn of an actor, unless it has ended."""
 
-    def finish_turn(self, seat: Runnable) -> Job | None:
+    def finish_turn(self, runnable: Runnable) -> Job | None:
         """End it; return the computation that it asked for."""
 
-    def finish_job(self, seat: Runnable, job: Job) -> Turn | None:
-        """Note that a computation is done; return the actor's next turn, unless others have it in hand."""
+    def finish_job(self, runnable: Runnable, job: Job) -> Turn | None:
+        """Note that a computation is done; return the actor's next turn, unless another worker has it in hand."""
 
-    def hand_over(self, seat: Runnable) -> None:
+    def hand_over(self, runnable: Runnable) -> None:
         """Leave an actor to any worker that has time."""
 
-    def end(self, seat: Runnable, reason: BaseException | None) -> None:
+    def end(self, runnable: Runnable, reason: BaseException | None) -> None:
         """End an actor and tell its watchers."""
 
 
 class Worker(threading.Thread):
-    """Takes turns of actors of one lane, and runs the computations they ask for."""
+    """Takes turns of the actors of one queue, and runs the computations they ask for."""
 
-    def __init__(self, engine: Dispatcher, lane: RunQueue, name: str) -> None:
+    def __init__(self, engine: Dispatcher, queue: RunQueue, name: str) -> None:
         super().__init__(name=name, daemon=True)
-        self.lane = lane
-        self.next: Runnable | None = None
-        self.doing = NOTHING
+        self.queue = queue
+        self.next: Runnable | None = None  # an actor that this worker made ready, and whose data are in its cache
+        self.doing = IDLE
         self._engine = engine
         self._in_a_row = 0
 
     def run(self) -> None:
-        """Take turns until the lane is closed."""
+        """Take turns until the queue is closed."""
         use_one_thread()
-        while (seat := self._pick()) is not None:
-            self.doing = seat.name
+        while (runnable := self._pick()) is not None:
+            self.doing = runnable.name
             try:
-                self._take_turns(seat)
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the watchers must learn of it
-                self._engine.end(seat, error)
-            self.doing = NOTHING
+                self._take_turns(runnable)
+            except BaseException as error:  # noqa: BLE001 - all that an actor raises must reach its watchers
+                self._engine.end(runnable, error)
+            self.doing = IDLE
 
-    def _take_turns(self, seat: Runnable) -> None:
-        turn = self._engine.begin_turn(seat)
+    def _take_turns(self, runnable: Runnable) -> None:
+        turn = self._engine.begin_turn(runnable)
         while turn is not None:
             function, arguments = turn
             function(*arguments)
-            job = self._engine.finish_turn(seat)
+            job = self._engine.finish_turn(runnable)
             if job is None:
                 return
-            if self.next is not None:  # the computation comes first: somebody else should go on with that one
+            # The computation comes first and takes long, so another worker goes on with the actor that was made
+            # ready meanwhile: this is where the pool's parallelism comes from.
+            if self.next is not None:
                 kept, self.next = self.next, None
                 self._engine.hand_over(kept)
             job.run()
-            turn = self._engine.finish_job(seat, job)
+            turn = self._engine.finish_job(runnable, job)
 
     def _pick(self) -> Runnable | None:
-        seat, self.next = self.next, None
+        """Go on with the actor that this worker made ready, else take one from the queue.
+
+        Two actors that only talk to each other would hold a worker for ever; hence `FAIRNESS`.
+        """
+        runnable, self.next = self.next, None
         self._in_a_row += 1
-        stays = (self._in_a_row <= FAIRNESS or not self.lane.ready) and not self.lane.is_crowded
-        if seat is not None and stays:
-            return seat
+        stays = (self._in_a_row <= FAIRNESS or not self.queue.ready) and not self.queue.is_crowded
+        if runnable is not None and stays:
+            return runnable
         self._in_a_row = 0
-        if seat is not None:
-            self._engine.hand_over(seat)
-        return self.lane.get()
+        if runnable is not None:
+            self._engine.hand_over(runnable)
+        return self.queue.get()
 
 
 class Clock:
-    """Calls what is due, on a thread that sleeps in between."""
+    """Calls functions when they are due, on one thread that sleeps in between."""
 
     def __init__(self) -> None:
         self._wake = threading.Condition()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._number = itertools.count()
+        self._number = itertools.count()  # of two that are due at once, the first one added comes first
         self._closed = False
         self._thread: threading.Thread | None = None
 
     def add(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call something in `seconds`."""
+        """Call `call` in `seconds`."""
         with self._wake:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="akkordeon clock", daemon=True)

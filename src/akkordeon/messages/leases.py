@@ -1,9 +1,6 @@
 """Messages between the conductor and its gates and sentinels: leases, orders, heartbeats, copies."""
 
 from dataclasses import dataclass
-from typing import Any, Self
-
-from torch import Tensor
 
 from akkordeon.actor import Ref, Urgent
 from akkordeon.messages.batches import BatchId
@@ -125,17 +122,6 @@ class Copy:
     actor: Ref
     state: GateState
     applied: tuple[tuple[int, int], ...]
-
-    def pack(self) -> tuple[tuple[object, ...], list[Tensor]]:
-        """See `Parcel.pack`."""
-        header, tensors = self.state.pack()
-        return (self.actor, self.applied, header), tensors
-
-    @classmethod
-    def unpack(cls, header: tuple[Any, ...], tensors: list[Tensor]) -> Self:
-        """See `Parcel.unpack`."""
-        actor, applied, state = header
-        return cls(actor, GateState.unpack(state, tensors), applied)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def launch(
         begin = beginning(gates, weights, resume)
         engine = engine or Threads()
         name = f"network-{os.urandom(4).hex()}"
-        supervision = supervision or (Supervision() if engine.here is None else REMOTE)
+        supervision = supervision or (Supervision() if not engine.address else REMOTE)
         settings: dict[str, Any] = {"settings": supervision, "limits": limits, "placement": placement}
         chosen = [_with_computations(gate, engine) for gate in begin.gates]
         make = partial(Conductor, name, chosen, begin.states, begin.positions, **settings)

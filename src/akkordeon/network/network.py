@@ -86,7 +86,8 @@ class Network:
         if not isinstance(sentinel, Sentinel):
             kinds = "a TrainingSentinel, ValidationSentinel or TestSentinel"
             raise WiringError(f"a {type(sentinel).__name__} cannot join a network; attach {kinds}")
-        refusal = self._ask(self.conductor, Attach(sentinel, self.engine.here, papers))
+        here = next(iter(self.engine.places()), None)
+        refusal = self._ask(self.conductor, Attach(sentinel, here, papers))
         if isinstance(refusal, Exception):
             raise refusal
 

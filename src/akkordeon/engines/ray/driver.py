@@ -14,8 +14,8 @@ from akkordeon.actor import Actor, Inbox, Ref
 from akkordeon.engines.ray.calls import told
 from akkordeon.engines.ray.directory import WARDEN, actors, find, wardens
 from akkordeon.engines.ray.process import START, look, made_with, spawn
-from akkordeon.engines.ray.transport import Process, RayRef, post
 from akkordeon.engines.ray.spawner import WARDEN_LANES, Made, Spawner, new_host, this_node
+from akkordeon.engines.ray.transport import Process, RayRef, post
 from akkordeon.engines.ray.wire import unpack
 from akkordeon.errors import ActorFailed, NameTaken, NoAnswer
 

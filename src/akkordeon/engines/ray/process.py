@@ -18,12 +18,12 @@ from ray.exceptions import RayError
 
 from akkordeon.actor import Actor, Ref
 from akkordeon.engines.mailbox import Ask
+from akkordeon.engines.pool import Runnable
 from akkordeon.engines.ray.calls import answer
 from akkordeon.engines.ray.directory import actors, find, wardens
 from akkordeon.engines.ray.transport import Process, Raised, RayRef, answered, post
 from akkordeon.engines.ray.wire import pack, unpack
 from akkordeon.engines.threads.engine import Threads
-from akkordeon.engines.pool import Runnable
 from akkordeon.errors import ActorFailed, ActorNotFound
 
 START = 60.0

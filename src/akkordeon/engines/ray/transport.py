@@ -14,9 +14,9 @@ import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 
 from akkordeon.actor import Ended, Ref, Urgent
+from akkordeon.engines.pool import Worker
 from akkordeon.engines.ray.calls import after, kill, told
 from akkordeon.engines.ray.wire import pack, unpack
-from akkordeon.engines.pool import Worker
 from akkordeon.errors import ActorFailed, NoAnswer
 
 HOLD = 60.0

@@ -8,8 +8,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from akkordeon.engines.mailbox import Job
-from akkordeon.engines.simulation.actors import SimActor
 from akkordeon.engines.pool import FAIRNESS
+from akkordeon.engines.simulation.actors import SimActor
 
 if TYPE_CHECKING:
     from akkordeon.engines.simulation.timed import Timed
