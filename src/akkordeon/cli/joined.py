@@ -101,7 +101,7 @@ def is_open(engine: Engine) -> bool:
     """Whether there is a network of this name."""
     try:
         engine.find("conductor")
-    except ActorNotFound:
+    except (ActorNotFound, WiringError):
         return False
     return True
 

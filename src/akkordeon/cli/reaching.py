@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from akkordeon.cli.options import WHERE, Options, on, refusal
+from akkordeon.engines.ray.cluster.access import Access
 from akkordeon.engines.ray.cluster.address import Address
 
 NETWORK = "network"
@@ -79,12 +80,7 @@ class AccessOptions(Options):
     @property
     def access(self) -> dict[str, Any]:
         """These, as settings of the engine."""
-        return {
-            "token": self.token,
-            "tls": self.tls,
-            "insecure": self.insecure,
-            "ray_address": self.ray_address,
-        }
+        return {"access": Access(self.token, self.tls, self.insecure), "ray_address": self.ray_address}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,7 @@ from akkordeon.conductor.placement import Placement, lent
 from akkordeon.conductor.requests import Hello, Open, Roster, Who
 from akkordeon.conductor.supervision import Supervision
 from akkordeon.engines import Ray, Threads
-from akkordeon.engines.ray.cluster.home import wait_until
-from akkordeon.errors import ActorNotFound, NameTaken, NoAnswer, WiringError
+from akkordeon.errors import NameTaken, NoAnswer, WiringError
 from akkordeon.gate.chain import check_chain
 from akkordeon.gate.description import Gate
 from akkordeon.messages.states import StatusOf
@@ -33,12 +32,6 @@ logger = logging.getLogger(__name__)
 REMOTE = Supervision(lease=15.0, begin=60.0)
 """Between machines silence is how one learns that a link is cut: some seconds after Ray has noticed that a machine is
 gone, since nothing can be begun there until then. And a process takes a while to begin."""
-
-OPENING = 30.0
-"""Seconds that a network has to open once its machine can be reached: its terminal imports torch first."""
-
-LOOK = 0.3
-"""Seconds between two looks whether it has."""
 
 START = 60.0
 """Seconds that a gate has to begin; where it has a process of its own, that imports torch first."""
@@ -125,7 +118,7 @@ def connect(
     """
     engine = engine or Ray(address, join=True, spares=0, first=1, **settings)
     try:
-        conductor = _find_conductor(engine)
+        conductor = engine.find("conductor")
         refusal = conductor.ask(Hello(papers(gates), "this process"), timeout=ANSWER)
         if refusal is not None:
             raise refusal
@@ -145,29 +138,11 @@ def _conductor(engine: Engine, make: Callable[[], Conductor]) -> Ref:
     try:
         return engine.spawn("conductor", make)
     except NameTaken:
-        where = f" at {engine.address}" if isinstance(engine, Ray) else ""
+        where = f" at {engine.address}" if engine.address else ""
         raise WiringError(
             f"a network of this name is open{where}: join it with `akkordeon sentinel` or `connect`, close it with "
             "`akkordeon close`, or give this one another name or address"
         ) from None
-
-
-def _find_conductor(engine: Engine) -> Ref:
-    if not isinstance(engine, Ray):
-        return engine.find("conductor")
-    deadline, told = time.monotonic() + OPENING, False
-    while True:
-        with suppress(ActorNotFound):
-            return engine.find("conductor")
-        names = engine.others()
-        others = [each for each in names if each != engine.name]
-        if (others and engine.name not in names) or time.monotonic() > deadline:
-            there = f"there are: {', '.join(others)}" if others else "nor any other; it may have been closed"
-            raise WiringError(f"there is no network {engine.name!r} at {engine.address}; {there}")
-        if not told:
-            logger.warning("waiting for network %r at %s to open", engine.name, engine.address)
-            told = True
-        wait_until(lambda: False, time.monotonic() + LOOK)
 
 
 def _await_hosts(engine: Engine, placement: Placement) -> None:
@@ -179,7 +154,7 @@ def _await_hosts(engine: Engine, placement: Placement) -> None:
     deadline = time.monotonic() + placement.wait
     told = False
     while missing := [host for host in placement.needed if host not in (there := lent(engine.places()))]:
-        names, where = ", ".join(missing), f" --network {engine.address}" if isinstance(engine, Ray) else ""
+        names, where = ", ".join(missing), f" --network {engine.address}" if engine.address else ""
         if time.monotonic() > deadline:
             raise WiringError(
                 f"no host {names} has joined within {placement.wait:g} s; there are: {', '.join(there) or 'none'}. "

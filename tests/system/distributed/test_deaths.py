@@ -135,7 +135,7 @@ def test_a_terminal_that_is_killed_takes_its_sentinels_with_it_and_nothing_else(
     more(network, "guest", 5)
     terminal.kill()
     killed = time.monotonic()
-    with pytest.raises(ak.ActorFailed, match=r"sentinel guest failed: .*the terminal that it came from has ended"):
+    with pytest.raises(ak.ActorFailed, match=r"sentinel guest failed: .*the process that started it has ended"):
         drain(network)
     tell("kill -9 of a terminal", seconds_to_news=time.monotonic() - killed)
     more(network, "steady", 50)

@@ -1,4 +1,4 @@
-"""A process that takes part in a network on Ray without being an actor: what runs in a terminal."""
+"""A program's part in a network on Ray: it spawns actors and opens inboxes, and is no Ray actor itself (Ray's "driver")."""
 
 import logging
 import threading
@@ -9,13 +9,14 @@ from typing import Any
 import ray
 import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from typing_extensions import override
 
 from akkordeon.actor import Actor, Inbox, Ref
-from akkordeon.engines.ray.calls import told
-from akkordeon.engines.ray.directory import WARDEN, actors, find, wardens
-from akkordeon.engines.ray.process import START, look, made_with, spawn
-from akkordeon.engines.ray.spawner import WARDEN_LANES, Made, Spawner, new_host, this_node
-from akkordeon.engines.ray.transport import Process, RayRef, post
+from akkordeon.engines.ray.calls import why_ended
+from akkordeon.engines.ray.directory import SPAWNER, Directory, spawners
+from akkordeon.engines.ray.process import START, as_ray_actor
+from akkordeon.engines.ray.spawner import SPAWNER_GROUPS, Made, Spawner, new_process, this_node
+from akkordeon.engines.ray.transport import Process, RayRef, transport
 from akkordeon.engines.ray.wire import unpack
 from akkordeon.errors import ActorFailed, NameTaken, NoAnswer
 
@@ -25,12 +26,12 @@ SLACK = 10.0
 """Seconds that Ray itself may take beyond a time limit of ours."""
 
 
-class Driver:
-    """What the engine on Ray does for the code outside of actors, once this process is connected to Ray.
+class Driver(Directory):
+    """What the engine on Ray does once this process is connected to Ray.
 
     Args:
-        space: the network's name: nobody sees actors of another one.
-        place: a name for where its own actors live, for `spawn(place=...)` of others; it must be unique in the network.
+        space: the network's name: actors of other networks are out of reach.
+        place: a name for where its own actors live, unique in the network.
         spares: processes that are kept ready for actors to come.
         first: processes for the first actors, begun at once.
 
@@ -39,32 +40,34 @@ class Driver:
     """
 
     def __init__(self, space: str, place: str, *, spares: int = 1, first: int = 1) -> None:
-        if place in wardens(space):
+        if place in spawners(space):
             raise NameTaken(f"the name of {place!r} is taken in this network; choose another one")
-        self._space = space
-        self._process = Process(space, f"{WARDEN}{place}@{time.time_ns():x}")
-        self._numbers = (spares, first)
+        super().__init__(Process(space, f"{SPAWNER}{place}@{time.time_ns():x}"))
+        self.has_spawned = False
+        self._spares, self._num_first = spares, first
         self._lock = threading.Lock()
-        self._made: Any = None
+        self._handle: Any = None
         self._first: list[Made] = []
         self._closed = False
 
-    @property
-    def warden(self) -> Any:
-        """The process that makes others for this one, begun when it is first needed: who only asks needs none."""
-        with self._lock:
-            if self._made is None:
-                spares, first = self._numbers
-                seed = torch.initial_seed() % 2**32
-                warden = made_with(Spawner, WARDEN_LANES).options(
-                    name=self._process.name, namespace=self._space, scheduling_strategy=this_node()
-                )
-                # Kept, since Ray forgets that the warden has them where it loses the answer to its making.
-                self._first = [new_host(self._process, seed + number) for number in range(1, first + 1)]
-                self._made = warden.remote(self._process, seed, spares, self._first)
-                post.know(self._process, self._made)
-            return self._made
+    def begin(self) -> Any:
+        """Start the spawner of this place, unless that has been done; return Ray's handle of it.
 
+        Not at once, since a program that only asks or watches needs none.
+        """
+        with self._lock:
+            if self._handle is None:
+                seed = torch.initial_seed() % 2**32
+                kind = as_ray_actor(Spawner, SPAWNER_GROUPS)
+                name, space = self._spawner.name, self._spawner.space
+                spawner = kind.options(name=name, namespace=space, scheduling_strategy=this_node())
+                # Kept, since Ray forgets that the spawner has them where it loses the answer to its making.
+                self._first = [new_process(self._spawner, seed + number) for number in range(1, self._num_first + 1)]
+                self._handle = spawner.remote(self._spawner, seed, self._spares, self._first)
+                transport.add(self._spawner, self._handle)
+            return self._handle
+
+    @override
     def spawn(
         self,
         name: str,
@@ -74,83 +77,63 @@ class Driver:
         blocking: bool = False,
         place: str | None = None,
     ) -> Ref:
-        """See `akkordeon.actor.Engine.spawn`."""
         if self._closed:
             raise RuntimeError(f"cannot spawn {name}: the engine is closed")
-        assert self.warden is not None
-        ref = spawn(self._process, name, make, computations=computations, blocking=blocking, place=place)
-        doors = post.doors(ref.process)
-        if doors is not None:
-            ray.wait([doors.handle.begun.remote()], timeout=START)  # so that time limits count from when it is there
+        self.begin()
+        ref = super().spawn(name, make, computations=computations, blocking=blocking, place=place)
+        self.has_spawned = True
+        assert isinstance(ref, RayRef)
+        methods = transport.methods(ref.process)
+        if methods is not None:
+            # Time limits on its messages must count from when it is there, not from when its process starts.
+            ray.wait([methods.handle.await_start.remote()], timeout=START)
         return ref
 
-    def find(self, name: str) -> Ref:
-        """See `akkordeon.actor.Engine.find`."""
-        return find(self._space, name)
-
-    def watch(self, ref: Ref, watcher: Ref) -> None:
-        """See `akkordeon.actor.Engine.watch`."""
-        assert isinstance(ref, RayRef)
-        post.watch(ref, watcher)
-
-    def stop(self, ref: Ref) -> None:
-        """See `akkordeon.actor.Engine.stop`."""
-        assert isinstance(ref, RayRef)
-        post.stop(ref)
+    @override
+    def places(self) -> tuple[str, ...]:
+        self.begin()
+        return super().places()
 
     def inbox(self, name: str) -> Inbox:
-        """See `akkordeon.actor.Engine.inbox`."""
-        ref = unpack(*ray.get(self.warden.open.remote(name)))
-        return _Inbox(self.warden, ref)
+        """Do as `akkordeon.actor.Engine.inbox` says."""
+        spawner = self.begin()
+        return _RemoteInbox(spawner, unpack(*ray.get(spawner.open_inbox.remote(name))))
 
     def where(self) -> dict[str, str]:
         """Return the number and machine of the process that each actor of the network lives in, by its name."""
-        doors = {name: post.doors(ref.process) for name, ref in actors(self._space).items()}
-        asked = {name: each.handle.where.remote() for name, each in doors.items() if each is not None}
+        methods = {name: transport.methods(ref.process) for name, ref in self.actors().items()}
+        asked = {name: each.handle.where.remote() for name, each in methods.items() if each is not None}
         return {name: ray.get(answer, timeout=SLACK) for name, answer in asked.items()}
 
-    def look(self) -> str:
-        """See `akkordeon.actor.Engine.look`."""
-        return look(self._space)
-
-    def places(self) -> tuple[str, ...]:
-        """See `akkordeon.actor.Engine.places`."""
-        return tuple(wardens(self._space))
-
-    def close(self) -> bool:
-        """End all actors that were spawned from here; return False if that has been done before."""
-        if self._closed:
-            return False
+    def close(self) -> None:
+        """End all actors that were spawned from here."""
         self._closed = True
-        if self._made is None:
-            return True
+        if self._handle is None:
+            return
         try:
-            ray.get(self._made.end_all.remote(), timeout=SLACK)
+            ray.get(self._handle.end_all.remote(), timeout=SLACK)
         except RayError as error:
-            logger.warning("the process that held this terminal's actors has ended before: %s", told(error))
-        ray.kill(self._made)
-        return True
+            logger.warning("the process that held this program's actors has ended before: %s", why_ended(error))
+        ray.kill(self._handle)
 
 
-class _Inbox:
-    """A mailbox in the warden's process."""
+class _RemoteInbox:
+    """An inbox in the spawner's process."""
 
-    def __init__(self, warden: Any, ref: Ref) -> None:
+    def __init__(self, spawner: Any, ref: RayRef) -> None:
         self.ref = ref
-        self._warden = warden
+        self._spawner = spawner
 
     def take(self, *, timeout: float) -> Any:
-        assert isinstance(self.ref, RayRef)
         try:
-            came = ray.get(self._warden.take.remote(self.ref.number, timeout), timeout=timeout + SLACK)
+            came = ray.get(self._spawner.take.remote(self.ref.number, timeout), timeout=timeout + SLACK)
         except GetTimeoutError:
             came = None
         except RayActorError as error:
-            raise ActorFailed(f"the process that holds {self.ref.name} has ended: {told(error)}") from None
+            raise ActorFailed(f"the process that holds {self.ref.name} has ended: {why_ended(error)}") from None
         if came is None:
             raise NoAnswer(f"nothing came to {self.ref.name} within {timeout:g} s")
         return unpack(*came)
 
     def close(self) -> None:
-        assert isinstance(self.ref, RayRef)
-        self._warden.shut.options(num_returns=0).remote(self.ref.number)
+        self._spawner.close_inbox.options(num_returns=0).remote(self.ref.number)

@@ -1,133 +1,100 @@
 """A process of the engine on Ray: one Ray actor, in which an actor lives, with the blocking ones that it spawns.
 
-Inside it is the embedded engine on a small scale: mailbox, turns, computations and timers are the same.
+Mailboxes, turns, computations and timers are those of `akkordeon.engines.local`.
 """
 
 import itertools
 import os
 import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayError
+from typing_extensions import override
 
-from akkordeon.actor import Actor, Ref
-from akkordeon.engines.mailbox import Ask
+from akkordeon.actor import Actor, Context, Ref
+from akkordeon.engines.context import ActorContext
+from akkordeon.engines.local import LocalActors
 from akkordeon.engines.pool import Runnable
-from akkordeon.engines.ray.calls import answer
-from akkordeon.engines.ray.directory import actors, find, wardens
-from akkordeon.engines.ray.transport import Process, Raised, RayRef, answered, post
+from akkordeon.engines.ray.directory import Directory
+from akkordeon.engines.ray.transport import Process, RayRef, answered, transport
 from akkordeon.engines.ray.wire import pack, unpack
-from akkordeon.engines.threads.engine import Threads
-from akkordeon.errors import ActorFailed, ActorNotFound
+from akkordeon.errors import ActorFailed
 
 START = 60.0
-"""Seconds that a process may take from when it is there to when its first actor is."""
+"""Seconds that a process may take from its own start to that of its first actor."""
 
 IDLE = 0.5
 """Seconds without an actor after which a process warms up for one to come."""
 
-LOOK = 2.0
-"""Seconds that others have to say what they are doing."""
+GROUPS = {"start": 1, "control": 1, "ask": 2, "watch": 32}
+"""Ray's threads beside the one that messages come in on, by what they are for (its concurrency groups).
 
-LANES = {"start": 1, "control": 1, "ask": 2, "watch": 32}
-"""Ray's threads beside the one that messages come in on, by what they are for.
-
-Urgent messages come one by one, so that they keep their order; each process that watches one here holds a thread. The
-start may have to be said again, when others wait already for what it starts.
+Urgent messages come one by one, so that they keep their order; each process that watches an actor here holds a thread.
+A start may have to be repeated while other calls already wait for it, so it has a thread of its own.
 """
 
 
-class Local(Threads):
+class ProcessActors(LocalActors):
     """The actors of this process, on `workers` threads.
 
     Args:
         process: where they are.
-        warden: the process that makes others for them.
+        spawner: makes processes for the actors that they spawn.
         workers: size of the pool.
     """
 
-    def __init__(self, process: Process, warden: Process, workers: int) -> None:
+    def __init__(self, process: Process, spawner: Process, workers: int) -> None:
         super().__init__(workers, patience=0.5)
-        self.process = process
-        self.warden = warden
-        self.seats: dict[int, Runnable] = {}
+        self.by_number: dict[int, Runnable] = {}  # those that have ended, too: refs may still come for them
+        self._process = process
+        self._neighbours = _Neighbours(self, spawner)
         self._numbers = itertools.count()
         self._ends: dict[int, threading.Event] = {}
-        post.settle(process, self)
+        transport.settle(process, self)
 
     def tell(self, ref: RayRef, message: object) -> None:
         """Deliver to one of them."""
-        seat = self.seats.get(ref.number)
-        if seat is None:
+        runnable = self.by_number.get(ref.number)
+        if runnable is None:
             self.dead_letters += 1
         else:
-            self.deliver(seat, message)
+            self.deliver(runnable, message)
 
-    def watch(self, ref: Ref, watcher: Ref) -> None:
-        """See `akkordeon.actor.Engine.watch`."""
+    @override
+    def runnable(self, ref: Ref) -> Runnable:
         assert isinstance(ref, RayRef)
-        self.watch_seat(self.seats[ref.number], watcher)
+        return self.by_number[ref.number]
 
-    def stop(self, ref: Ref) -> None:
-        """See `akkordeon.actor.Engine.stop`."""
-        assert isinstance(ref, RayRef)
-        self.end(self.seats[ref.number], None)
-
-    def scope(self, seat: Runnable) -> Any:
-        """Give an actor its address, and what it may do."""
+    @override
+    def context(self, runnable: Runnable) -> Context:
         number = next(self._numbers)
-        self.seats[number] = seat
+        self.by_number[number] = runnable
         self._ends[number] = threading.Event()
-        return Scope(self, seat, RayRef(seat.name, self.process, number))
+        return ActorContext(self._neighbours, self, runnable, RayRef(runnable.name, self._process, number))
 
-    def end(self, seat: Runnable, reason: BaseException | None) -> None:
-        """End one of them, and tell those that watch."""
-        super().end(seat, reason)
-        self._ends[seat.context.me.number].set()  # type: ignore[attr-defined]
+    @override
+    def end(self, runnable: Runnable, reason: BaseException | None) -> None:
+        super().end(runnable, reason)
+        me = runnable.context.me
+        assert isinstance(me, RayRef)
+        self._ends[me.number].set()
 
-    def ask(self, number: int, message: object, timeout: float) -> object:
-        """Ask one of them."""
-        seat, ask = self.seats[number], Ask(message)
-        self.deliver(seat, ask)
-        return ask.answer.result(timeout)
-
-    def wait(self, number: int, seconds: float) -> bool:
+    def await_end(self, number: int, seconds: float) -> bool:
         """Wait until one of them has ended; return whether it has."""
         return self._ends[number].wait(seconds)
 
 
-class Scope:
-    """What one actor may do."""
+class _Neighbours(Directory):
+    """The actors of a network, as the actors of one process see them."""
 
-    def __init__(self, local: Local, seat: Runnable, me: RayRef) -> None:
-        self.me: Ref = me
-        self.random_lock = local.random_lock
-        self.compute = seat.compute
-        self.in_order = seat.in_order
-        self.watch = post.watch
-        self.stop = post.stop
-        self.look = partial(look, local.process.space)
-        self.now = time.monotonic
+    def __init__(self, local: ProcessActors, spawner: Process) -> None:
+        super().__init__(spawner)
         self._local = local
 
-    def tell_later(self, seconds: float, message: object) -> None:
-        """See `akkordeon.actor.Context.tell_later`."""
-        self._local.later(seconds, self.me, message)
-
-    def places(self) -> tuple[str, ...]:
-        """See `akkordeon.actor.Engine.places`."""
-        return tuple(wardens(self._local.process.space))
-
-    def find(self, name: str) -> Ref:
-        """See `akkordeon.actor.Engine.find`."""
-        return find(self._local.process.space, name)
-
+    @override
     def spawn(
         self,
         name: str,
@@ -137,80 +104,26 @@ class Scope:
         blocking: bool = False,
         place: str | None = None,
     ) -> Ref:
-        """As `Engine.spawn`; one that may block lives beside who spawned it, so that its data stay where they are."""
-        if blocking:
-            return self._local.spawn(name, make, blocking=True)
-        return spawn(self._local.warden, name, make, computations=computations, place=place)
+        if blocking:  # it shares its spawner's process, so that its data need not travel
+            return self._local.start(name, make, 1, blocking=True)
+        return super().spawn(name, make, computations=computations, place=place)
 
 
-def spawn(
-    warden: Process,
-    name: str,
-    make: Callable[[], Actor],
-    *,
-    computations: int = 1,
-    blocking: bool = False,
-    place: str | None = None,
-) -> RayRef:
-    """Let a warden make a process for an actor.
-
-    Raises:
-        NameTaken: an actor of that name is alive.
-        ActorNotFound: there is no such place.
-        ActorFailed: it has ended, or does so meanwhile.
-    """
-    if place is not None:
-        places = wardens(warden.space)
-        if place not in places:
-            raise ActorNotFound(f"{name} cannot be put on {place!r}; there are: {', '.join(places) or 'none'}")
-        warden = places[place]
-    doors = post.doors(warden)
-    if doors is None:
-        raise ActorFailed(f"cannot spawn {name}: {warden.name} has ended")
-    data, buffers = pack(make)
-    stopped = [process.name for process in post.stopped()]
-    call = partial(doors.handle.spawn.remote, os.urandom(8), name, stopped, computations, blocking, data, *buffers)
-    return _made(answer(call, f"cannot spawn {name}: {warden.name}"))
-
-
-def _made(answer: tuple[bytes, list[Any]]) -> RayRef:
-    made = unpack(*answer)
-    if isinstance(made, Raised):
-        raise made.error
-    assert isinstance(made, RayRef)
-    return made
-
-
-def look(space: str) -> str:
-    """Ask all processes of a network what waits there; those that do not answer soon are named."""
-    asked = {}
-    for name, ref in actors(space).items():
-        doors = post.doors(ref.process)
-        if doors is not None:
-            asked[doors.handle.look.remote()] = name
-    came, silent = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK) if asked else ([], [])
-    lines = [f"{asked[each]} does not answer within {LOOK:g} s" for each in silent]
-    for each in came:
-        with suppress(RayError):  # it has ended in the meantime
-            lines.append(ray.get(each))
-    return "\n".join(lines)
-
-
-class Host:
-    """What Ray makes an actor of. Nothing that it is sent can raise: whatever happens ends an actor here.
+class ActorProcess:
+    """What Ray makes an actor of. No method that it is sent a message by raises: errors end an actor here.
 
     Args:
         process: this one.
-        warden: who made it.
+        spawner: the process that made it.
         seed: of its random generator.
     """
 
-    def __init__(self, process: Process, warden: Process, seed: int) -> None:
+    def __init__(self, process: Process, spawner: Process, seed: int) -> None:
         torch.manual_seed(seed)
         self._process = process
-        self._warden = warden
+        self._spawner = spawner
         self._started = threading.Event()
-        self._local: Local
+        self._local: ProcessActors
         threading.Thread(target=self._warm_up, daemon=True).start()
 
     def _warm_up(self) -> None:
@@ -220,43 +133,43 @@ class Host:
 
     @ray.method(concurrency_group="start")
     def start(self, name: str, computations: int, blocking: bool, *make: Any) -> None:  # noqa: FBT001
-        """Start the first actor, if that has not been done. Until then, whatever else is asked for waits."""
+        """Start the first actor, unless that has been done. All other calls wait for it."""
         if self._started.is_set():
             return
-        self._local = Local(self._process, self._warden, computations)
-        self._local.spawn(name, partial(_make, *make), computations=computations, blocking=blocking)
+        self._local = ProcessActors(self._process, self._spawner, computations)
+        self._local.start(name, partial(_make, *make), computations, blocking=blocking)
         self._started.set()
 
     @property
-    def local(self) -> Local:
+    def local(self) -> ProcessActors:
         """The actors of this process."""
         if not self._started.wait(START):
-            raise ActorFailed(f"{self._process.name} was not told what to start within {START:g} s")
+            raise ActorFailed(f"{self._process.name} was given no actor to start within {START:g} s")
         return self._local
 
     def deliver(self, number: int, data: bytes, *buffers: Any) -> None:
         """Take a message in."""
-        seat = self.local.seats[number]
+        runnable = self.local.by_number[number]
         try:
             message = unpack(data, buffers)
-        except BaseException as error:  # noqa: BLE001 - what cannot be read must not be lost in silence
-            self.local.end(seat, error)
+        except BaseException as error:  # noqa: BLE001 - a message that cannot be read must not be lost in silence
+            self.local.end(runnable, error)
         else:
-            self.local.deliver(seat, message)
+            self.local.deliver(runnable, message)
 
     @ray.method(concurrency_group="control")
-    def press(self, number: int, data: bytes, *buffers: Any) -> None:
+    def deliver_urgent(self, number: int, data: bytes, *buffers: Any) -> None:
         """Take an urgent message in."""
         self.deliver(number, data, *buffers)
 
     @ray.method(concurrency_group="control")
     def end(self, number: int) -> None:
         """End an actor."""
-        self.local.end(self.local.seats[number], None)
+        self.local.end(self.local.by_number[number], None)
 
     @ray.method(concurrency_group="control")
     def look(self) -> str:
-        """See `akkordeon.actor.Engine.look`."""
+        """Describe what waits here, and what the workers do."""
         return f"process {_where()}:\n{self.local.look()}"
 
     @ray.method(concurrency_group="control")
@@ -265,26 +178,26 @@ class Host:
         return _where()
 
     @ray.method(concurrency_group="ask")
-    def begun(self) -> bool:
-        """Come back when there is an actor."""
+    def await_start(self) -> bool:
+        """Return when there is an actor."""
         return self._started.wait(START)
 
     @ray.method(concurrency_group="ask")
     def ask(self, number: int, timeout: float, data: bytes, *buffers: Any) -> tuple[bytes, list[Any]]:
         """Answer a question."""
-        return answered(lambda: self.local.ask(number, unpack(data, buffers), timeout))
+        return answered(lambda: self.local.ask(self.local.by_number[number], unpack(data, buffers), timeout))
 
     @ray.method(concurrency_group="watch")
-    def gone(self, number: int, seconds: float) -> tuple[bytes, list[Any]] | None:
-        """Come back when an actor has ended, with why; or with nothing after a while."""
-        if not self.local.wait(number, seconds):
+    def await_end(self, number: int, seconds: float) -> tuple[bytes, list[Any]] | None:
+        """Return the reason when an actor has ended; None if it has not, after a while."""
+        if not self.local.await_end(number, seconds):
             return None
-        return pack(self.local.seats[number].reason)
+        return pack(self.local.by_number[number].reason)
 
 
-def made_with(kind: type, lanes: dict[str, int]) -> Any:
+def as_ray_actor(kind: type, groups: dict[str, int]) -> Any:
     """Return a class as one of Ray's actors. Ray must retry nothing: it would run calls twice."""
-    settings: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "num_cpus": 0, "concurrency_groups": lanes}
+    settings: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "num_cpus": 0, "concurrency_groups": groups}
     return ray.remote(**settings)(kind)
 
 

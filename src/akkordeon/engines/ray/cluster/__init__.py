@@ -5,6 +5,7 @@ os.environ.update(node.environment)
 ray.init(address=str(node.address), _node_ip_address=node.ip)
 """
 
+from akkordeon.engines.ray.cluster.access import Access
 from akkordeon.engines.ray.cluster.address import Address, own_address
 from akkordeon.engines.ray.cluster.installed import check_ray
 from akkordeon.engines.ray.cluster.node import Node, check_port
@@ -13,6 +14,7 @@ from akkordeon.engines.ray.cluster.tls import Tls
 from akkordeon.engines.ray.cluster.tokens import Token, new_token, read_token, token_path
 
 __all__ = [
+    "Access",
     "Address",
     "Answer",
     "Cause",
