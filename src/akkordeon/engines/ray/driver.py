@@ -1,4 +1,4 @@
-"""A program's part in a network on Ray: it spawns actors and opens inboxes, and is no Ray actor itself (Ray's "driver")."""
+"""A program's part in a network on Ray: it spawns actors and opens inboxes, but is no Ray actor (Ray's "driver")."""
 
 import logging
 import threading

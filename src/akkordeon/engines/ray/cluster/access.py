@@ -30,5 +30,5 @@ class Access:
         return None if self.insecure or address.is_loopback else token_path()
 
     def tls_of(self, host: str) -> Tls | None:
-        """Return the certificates of a host, by the name or address that others reach it by."""
+        """Return the certificates of a host, by the name or address that others reach it by; None without `tls`."""
         return None if self.tls is None else Tls.of(Path(self.tls), host)

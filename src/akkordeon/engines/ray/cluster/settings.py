@@ -70,7 +70,7 @@ def for_users(share: Share) -> dict[str, str]:
 def for_node(share: Share) -> Mapping[str, str]:
     """Return all variables of the node's processes: those of this one, but none that Ray would heed unasked."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    source = str(Path(__file__).parents[2])
+    source = str(Path(__file__).parents[4])
     if source not in sysconfig.get_paths().values():  # not installed: found by way of the current folder, perhaps
         own["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [own.get("PYTHONPATH")])])
     return {**own, **for_users(share)}
