@@ -1,4 +1,4 @@
-"""For tests of what one builds on a network: end a gate as if its process had died, and wait for a condition."""
+"""Tools for tests of programs that use a network: end a gate as if its process had died; wait for a condition."""
 
 import itertools
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from akkordeon.conductor.requests import Roster, Who
 from akkordeon.errors import ActorNotFound, NoAnswer
 from akkordeon.network.network import Network
 
-LOOK = 0.002
-"""Seconds between two looks at a condition."""
+CHECK = 0.002
+"""Seconds between two checks of a condition."""
 
 _numbers = itertools.count(1)
 
 
 def crash(network: Network, gate: str, *, timeout: float = 10.0) -> None:
-    """End a gate at whatever it is doing, as if its process had died; the network makes another one.
+    """End a gate in the middle of its work, as if its process had died; the network restarts it.
 
     Raises:
         ActorNotFound: there is no such gate, or it is being restarted already; lists those that live.
@@ -30,18 +30,18 @@ def crash(network: Network, gate: str, *, timeout: float = 10.0) -> None:
 
 
 def wait_until(network: Network, condition: Callable[[], object], *, seconds: float = 10.0, what: str = "it") -> None:
-    """Wait until a condition holds, looking at it again and again; time passes on the network's engine.
+    """Wait until a condition holds, checking it every two milliseconds; time passes on the network's engine.
 
     Raises:
         NoAnswer: it did not hold within `seconds`.
     """
     inbox = network.engine.inbox(f"wait for {what} {next(_numbers)}")
     try:
-        for _ in range(round(seconds / LOOK)):
+        for _ in range(round(seconds / CHECK)):
             if condition():
                 return
             with suppress(NoAnswer):
-                inbox.take(timeout=LOOK)
+                inbox.take(timeout=CHECK)
     finally:
         inbox.close()
-    raise NoAnswer(f"waited {seconds:g} s for {what}, in vain")
+    raise NoAnswer(f"{what} did not come within {seconds:g} s")

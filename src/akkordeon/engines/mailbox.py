@@ -20,7 +20,7 @@ START = "start"
 
 
 class Job:
-    """A place in the order of an actor's results: a computation, or a mark that must not overtake one."""
+    """A place in the order of an actor's results: a computation, or a function that must not overtake one."""
 
     __slots__ = ("_work", "done", "kind", "mailbox", "result", "then")
 
@@ -44,7 +44,7 @@ class Job:
 
 
 class Ask:
-    """A question from outside, and the place where its answer goes."""
+    """A question from outside, and the future of its answer."""
 
     __slots__ = ("answer", "message")
 
@@ -80,7 +80,7 @@ class Mailbox:
         self.ended = False
         self.reason: BaseException | None = None
         self.handles: type | None = None  # of the message that led to this turn
-        self.goes_on = False  # from a computation, or a mark
+        self.goes_on = False  # whether this turn follows a computation, or a function of `in_order`
         self._make: Callable[[], Actor] | None = make
         self._actor: Actor | None = None
         self._jobs: deque[Job] = deque()
@@ -109,8 +109,8 @@ class Mailbox:
             first = self.urgent.popleft()
             self.handles, self.goes_on = type(first.message if isinstance(first, Ask) else first), False
             return (self._answer, (first,)) if isinstance(first, Ask) else (self._actor.receive, (first, self.context))
-        # Only the oldest: a computation that ends early waits for those before it, so results come in order. A mark of
-        # `in_order` is a job without work, done from the start: it waits in the same line.
+        # Only the oldest: a computation that ends early waits for those before it, so results come in order. A function
+        # of `in_order` is a job without work, done from the start, and waits in the same line.
         if self._jobs and self._jobs[0].done:
             job = self._jobs.popleft()
             self._computing -= job.computes

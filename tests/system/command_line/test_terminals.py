@@ -237,13 +237,13 @@ def test_a_gate_that_there_is_not_cannot_be_placed(recipe: Path, nowhere: Addres
     [
         (["status"], "say which: --network HOST:PORT, or set AKKORDEON_NETWORK"),
         (["set", "train", "in_flight", "--network", "127.0.0.1:25520"], "'in_flight' sets nothing; write KEY=NUMBER"),
-        (["status", "--network", "nohost"], "'nohost' is no address: host or port is missing"),
+        (["status", "--network", "nohost"], "invalid address 'nohost': host or port is missing"),
         (["status", "--network", "127.0.0.1:25520/a b"], "'a b' is no name"),
         (["status", "--network", "192.0.2.1:25520", "--tls", "nofolder"], "there is no file nofolder"),
         (["network", "digits", "--address", "192.0.2.1:25520", "--place", "stem"], "'stem' says not where a gate"),
         (["network", "digits", "--save-every", "5"], "say where to: --save DIR"),
         (["status", "--ray-address", "ray://127.0.0.1:1"], "cannot be used: only processes of"),
-        (["tls", "init", "keys", "--host", "../x"], "is written without '://' and without a path"),
+        (["tls", "init", "keys", "--host", "../x"], "must have neither '://' nor a path"),
     ],
 )
 def test_options_that_cannot_be_are_refused(words: list[str], said: str) -> None:
@@ -257,7 +257,7 @@ def test_beyond_this_machine_a_token_is_needed_and_can_be_made(tmp_path: Path) -
     token = {"AKKORDEON_TOKEN_PATH": str(tmp_path / "token")}
     result = call("status", "--network", "192.0.2.1:25520", environment=token)
     assert result.exit_code == 2
-    assert f"the token cannot be read from {tmp_path / 'token'}" in result.stderr
+    assert f"cannot read the token from {tmp_path / 'token'}" in result.stderr
     assert call("token", "new", environment=token).exit_code == 0
     again = call("token", "new", environment=token)
     assert again.exit_code == 2

@@ -143,7 +143,7 @@ def test_who_comes_while_a_node_is_taken_down_waits_and_gets_a_fresh_place(place
 
 def test_a_folder_that_others_can_enter_is_not_used(place: Path) -> None:
     place.mkdir(mode=0o755)
-    with pytest.raises(NodeFailed, match=rf"{place} is to be a folder that only this user can enter"):
+    with pytest.raises(NodeFailed, match=rf"{place} must be a folder that only this user can enter"):
         enter()
 
 

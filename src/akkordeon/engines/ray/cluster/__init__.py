@@ -1,4 +1,6 @@
-"""Machines, addresses, secrets, and this machine's share of a Ray cluster; imports neither torch nor Ray.
+"""This machine's share of a Ray cluster: addresses, secrets, and the node. Imports neither torch nor Ray.
+
+Open `node.Node` first.
 
 node = Node.head(Address.parse("127.0.0.1:25520"))  # or Node.join(network)
 os.environ.update(node.environment)
