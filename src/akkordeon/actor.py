@@ -37,6 +37,10 @@ class Actor(ABC):
         return ""
 
 
+Make = Callable[[], Actor]
+"""Makes an actor, where it will live."""
+
+
 class Urgent:
     """Base of messages that must not wait behind others, nor for a computation to end, such as heartbeats.
 
@@ -103,13 +107,7 @@ class Actors(Protocol):
     """What actors (by their `Context`) and code outside actors (by the `Engine`) may do with actors."""
 
     def spawn(
-        self,
-        name: str,
-        make: Callable[[], Actor],
-        *,
-        computations: int = 1,
-        blocking: bool = False,
-        place: str | None = None,
+        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
         """Start an actor, made by `make` where it will live, before its first message.
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from typing_extensions import override
 
-from akkordeon.actor import Actor, Actors, Context, Ref
+from akkordeon.actor import Actor, Actors, Context, Make, Ref
 from akkordeon.engines.mailbox import Mailbox
 from akkordeon.errors import NoAnswer
 
@@ -68,13 +68,7 @@ class Delegate(Actors):
 
     @override
     def spawn(
-        self,
-        name: str,
-        make: Callable[[], Actor],
-        *,
-        computations: int = 1,
-        blocking: bool = False,
-        place: str | None = None,
+        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
         return self._actors.spawn(name, make, computations=computations, blocking=blocking, place=place)
 

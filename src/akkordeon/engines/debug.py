@@ -5,7 +5,7 @@ sees, at some moment, which no test would find twice; this finds it, and names t
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 
 import torch
@@ -66,14 +66,14 @@ class WriteDetector:
 
 def _tensors(thing: object) -> Iterator[Tensor]:
     """Yield the tensors in a message, wherever in its fields, tuples, lists and dictionaries they are."""
-    inside: Iterator[object] = iter(())
+    inside: Iterable[object] = ()
     if isinstance(thing, Tensor):
         yield thing
     elif isinstance(thing, tuple | list):
-        inside = iter(thing)
+        inside = thing
     elif isinstance(thing, dict):
-        inside = iter(thing.values())
-    elif is_dataclass(thing) and not isinstance(thing, type):
-        inside = (getattr(thing, field.name) for field in fields(thing))
+        inside = thing.values()
+    elif is_dataclass(thing):
+        inside = [getattr(thing, field.name, None) for field in fields(thing)]
     for each in inside:
         yield from _tensors(each)

@@ -5,7 +5,6 @@ knows the spawners by their names. So there is no list of actors to keep up to d
 """
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ import ray
 from ray.exceptions import RayError
 from typing_extensions import override
 
-from akkordeon.actor import Actor, Actors, Ref
+from akkordeon.actor import Actors, Make, Ref
 from akkordeon.engines.ray.calls import answer, answers
 from akkordeon.engines.ray.transport import Process, RayRef, result, transport
 from akkordeon.engines.ray.wire import pack, unpack
@@ -70,13 +69,7 @@ class Directory(Actors):
 
     @override
     def spawn(
-        self,
-        name: str,
-        make: Callable[[], Actor],
-        *,
-        computations: int = 1,
-        blocking: bool = False,
-        place: str | None = None,
+        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
         spawner = self._spawner if place is None else self._at(place, name)
         methods = transport.methods(spawner)

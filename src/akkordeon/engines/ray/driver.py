@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -11,7 +10,7 @@ import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from typing_extensions import override
 
-from akkordeon.actor import Actor, Inbox, Ref
+from akkordeon.actor import Inbox, Make, Ref
 from akkordeon.engines.ray.calls import why_ended
 from akkordeon.engines.ray.directory import SPAWNER, Directory, spawners
 from akkordeon.engines.ray.process import START, as_ray_actor
@@ -69,13 +68,7 @@ class Driver(Directory):
 
     @override
     def spawn(
-        self,
-        name: str,
-        make: Callable[[], Actor],
-        *,
-        computations: int = 1,
-        blocking: bool = False,
-        place: str | None = None,
+        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
         if self._closed:
             raise RuntimeError(f"cannot spawn {name}: the engine is closed")

@@ -6,7 +6,6 @@ Mailboxes, turns, computations and timers are those of `akkordeon.engines.local`
 import itertools
 import os
 import threading
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,7 @@ import ray
 import torch
 from typing_extensions import override
 
-from akkordeon.actor import Actor, Context, Ref
+from akkordeon.actor import Actor, Context, Make, Ref
 from akkordeon.engines.context import ActorContext
 from akkordeon.engines.local import LocalActors
 from akkordeon.engines.pool import Runnable
@@ -96,13 +95,7 @@ class _Neighbours(Directory):
 
     @override
     def spawn(
-        self,
-        name: str,
-        make: Callable[[], Actor],
-        *,
-        computations: int = 1,
-        blocking: bool = False,
-        place: str | None = None,
+        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
         if blocking:  # it shares its spawner's process, so that its data need not travel
             return self._local.start(name, make, 1, blocking=True)
@@ -206,5 +199,5 @@ def _where() -> str:
 
 
 def _make(data: bytes, *buffers: Any) -> Actor:
-    make: Callable[[], Actor] = unpack(data, buffers)
+    make: Make = unpack(data, buffers)
     return make()

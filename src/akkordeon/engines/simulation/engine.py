@@ -19,7 +19,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from akkordeon.actor import Actor, Ended, Engine, Inbox, Ref
+from akkordeon.actor import Actor, Ended, Engine, Inbox, Make, Ref
 from akkordeon.engines.context import ActorContext, LocalInbox, LocalRef
 from akkordeon.engines.debug import WriteDetector
 from akkordeon.engines.intraop import OneThread
@@ -106,13 +106,7 @@ class Stepped(Engine):
 
     @override
     def spawn(
-        self,
-        name: str,
-        make: Callable[[], Actor],
-        *,
-        computations: int = 1,
-        blocking: bool = False,
-        place: str | None = None,
+        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
         refuse_place(name, place)
         # Nothing blocks here: an actor that may block on other engines lives on the host of its spawner.

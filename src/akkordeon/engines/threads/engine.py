@@ -1,10 +1,8 @@
 """The engine in this process: any number of actors on a fixed pool of worker threads. Nothing is copied."""
 
-from collections.abc import Callable
-
 from typing_extensions import override
 
-from akkordeon.actor import Actor, Context, Engine, Ref
+from akkordeon.actor import Context, Engine, Make, Ref
 from akkordeon.engines.context import ActorContext, LocalRef
 from akkordeon.engines.local import LocalActors
 from akkordeon.engines.mailbox import refuse_place
@@ -38,13 +36,7 @@ class Threads(LocalActors, Engine):
 
     @override
     def spawn(
-        self,
-        name: str,
-        make: Callable[[], Actor],
-        *,
-        computations: int = 1,
-        blocking: bool = False,
-        place: str | None = None,
+        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
         refuse_place(name, place)
         return self.start(name, make, computations, blocking=blocking)

@@ -21,7 +21,7 @@ from akkordeon.engines.ray.cluster import Address
 TIME_LIMIT = 40.0
 """Seconds, on a busy machine."""
 
-IMPORTS = "import os, sys; from pathlib import Path; from akkordeon.cluster import *"
+IMPORTS = "import os, sys; from pathlib import Path; from akkordeon.engines.ray.cluster import *"
 
 
 @contextmanager
