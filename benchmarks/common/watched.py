@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from akkordeon.engines import Threads
 from akkordeon.engines.mailbox import Turn
-from akkordeon.engines.threads.pool import Runnable, RunQueue, Worker
+from akkordeon.engines.pool import Runnable, RunQueue, Worker
 
 Samples = dict[tuple[str, str, str], list[tuple[float, float]]]
 """When each event ended and the seconds it took, by "turn", "work" or "wake", actor, and kind of message."""
@@ -18,26 +18,26 @@ Note = Callable[[str, str, str, float], float]
 
 
 def take_turns(
-    worker: Worker, seat: Runnable, note: Note, begins: Callable[[Runnable, Turn, float], None] = lambda *_: None
+    worker: Worker, runnable: Runnable, note: Note, begins: Callable[[Runnable, Turn, float], None] = lambda *_: None
 ) -> None:
     """Take turns of an actor as a worker does, and note them; call `begins` with each turn and its start."""
     engine, began = worker._engine, time.perf_counter()
-    turn = engine.begin_turn(seat)
+    turn = engine.begin_turn(runnable)
     while turn is not None:
-        begins(seat, turn, began)
+        begins(runnable, turn, began)
         function, arguments = turn
         function(*arguments)
-        kind = seat.kind
-        job = engine.finish_turn(seat)
-        began = note("turn", seat.name, kind, began)
+        kind = runnable.kind
+        job = engine.finish_turn(runnable)
+        began = note("turn", runnable.name, kind, began)
         if job is None:
             return
         if worker.next is not None:
             kept, worker.next = worker.next, None
             engine.hand_over(kept)
         job.run()
-        turn = engine.finish_job(seat, job)
-        began = note("work", seat.name, kind, began)
+        turn = engine.finish_job(runnable, job)
+        began = note("work", runnable.name, kind, began)
 
 
 class WatchedWorker(Worker):
@@ -46,16 +46,16 @@ class WatchedWorker(Worker):
     def _pick(self) -> Runnable | None:
         engine = self._engine
         assert isinstance(engine, WatchedThreads)
-        sleeps = self.next is None and not self.lane.ready
-        seat = super()._pick()
-        if sleeps and seat is not None:
-            engine.note("wake", seat.name, "wake", engine.put_at[seat.name])
-        return seat
+        sleeps = self.next is None and not self.queue.ready
+        runnable = super()._pick()
+        if sleeps and runnable is not None:
+            engine.note("wake", runnable.name, "wake", engine.put_at[runnable.name])
+        return runnable
 
-    def _take_turns(self, seat: Runnable) -> None:
+    def _take_turns(self, runnable: Runnable) -> None:
         engine = self._engine
         assert isinstance(engine, WatchedThreads)
-        take_turns(self, seat, engine.note)
+        take_turns(self, runnable, engine.note)
 
 
 class WatchedThreads(Threads):
@@ -74,22 +74,22 @@ class WatchedThreads(Threads):
             self.samples[what, name, kind].append((now, now - began))
         return now
 
-    def hand_over(self, seat: Runnable) -> None:
+    def hand_over(self, runnable: Runnable) -> None:
         """Note the time of the hand-over."""
-        self.put_at[seat.name] = time.perf_counter()
-        super().hand_over(seat)
+        self.put_at[runnable.name] = time.perf_counter()
+        super().hand_over(runnable)
 
-    def _schedule(self, seat: Runnable) -> None:
-        self.put_at[seat.name] = time.perf_counter()
-        super()._schedule(seat)
+    def _schedule(self, runnable: Runnable) -> None:
+        self.put_at[runnable.name] = time.perf_counter()
+        super()._schedule(runnable)
 
-    def _go_on_with(self, seat: Runnable) -> None:
+    def _go_on_with(self, runnable: Runnable) -> None:
         worker = threading.current_thread()
         if isinstance(worker, Worker) and worker.next is not None:
             self.put_at[worker.next.name] = time.perf_counter()
-        super()._go_on_with(seat)
+        super()._go_on_with(runnable)
 
-    def _start_worker(self, lane: RunQueue, name: str) -> None:
-        worker = WatchedWorker(self, lane, name)
+    def _start_worker(self, queue: RunQueue, name: str) -> None:
+        worker = WatchedWorker(self, queue, name)
         self._workers = [*(worker for worker in self._workers if worker.is_alive()), worker]
         worker.start()

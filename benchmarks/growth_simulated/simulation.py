@@ -19,7 +19,7 @@ import akkordeon as ak
 from akkordeon.actor import Ref
 from akkordeon.engines import Delays, Stepped
 from akkordeon.gate.actor import GateActor
-from akkordeon.messages.leases import Chain, Lease, Orders, Wire
+from akkordeon.messages.leases import Chain, Lease, MessageNumber, Orders, Wire
 from akkordeon.sentinel.training import TrainingActor
 from benchmarks.common.chain import MESSAGE_BYTES
 from benchmarks.common.costs import Table, role
@@ -140,7 +140,7 @@ def _begin(point: Point, census: Census, engine: Stepped) -> None:
     chain = Chain(refs[0], refs[-1], tuple(f"g{number}" for number in range(point.gates)))
     for number in attached:
         _sentinel(engine, number, point.in_flight, conductor).tell(
-            Orders((1, 1), conductor, term=1, chain=chain, window=point.in_flight)
+            Orders(MessageNumber(1, 1), conductor, term=1, chain=chain, window=point.in_flight)
         )
 
 
@@ -152,7 +152,7 @@ def _gate(engine: Stepped, number: int, census: Census) -> Ref:
 
 def _lease(number: int, answers: int, conductor: Ref, wire: Wire, attached: tuple[int, ...]) -> Lease:
     return Lease(
-        (1, number),
+        MessageNumber(1, number),
         conductor,
         answers,
         math.inf,

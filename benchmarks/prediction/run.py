@@ -30,9 +30,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
 import akkordeon as ak
-from akkordeon.engines import Delays, Ray, Stepped
+from akkordeon.engines import Delays, Ray, Stepped, scaling
 from akkordeon.engines.simulation.delays import Delay
-from akkordeon.engines.threads import scaling as crew
 from benchmarks.common.apart import run_apart
 from benchmarks.common.claims import parser, write_results, write_table
 from benchmarks.common.streams import BATCHES, Batches, batches
@@ -182,7 +181,7 @@ def predict(arm: Arm, samples: Samples, *, near: bool) -> Figures:
 
 def on_threads(arm: Arm) -> tuple[Figures, Samples]:
     """Run a configuration on threads."""
-    crew.MANY = math.inf  # the simulation has no trials with one worker alone
+    scaling.MANY = math.inf  # the simulation has no trials with one worker alone
     engine = WatchedThreads(arm.workers or 1)
     return train(arm.gates(layers), arm.data(), arm.in_flight, engine, time.perf_counter, EPOCHS), engine.samples
 

@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from akkordeon.actor import Actor
+from akkordeon.actor import Actor, Ref
 from akkordeon.engines.mailbox import Turn
-from akkordeon.engines.ray import host, terminal
-from akkordeon.engines.ray.post import RayRef, Transport
-from akkordeon.engines.threads.pool import Runnable, Worker
+from akkordeon.engines.pool import Runnable, Worker
+from akkordeon.engines.ray.directory import Directory
+from akkordeon.engines.ray.process import ProcessActors
+from akkordeon.engines.ray.transport import RayRef, Transport
 from benchmarks.common.watched import Samples, take_turns
 
 MANY = 200
@@ -47,10 +48,10 @@ class Watch:
         if key is not None:
             self._told.setdefault(threading.current_thread(), []).append(key)
 
-    def begins(self, seat: Runnable, turn: Turn, began: float) -> None:
+    def begins(self, runnable: Runnable, turn: Turn, began: float) -> None:
         """Note when the message of a turn arrived: until a worker is awake, it counts as in transit."""
         message = next(iter(turn[1]), None)
-        came, key = self._came.pop(id(message), None), _key(seat.name, message)
+        came, key = self._came.pop(id(message), None), _key(runnable.name, message)
         if came is not None and key is not None:
             slept = self._ended.get(threading.current_thread(), 0.0) <= came
             self._records.append(("came", *key, began if slept else came))
@@ -70,42 +71,42 @@ class Watch:
 
 def watch(folder: Path) -> None:
     """Time all actors that this process spawns, and those that they spawn."""
-    terminal.spawn = _spawning(host.spawn, folder)  # type: ignore[attr-defined]
+    Directory.spawn = _spawning(Directory.spawn, folder)  # type: ignore[method-assign]
 
 
 def watched(folder: Path, make: Callable[[], Actor]) -> Actor:
     """Make an actor in a process that is timed."""
-    if not isinstance(host.spawn, partial):
-        host.spawn = _spawning(host.spawn, folder)
+    if Directory.spawn.__name__ != _spawning.__name__:
+        watch(folder)
         _install(Watch(folder))
     return make()
 
 
-def _spawning(spawn: Callable[..., RayRef], folder: Path) -> Any:
-    return partial(_spawn, spawn, folder)
+def _spawning(spawn: Callable[..., Ref], folder: Path) -> Any:
+    def spawning(directory: Directory, name: str, make: Callable[[], Actor], **settings: Any) -> Ref:
+        return spawn(directory, name, partial(watched, folder, make), **settings)
 
-
-def _spawn(spawn: Callable[..., RayRef], folder: Path, warden: Any, name: str, make: Any, **settings: Any) -> RayRef:
-    return spawn(warden, name, partial(watched, folder, make), **settings)
+    spawning.__name__ = _spawning.__name__
+    return spawning
 
 
 def _install(watch: Watch) -> None:
     """Patch the workers and the transport of this process."""
-    deliver, tell = host.Local.deliver, Transport.tell
+    deliver, tell = ProcessActors.deliver, Transport.tell
 
-    def delivering(local: host.Local, seat: Runnable, item: object) -> None:
+    def delivering(local: ProcessActors, runnable: Runnable, item: object) -> None:
         watch.comes(item)
-        deliver(local, seat, item)
+        deliver(local, runnable, item)
 
-    def telling(post: Transport, ref: RayRef, message: object) -> None:
+    def telling(transport: Transport, ref: RayRef, message: object) -> None:
         watch.tells(ref.name, message)
-        tell(post, ref, message)
+        tell(transport, ref, message)
 
-    def taking_turns(worker: Worker, seat: Runnable) -> None:
-        take_turns(worker, seat, watch.note, watch.begins)
+    def taking_turns(worker: Worker, runnable: Runnable) -> None:
+        take_turns(worker, runnable, watch.note, watch.begins)
 
     changes: Any = [
-        (host.Local, "deliver", delivering),
+        (ProcessActors, "deliver", delivering),
         (Transport, "tell", telling),
         (Worker, "_take_turns", taking_turns),
     ]

@@ -13,15 +13,14 @@ Every engine keeps the following, and one suite of tests holds each to it:
 - An `Urgent` message overtakes what was told before, but no other urgent one; it is taken while computations run.
 - An exception in `receive`, in `work` or in `then` ends the actor and reaches its watchers. That news may overtake
   what the actor told last. Those it spawned live on.
-- A message is an immutable plain value of an importable class, or a `Parcel` if it carries tensors.
+- A message is an immutable plain value of an importable class; tensors may stand anywhere in it.
 - The receiver may keep what it received. Nobody writes into a tensor after sending it, or into one that was received.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -34,27 +33,16 @@ class Actor(ABC):
         """Handle one message, in the actor's own turn. What it returns answers an `ask`; what it raises ends it."""
 
     def look(self, now: float) -> str:  # noqa: ARG002
-        """Say what it has in hand, for a person to read; may be called at any time, from elsewhere."""
+        """Describe what it has in hand, for a person to read; may be called at any time, from any thread."""
         return ""
 
 
-@runtime_checkable
-class Parcel(Protocol):
-    """A message that carries tensors, and can be taken apart for a wire."""
-
-    def pack(self) -> tuple[tuple[object, ...], list[Any]]:
-        """Return a plain header (scalars, strings, tuples, refs) and a flat list of detached tensors.
-
-        Of a tensor travel its values, shape and type; no graph, and not whether it requires a gradient.
-        """
-
-    @classmethod
-    def unpack(cls, header: tuple[object, ...], tensors: list[Any]) -> Self:
-        """Put together again what `pack` took apart."""
+Make = Callable[[], Actor]
+"""Makes an actor, where it will live."""
 
 
 class Urgent:
-    """Base of messages that must not wait behind others, nor for a computation to end: a sign of life, say.
+    """Base of messages that must not wait behind others, nor for a computation to end, such as heartbeats.
 
     Handling one asks for no computation.
     """
@@ -98,95 +86,28 @@ class Ref(Protocol):
 
 
 class Inbox(Protocol):
-    """A mailbox for code outside actors: it can be told things, and can watch."""
+    """A mailbox for code outside actors: it can be sent messages, and can watch."""
 
     @property
     def ref(self) -> Ref:
         """The address to give to actors."""
 
     def take(self, *, timeout: float) -> Any:
-        """Return the next message, waiting at most `timeout` seconds (virtual ones in the stepped engine).
+        """Return the next message, waiting at most `timeout` seconds (virtual ones in the simulation).
 
         Raises:
             NoAnswer: nothing came in time.
         """
 
     def close(self) -> None:
-        """Forget the inbox; what is told to it from now on is dropped."""
+        """Close the inbox; messages to it are dropped from now on."""
 
 
-class Context(Protocol):
-    """All that an actor may do besides handling messages."""
-
-    @property
-    def me(self) -> Ref:
-        """The actor's own address."""
-
-    @property
-    def random_lock(self) -> AbstractContextManager[object]:
-        """Hold this while drawing from torch's random generator, which all actors of a process share."""
-
-    def now(self) -> float:
-        """Seconds on a monotonic clock; virtual in the stepped engine."""
-
-    def tell_later(self, seconds: float, message: object) -> None:
-        """Tell the actor itself `message` in `seconds`. Cannot be called back."""
-
-    def compute(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
-        """Run `work` beside the actor, and `then` on what it returns as the actor's own turn.
-
-        `work` must touch no state of the actor. One computation per message.
-        """
-
-    def in_order(self, then: Callable[[], None]) -> None:
-        """Run `then` as the actor's own turn, after all computations asked for so far."""
+class Actors(Protocol):
+    """What actors (by their `Context`) and code outside actors (by the `Engine`) may do with actors."""
 
     def spawn(
-        self,
-        name: str,
-        make: Callable[[], Actor],
-        *,
-        computations: int = 1,
-        blocking: bool = False,
-        place: str | None = None,
-    ) -> Ref:
-        """As `Engine.spawn`."""
-
-    def find(self, name: str) -> Ref:
-        """As `Engine.find`."""
-
-    def watch(self, ref: Ref, watcher: Ref) -> None:
-        """As `Engine.watch`."""
-
-    def stop(self, ref: Ref) -> None:
-        """As `Engine.stop`."""
-
-    def look(self) -> str:
-        """As `Engine.look`."""
-
-    def places(self) -> tuple[str, ...]:
-        """As `Engine.places`."""
-
-
-class Engine(Protocol):
-    """Where actors run. Knows nothing of gates, sentinels or what messages mean."""
-
-    @property
-    def here(self) -> str | None:
-        """The place where it puts actors unless told otherwise; None where all are in one process."""
-
-    @property
-    def computations(self) -> int:
-        """How many computations of one actor at once pay."""
-
-    def spawn(
-        self,
-        name: str,
-        make: Callable[[], Actor],
-        *,
-        computations: int = 1,
-        blocking: bool = False,
-        place: str | None = None,
+        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
         """Start an actor, made by `make` where it will live, before its first message.
 
@@ -195,8 +116,7 @@ class Engine(Protocol):
             make: what it raises ends the actor and reaches its watchers.
             computations: how many computations the actor may have outstanding.
             blocking: the actor may block for ever in `receive` (a data loader does), so it must not hold a worker.
-            place: where it is to live: the `here` of some engine. What an actor spawns lives where the engine is that
-                it came from, unless it says otherwise.
+            place: where it lives, one of `places`. By default it lives at the place of its spawner's engine.
 
         Raises:
             NameTaken: an actor of that name is alive.
@@ -216,17 +136,55 @@ class Engine(Protocol):
     def stop(self, ref: Ref) -> None:
         """End an actor after the turn it is in; unread messages and unfinished computations are dropped.
 
-        Whoever called this sees it ended from now on; others may have to wait for that news.
+        The caller sees it ended from now on; others may have to wait for that news.
         """
+
+    def look(self) -> str:
+        """Describe, for a person to read, what waits in each mailbox and what the workers do, with their stacks."""
+
+    def places(self) -> tuple[str, ...]:
+        """Return all places where actors may live, beginning with the caller's own, which is kept open from now on.
+
+        None where all actors are in one process.
+        """
+
+
+class Context(Actors, Protocol):
+    """All that an actor may do besides handling messages."""
+
+    @property
+    def me(self) -> Ref:
+        """The actor's own address."""
+
+    def now(self) -> float:
+        """Return seconds on a monotonic clock; virtual in the simulation."""
+
+    def tell_later(self, seconds: float, message: object) -> None:
+        """Tell the actor itself `message` in `seconds`. Cannot be called back."""
+
+    def compute(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Run `work` beside the actor, and `then` on what it returns as the actor's own turn.
+
+        `work` must touch no state of the actor. One computation per message.
+        """
+
+    def in_order(self, then: Callable[[], None]) -> None:
+        """Run `then` as the actor's own turn, after all computations asked for so far."""
+
+
+class Engine(Actors, Protocol):
+    """Where actors run. Knows nothing of gates, sentinels or what messages mean."""
+
+    @property
+    def address(self) -> str:
+        """Where other processes find it, as "HOST:PORT"; empty where all actors are in one process."""
+
+    @property
+    def computations(self) -> int:
+        """How many computations of one actor at once pay."""
 
     def inbox(self, name: str) -> Inbox:
         """Open a mailbox for code outside actors."""
-
-    def look(self) -> str:
-        """Say, for a person to read, what waits in each mailbox, and what the workers are doing, with their stacks."""
-
-    def places(self) -> tuple[str, ...]:
-        """Return all places there are now; none where all actors are in one process."""
 
     def close(self) -> None:
         """End all actors and give back what the engine took. Calling it again does nothing."""

@@ -1,16 +1,15 @@
-"""For tests of what one builds on a network: end a gate as if its process had died, and wait for a condition."""
+"""Tools for tests of programs that use a network: end a gate as if its process had died; wait for a condition."""
 
 from collections.abc import Callable
 
 from akkordeon.actor import Ref
 from akkordeon.conductor.requests import Roster, Who
 from akkordeon.errors import ActorNotFound, NoAnswer
-from akkordeon.network import waiting
-from akkordeon.network.network import Network
+from akkordeon.network.network import Network, waiting
 
 
 def crash(network: Network, gate: str, *, timeout: float = 10.0) -> None:
-    """End a gate at whatever it is doing, as if its process had died; the network makes another one.
+    """End a gate in the middle of its work, as if its process had died; the network restarts it.
 
     Raises:
         ActorNotFound: there is no such gate, or it is being restarted already; lists those that live.
@@ -24,7 +23,7 @@ def crash(network: Network, gate: str, *, timeout: float = 10.0) -> None:
 
 
 def wait_until(network: Network, condition: Callable[[], object], *, seconds: float = 10.0, what: str = "it") -> None:
-    """Wait until a condition holds, looking at it again and again; time passes on the network's engine.
+    """Wait until a condition holds, checking it every two milliseconds; time passes on the network's engine.
 
     Raises:
         NoAnswer: it did not hold within `seconds`.

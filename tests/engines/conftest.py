@@ -25,7 +25,7 @@ class Borrowed:
         self._engine = engine
         self._spawned: list[Ref] = []
         self._inboxes: list[Inbox] = []
-        self.here, self.places, self.computations = engine.here, engine.places, engine.computations
+        self.address, self.places, self.computations = engine.address, engine.places, engine.computations
         self.find, self.watch, self.stop, self.look = engine.find, engine.watch, engine.stop, engine.look
 
     def spawn(self, name: str, make: Callable[[], Actor], **settings: Any) -> Ref:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from akkordeon.engines.ray.cluster.access import Access as Access
     from akkordeon.engines.ray.engine import Ray as Ray
     from akkordeon.engines.simulation.delays import Delays as Delays
     from akkordeon.engines.simulation.delays import by_actor as by_actor
@@ -25,6 +26,7 @@ _MODULES = {
     "Threads": "threads.engine",
     "Stepped": "simulation.engine",
     "Ray": "ray.engine",
+    "Access": "ray.cluster.access",
     "Crashed": "simulation.faults",
     "Faults": "simulation.faults",
     "Delays": "simulation.delays",

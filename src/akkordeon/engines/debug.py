@@ -1,12 +1,16 @@
-"""The debug mode of an engine: copy what is sent, compare later, and name who wrote where nobody may."""
+"""The debug mode of an engine: copies the tensors of each message, and compares them later.
+
+Engines in one process send messages without a copy. So a write into a tensor that was sent changes what the receiver
+sees, at some moment, which no test would find twice; this finds it, and names the message.
+"""
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
 
 import torch
 from torch import Tensor
 
-from akkordeon.actor import Parcel
 from akkordeon.errors import SharedTensorWritten
 
 
@@ -27,7 +31,10 @@ class _Sent:
 
 
 class WriteDetector:
-    """Keeps copies of the last `keep` messages with tensors, and compares each when it leaves, or at the end."""
+    """Keeps copies of the last `keep` messages with tensors, and compares each when it leaves, or at the end.
+
+    A limited number, since copies take memory: only writes that come soon after the sending are found.
+    """
 
     def __init__(self, keep: int = 64) -> None:
         self._keep = keep
@@ -39,9 +46,8 @@ class WriteDetector:
         Raises:
             SharedTensorWritten: an earlier message was written into.
         """
-        if not isinstance(message, Parcel):
+        if not (tensors := list(_tensors(message))):
             return
-        tensors = [tensor for tensor in message.pack()[1] if tensor is not None]
         route = f"{type(message).__name__} from {sender} to {receiver}"
         with torch.no_grad():
             self._sent.append(_Sent(route, tensors, [tensor.clone() for tensor in tensors]))
@@ -56,3 +62,18 @@ class WriteDetector:
         """
         while self._sent:
             self._sent.popleft().check()
+
+
+def _tensors(thing: object) -> Iterator[Tensor]:
+    """Yield the tensors in a message, wherever in its fields, tuples, lists and dictionaries they are."""
+    inside: Iterable[object] = ()
+    if isinstance(thing, Tensor):
+        yield thing
+    elif isinstance(thing, tuple | list):
+        inside = thing
+    elif isinstance(thing, dict):
+        inside = thing.values()
+    elif is_dataclass(thing):
+        inside = [getattr(thing, field.name, None) for field in fields(thing)]
+    for each in inside:
+        yield from _tensors(each)

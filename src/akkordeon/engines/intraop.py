@@ -1,4 +1,4 @@
-"""torch's own thread pool, kept out of the way: actors are the parallelism, so each computes on one thread."""
+"""Turns torch's own thread pool off: actors are the parallelism, so each computes on one thread."""
 
 import threading
 from typing import ClassVar
@@ -7,9 +7,9 @@ import torch
 
 
 class OneThread:
-    """Sets torch to one intra-op thread, for this thread and those it has not met yet, until closed.
+    """Sets torch to one intra-op thread, for this thread and threads that start later, until closed.
 
-    Several may be open, and close in any order: one that closes leaves what it found to the next younger one.
+    Several may be open, and close in any order: one that closes leaves the setting it found to the next one opened.
     """
 
     _lock = threading.Lock()
@@ -35,7 +35,7 @@ class OneThread:
 def use_one_thread() -> None:
     """Let this thread compute on one intra-op thread.
 
-    Each thread must say so for itself: torch takes over the default only when it first splits work up, and a matrix
+    Each thread must set this for itself: torch applies the default only when it first splits up work, and a matrix
     product goes straight to a library that would use all cores.
     """
     torch.set_num_threads(1)

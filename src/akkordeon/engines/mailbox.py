@@ -1,6 +1,6 @@
 """One actor's mailbox and the rule *take, work, then*, without threads or clocks: the same on every engine.
 
-A cell is not thread-safe. The engine that owns it calls `take` and `finish` under its own lock and runs what they
+A mailbox is not thread-safe. The engine that owns it calls `take` and `finish` under its own lock and runs what they
 return outside of it.
 """
 
@@ -20,13 +20,13 @@ START = "start"
 
 
 class Job:
-    """A place in the order of an actor's results: a computation, or a mark that must not overtake one."""
+    """A place in the order of an actor's results: a computation, or a function that must not overtake one."""
 
-    __slots__ = ("_work", "cell", "done", "kind", "result", "then")
+    __slots__ = ("_work", "done", "kind", "mailbox", "result", "then")
 
-    def __init__(self, cell: "Mailbox", work: Callable[[], Any] | None, then: Callable[..., None]) -> None:
-        self.cell = cell
-        self.kind = cell.handles
+    def __init__(self, mailbox: "Mailbox", work: Callable[[], Any] | None, then: Callable[..., None]) -> None:
+        self.mailbox = mailbox
+        self.kind = mailbox.handles
         self.then = then
         self.result: tuple[Any, ...] = ()
         self.done = work is None
@@ -44,7 +44,7 @@ class Job:
 
 
 class Ask:
-    """A question from outside, and the place where its answer goes."""
+    """A question from outside, and the future of its answer."""
 
     __slots__ = ("answer", "message")
 
@@ -54,17 +54,17 @@ class Ask:
 
 
 def refuse_place(name: str, place: str | None) -> None:
-    """Say that all actors are in one process.
+    """Make sure that no place is asked for, on an engine whose actors are all in one process.
 
     Raises:
-        ActorNotFound: another place was asked for.
+        ActorNotFound: one is.
     """
     if place is not None:
         raise ActorNotFound(f"{name} cannot be put on {place!r}: all actors of this engine are in one process")
 
 
 FIRST = (Ask, Urgent)
-"""What does not wait behind messages. A tuple: making a union for each message takes longer than looking."""
+"""What does not wait behind messages. A tuple: making a union for each message takes longer than the check."""
 
 
 class Mailbox:
@@ -74,13 +74,13 @@ class Mailbox:
         self.name = name
         self.computations = computations
         self.context: Context  # set by the engine, which alone can make one
-        self.mailbox: deque[object] = deque()
+        self.messages: deque[object] = deque()
         self.urgent: deque[Ask | Urgent] = deque()
         self.watchers: list[Ref] = []
         self.ended = False
         self.reason: BaseException | None = None
         self.handles: type | None = None  # of the message that led to this turn
-        self.goes_on = False  # from a computation, or a mark
+        self.goes_on = False  # whether this turn follows a computation, or a function of `in_order`
         self._make: Callable[[], Actor] | None = make
         self._actor: Actor | None = None
         self._jobs: deque[Job] = deque()
@@ -90,7 +90,9 @@ class Mailbox:
     @property
     def ready(self) -> bool:
         """Whether there is a turn to take, if the actor is in none."""
-        if self.mailbox and self._computing < self.computations:
+        # While as many computations are outstanding as may be, messages wait: one that is taken too early computes on
+        # weights that a pending result is about to change.
+        if self.messages and self._computing < self.computations:
             return True
         return bool((self._jobs and self._jobs[0].done) or self.urgent or self._make is not None)
 
@@ -102,10 +104,13 @@ class Mailbox:
 
     def take(self) -> Turn:
         """Begin the next turn: what is urgent first, then results in the order of asking, then other messages."""
+        # Before it is made, an actor takes nothing, urgent or not.
         if self.urgent and self._actor is not None:
             first = self.urgent.popleft()
             self.handles, self.goes_on = type(first.message if isinstance(first, Ask) else first), False
             return (self._answer, (first,)) if isinstance(first, Ask) else (self._actor.receive, (first, self.context))
+        # Only the oldest: a computation that ends early waits for those before it, so results come in order. A function
+        # of `in_order` is a job without work, done from the start, and waits in the same line.
         if self._jobs and self._jobs[0].done:
             job = self._jobs.popleft()
             self._computing -= job.computes
@@ -113,30 +118,30 @@ class Mailbox:
             return job.then, job.result
         if self._actor is None:
             return self._start, ()
-        message = self.mailbox.popleft()
+        message = self.messages.popleft()
         self.handles, self.goes_on = type(message), False
         return self._actor.receive, (message, self.context)
 
     def put(self, item: object) -> None:
-        """Put a message or a question where it waits for its turn."""
+        """Add a message or a question."""
         if isinstance(item, FIRST):
             self.urgent.append(item)
         else:
-            self.mailbox.append(item)
+            self.messages.append(item)
 
     def finish(self) -> Job | None:
-        """End the turn; return the computation that it asked for, to be run by whoever has time."""
+        """End the turn; return the computation that it asked for, for the engine to run."""
         job, self._asked = self._asked, None
         return job
 
     def end(self, reason: BaseException | None) -> None:
-        """Drop everything that waits; whoever asked gets an error."""
+        """Drop everything that waits; questions are answered with an error."""
         self.ended, self.reason = True, reason
         for ask in self.urgent:
             if isinstance(ask, Ask):
                 ask.answer.set_exception(self.failure())
         self.urgent.clear()
-        self.mailbox.clear()
+        self.messages.clear()
         self._jobs.clear()
         self._actor = self._make = None
 
@@ -146,13 +151,13 @@ class Mailbox:
         return self._actor
 
     def look(self, now: float) -> str:
-        """Say what waits here, and what the actor has in hand."""
-        waiting = len(self.mailbox) + len(self.urgent)
+        """Describe what waits here, and what the actor has in hand."""
+        waiting = len(self.messages) + len(self.urgent)
         has = self._actor.look(now) if self._actor is not None else ""
         return f"{self.name}: {waiting} messages waiting, {self._computing} computations; {has}".rstrip("; ")
 
     def failure(self) -> ActorFailed:
-        """Say that the actor has ended, and why."""
+        """Return the error that the actor has ended, and why."""
         error = ActorFailed(f"{self.name} has ended" + (f": {self.reason!r}" if self.reason else ""))
         error.__cause__ = self.reason
         return error

@@ -1,4 +1,4 @@
-"""All that only POSIX systems offer, with what is done elsewhere. No other module may need one."""
+"""Calls that only POSIX systems offer, each with a substitute elsewhere. No other module may use them."""
 
 import ctypes
 import os

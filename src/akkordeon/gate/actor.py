@@ -23,7 +23,7 @@ from akkordeon.gate.forward import Replica, Trained
 from akkordeon.gate.learner import Learner
 from akkordeon.gate.pace import Pace
 from akkordeon.gate.pending import Entry, PendingBatches
-from akkordeon.gate.random_state import Drawn
+from akkordeon.gate.random_state import RANDOM_LOCK, Drawn
 from akkordeon.gate.updates import norm_of
 from akkordeon.gate.versions import Buffers, Snapshot
 from akkordeon.messages.batches import (
@@ -134,7 +134,7 @@ class GateActor(Actor):
 
     def _renew(self, lease: Lease, context: Context) -> None:
         if not self._idle and not self._doing:
-            self._idle = self._learner.replicas(context.random_lock)
+            self._idle = self._learner.replicas(RANDOM_LOCK)
         now = context.now()
         self._lease_number = lease.number
         self._leased_until = max(self._leased_until, self._asked(lease) + lease.seconds)

@@ -1,10 +1,14 @@
 """States of torch's process-wide random generators, to draw the same numbers again."""
 
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+RANDOM_LOCK = threading.RLock()
+"""Held while drawing from torch's random generators, which all gates of a process share, on any engine."""
 
 
 class RandomState:

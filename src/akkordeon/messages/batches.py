@@ -15,12 +15,12 @@ the latest attempt, apply a batch once, and ignore what was sent in another term
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from torch import Tensor
 
 from akkordeon.actor import Ref
-from akkordeon.messages.tree import Tree, flatten, rebuild
+from akkordeon.messages.tree import Tree
 
 NOTHING_TO_LEARN = "nothing to learn"
 """In a trail: the gate has no trainable weights, or no gradient reached them. Not a fault, so not counted."""
@@ -73,18 +73,6 @@ class _Onward:
     route: Route
     x: Tree
 
-    def pack(self) -> tuple[tuple[object, ...], list[Tensor]]:
-        """See `Parcel.pack`."""
-        leaves, structure = flatten(self.x)
-        return (self.route, structure), leaves
-
-    @classmethod
-    def unpack(cls, header: tuple[object, ...], tensors: list[Tensor]) -> Self:
-        """See `Parcel.unpack`."""
-        route, structure = header
-        assert isinstance(route, Route)
-        return cls(route, rebuild(structure, tensors))
-
 
 @dataclass(frozen=True, slots=True)
 class Forward(_Onward):
@@ -95,19 +83,6 @@ class Forward(_Onward):
     """
 
     squares: float = 0.0
-
-    def pack(self) -> tuple[tuple[object, ...], list[Tensor]]:
-        """See `Parcel.pack`."""
-        header, leaves = _Onward.pack(self)
-        return (*header, self.squares), leaves
-
-    @classmethod
-    def unpack(cls, header: tuple[object, ...], tensors: list[Tensor]) -> Self:
-        """See `Parcel.unpack`."""
-        route, structure, squares = header
-        assert isinstance(route, Route)
-        assert isinstance(squares, float)
-        return cls(route, rebuild(structure, tensors), squares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,23 +107,6 @@ class Backward:
     gradients: tuple[Tensor | None, ...]
     trail: tuple[int | str, ...] = ()
     squares: float = 0.0
-
-    def pack(self) -> tuple[tuple[object, ...], list[Tensor]]:
-        """See `Parcel.pack`."""
-        present = tuple(gradient is not None for gradient in self.gradients)
-        header = (self.route, present, self.trail, self.squares)
-        return header, [gradient for gradient in self.gradients if gradient is not None]
-
-    @classmethod
-    def unpack(cls, header: tuple[object, ...], tensors: list[Tensor]) -> Self:
-        """See `Parcel.unpack`."""
-        route, present, trail, squares = header
-        assert isinstance(route, Route)
-        assert isinstance(present, tuple)
-        assert isinstance(trail, tuple)
-        assert isinstance(squares, float)
-        rest = iter(tensors)
-        return cls(route, tuple(next(rest) if there else None for there in present), trail, squares)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,7 @@
 """Messages between the conductor and its gates and sentinels: leases, orders, heartbeats, copies."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
-
-from torch import Tensor
+from typing import NamedTuple
 
 from akkordeon.actor import Ref, Urgent
 from akkordeon.messages.batches import BatchId
@@ -15,11 +13,11 @@ class MessageNumber(NamedTuple):
 
     Args:
         conductor: how many conductors there were; those of a later one are newer.
-        count: of its messages.
+        serial: number of the message, among those of its conductor.
     """
 
     conductor: int = 0
-    count: int = 0
+    serial: int = 0
 
 
 class Setting(NamedTuple):
@@ -148,17 +146,6 @@ class Copy:
     actor: Ref
     state: GateState
     applied: tuple[tuple[int, int], ...]
-
-    def pack(self) -> tuple[tuple[object, ...], list[Tensor]]:
-        """See `Parcel.pack`."""
-        header, tensors = self.state.pack()
-        return (self.actor, self.applied, header), tensors
-
-    @classmethod
-    def unpack(cls, header: tuple[Any, ...], tensors: list[Tensor]) -> Self:
-        """See `Parcel.unpack`."""
-        actor, applied, state = header
-        return cls(actor, GateState.unpack(state, tensors), applied)
 
 
 @dataclass(frozen=True, slots=True)

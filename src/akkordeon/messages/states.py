@@ -1,12 +1,11 @@
 """Snapshots of a gate or a sentinel: its state to save or restart from, its status, its place in the data."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor
 
 from akkordeon.messages.histogram import Histogram
-from akkordeon.messages.tree import flatten, rebuild
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +38,6 @@ class GateState:
     weights: dict[str, Tensor]
     rest: dict[str, Any]
     kinds: dict[str, str]
-
-    def pack(self) -> tuple[tuple[object, ...], list[Tensor]]:
-        """See `Parcel.pack`."""
-        leaves, structure = flatten((self.weights, self.rest, self.kinds))
-        return (self.name, self.prefix, self.version, structure), leaves
-
-    @classmethod
-    def unpack(cls, header: tuple[object, ...], tensors: list[Tensor]) -> Self:
-        """See `Parcel.unpack`."""
-        name, prefix, version, structure = header
-        assert isinstance(name, str)
-        assert isinstance(prefix, str)
-        assert isinstance(version, int)
-        return cls(name, prefix, version, *rebuild(structure, tensors))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from akkordeon.actor import Actor, Context, Ended, Ref, Urgent
 from akkordeon.engines import Threads
-from akkordeon.engines.threads.pool import LOOK
-from akkordeon.engines.threads.scaling import STANDBY
+from akkordeon.engines.pool import STUCK_CHECK
+from akkordeon.engines.scaling import STANDBY
 from akkordeon.errors import NoAnswer, SharedTensorWritten
 from tests.engines.actors import Box, Forwarder
 from tests.waiting import limit
@@ -128,7 +128,7 @@ def test_an_idle_engine_never_wakes(engine: Threads) -> None:
     assert ref.ask("?", timeout=SOON) == "here"
     workers = [thread for thread in threading.enumerate() if thread.name.startswith("akkordeon")]
     with pytest.raises(NoAnswer):  # until the workers are asleep, and the clock has seen that nobody waits
-        inbox.take(timeout=2 * LOOK)
+        inbox.take(timeout=2 * STUCK_CHECK)
     before = switches(workers)
     with pytest.raises(NoAnswer):
         inbox.take(timeout=0.3)

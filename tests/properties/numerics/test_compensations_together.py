@@ -9,6 +9,7 @@ from torch import nn
 import akkordeon as ak
 from akkordeon.gate.backward import Gradients
 from akkordeon.gate.learner import Learner
+from akkordeon.messages.leases import Setting
 from tests.properties.numerics.arriving import GRADIENTS, LR, MOMENTUM, STALENESS, Late, Line, close
 
 WATCHING = {
@@ -36,7 +37,7 @@ def test_what_was_predicted_is_predicted_anew_once_a_rate_is_set() -> None:
     late.learner = learner
     late.run(GRADIENTS[:2], [0, 0])
     ahead = [now - there for now, there in zip(late.now, late.predicted(1), strict=True)]
-    learner.tune([("lr", LR / 2, 1)])
+    learner.tune([Setting("lr", LR / 2, 1)])
     assert [now - there for now, there in zip(late.now, late.predicted(1), strict=True)] == close(
         [a / 2 for a in ahead]
     )

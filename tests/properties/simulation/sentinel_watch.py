@@ -49,7 +49,7 @@ class SentinelWatch(Records):
             self.violated(f"{name} waits for {oldest.route} since {now - oldest.sent:.1f} s")
 
     def _check_mailbox(self, name: str) -> None:
-        self.counts["mailbox"] = max(self.counts["mailbox"], len(self.engine.bodies[name].mailbox))
+        self.counts["mailbox"] = max(self.counts["mailbox"], len(self.engine.bodies[name].messages))
 
     def _check_done(self, watched: Watched, name: str, message: Backward) -> None:
         """C4: each gate of the term has applied the batch, or said why not."""

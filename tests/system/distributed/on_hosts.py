@@ -14,7 +14,7 @@ from types import FrameType
 import akkordeon as ak
 from akkordeon.conductor.placement import HOST
 from akkordeon.conductor.requests import Roster, Who
-from akkordeon.engines import Ray
+from akkordeon.engines import Access, Ray
 from akkordeon.messages.states import StatusOf
 from tests.network.counting import applied, training
 from tests.system.distributed.chain import AT_ONCE, NAMES, gates
@@ -42,7 +42,7 @@ def say(**figures: object) -> None:
 
 def lend(address: str, place: str, ended: threading.Event) -> None:
     """Be a place for gates."""
-    engine = Ray(address, join=True, token=TOKEN, place=HOST + place, spares=0)
+    engine = Ray(address, join=True, access=Access(TOKEN), place=HOST + place, spares=0)
     say(joined=place)
     ended.wait()
     engine.close()
@@ -50,7 +50,7 @@ def lend(address: str, place: str, ended: threading.Event) -> None:
 
 def train(address: str, ended: threading.Event) -> None:
     """Train until told to end."""
-    engine = Ray(address, token=TOKEN, spares=0)
+    engine = Ray(address, access=Access(TOKEN), spares=0)
     say(begun=address)
     wanted = {HOST + place for place in PLACEMENT.needed}
     waited = 0.0

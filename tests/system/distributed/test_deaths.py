@@ -134,7 +134,7 @@ def test_a_killed_sentinel_or_terminal_is_named_and_disturbs_no_other(world: Wor
     guest.wait()
     more(network, "guest", 5)
     guest.kill()
-    is_told(network, "a terminal", r"sentinel guest failed: .*the terminal that it came from has ended")
+    is_told(network, "a terminal", r"sentinel guest failed: .*the process that started it has ended")
     more(network, "steady", 20)
     (steady,) = look(network).sentinels
     assert (steady.name, steady.resent, steady.dropped) == ("steady", 0, ())

@@ -1,6 +1,7 @@
-"""Calls between processes, of which Ray may lose any, or its answer: it says then that a process is not available.
+"""Calls of methods in other processes, repeated where Ray loses a call or its answer.
 
-That is no news of its end. Such calls are made again here, so whoever is called must not mind that.
+Ray then raises `ActorUnavailableError`, which does not mean that the process has ended. So a call may arrive twice, and
+methods that are called from here must allow for that.
 """
 
 import threading
@@ -18,23 +19,23 @@ from akkordeon.errors import ActorFailed
 T = TypeVar("T")
 
 Call = Callable[[], Any]
-"""Calls a method of another process, and returns Ray's reference of what it will answer."""
+"""Calls a method of another process, and returns Ray's reference of its answer."""
 
 REASONS = {
-    "owner has died": "the terminal that it came from has ended",
+    "owner has died": "the process that started it has ended",
     "ray.kill": "its process was stopped",
     "worker process has died": "its process has died: killed, out of memory, or crashed in native code",
     "node": "its machine has left the network, or cannot be reached",
 }
-"""What Ray says of the end of a process, and what that means."""
+"""Parts of Ray's text on the end of a process, and what they mean."""
 
 
 def answer(call: Call, who: str) -> Any:
     """Call until an answer comes.
 
     Args:
-        call: what to do.
-        who: is called, for the error.
+        call: makes the call.
+        who: the process that is called, for the error.
 
     Raises:
         ActorFailed: the process that is called has ended.
@@ -43,15 +44,15 @@ def answer(call: Call, who: str) -> Any:
         try:
             return ray.get(call())
         except ActorUnavailableError:
-            continue  # it takes Ray a second or two to find out, so this does not spin
+            continue  # Ray raises it after a second or two, so this does not spin
         except RayActorError as error:
-            raise ActorFailed(f"{who} has ended: {told(error)}") from None
+            raise ActorFailed(f"{who} has ended: {why_ended(error)}") from None
 
 
 def answers(
     calls: Mapping[T, Call], seconds: float, enough: Callable[[dict[T, Any]], bool] = lambda _: False
 ) -> dict[T, Any]:
-    """Call many at once, and return what those answer who do in time, or until it is enough."""
+    """Make many calls at once, and return the answers that come in time, or until `enough` says so."""
     came: dict[T, Any] = {}
     asked = {call(): name for name, call in calls.items()}
     deadline = time.monotonic() + seconds
@@ -69,7 +70,7 @@ def answers(
 
 
 def insist(call: Call) -> None:
-    """Call until it is known to have arrived, or whoever is called has ended; does not wait for that."""
+    """Call until the call has arrived, or the process that is called has ended; does not wait for that."""
     call().future().add_done_callback(partial(_check, call))
 
 
@@ -86,12 +87,12 @@ def after(seconds: float, do: Callable[[], None]) -> None:
 
 
 def kill(handle: Any) -> None:
-    """End a process, unless this one is no longer connected: then Ray has done so."""
+    """End a process, unless this one is no longer connected to Ray: then Ray has ended it."""
     with suppress(RaySystemError):
         ray.kill(handle)
 
 
-def told(error: BaseException) -> str:
+def why_ended(error: BaseException) -> str:
     """Return in a few words why a process has ended."""
     text = str(error)
     return next((words for sign, words in REASONS.items() if sign in text), text.splitlines()[0])

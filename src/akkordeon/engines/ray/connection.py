@@ -3,55 +3,56 @@
 import logging
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import ray
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
-from akkordeon.engines.ray.post import post
+from akkordeon.engines.ray.transport import transport
 from akkordeon.errors import NodeFailed, WiringError
 
-_lock = threading.Lock()
-_users = 0
-_where = ""
 
-
-def enter(where: str, settings: Mapping[str, Any], *, theirs: bool = False) -> None:
-    """Connect, or share the connection there is.
+class Connection:
+    """A share in the connection to a cluster, which is made with the first and ended with the last.
 
     Args:
         where: address of the cluster.
         settings: for `ray.init`.
-        theirs: the cluster is the user's own, and he may have connected to it already.
+        theirs: the cluster is the user's own, and this process may be connected to it already, and remains so.
 
     Raises:
-        WiringError: this process is connected to another one.
+        WiringError: this process is connected to another cluster.
         NodeFailed: Ray does not let it in; says why.
     """
-    global _users, _where
-    with _lock:
-        if _users and where != _where:
-            raise WiringError(f"this process takes part in a network at {_where}; close that before joining {where}")
-        if not _users and ray.is_initialized() and not theirs:
-            raise WiringError("this process has called ray.init itself; to use that cluster, say Ray(ray_address=...)")
-        if not ray.is_initialized():
-            AuthenticationTokenLoader.instance().reset_cache()  # it would show every cluster the first one's token
-            try:
-                ray.init(where, logging_level=logging.ERROR, log_to_driver=False, **settings)
-            except (RuntimeError, ConnectionError, ValueError) as error:
-                raise NodeFailed(f"Ray at {where} does not let this process in: {error}") from error
-        _users, _where = _users + 1, where
 
+    _lock = threading.Lock()
+    _open: ClassVar[list["Connection"]] = []
 
-def leave(*, theirs: bool = False) -> None:
-    """Give the connection up; the last one to do so ends it, unless it is the user's own."""
-    global _users  # noqa: PLW0603
-    with _lock:
-        _users -= 1
-        if _users == 0:
-            post.forget_all()
-            if not theirs:
-                ray.shutdown()
+    def __init__(self, where: str, settings: Mapping[str, Any], *, theirs: bool = False) -> None:
+        self._where = where
+        self._theirs = theirs
+        with self._lock:
+            if self._open and (other := self._open[0]._where) != where:
+                raise WiringError(f"this process takes part in a network at {other}; close that before joining {where}")
+            if not self._open and ray.is_initialized() and not theirs:
+                text = "this process has called ray.init itself; to use that cluster, say Ray(ray_address=...)"
+                raise WiringError(text)
+            if not ray.is_initialized():
+                AuthenticationTokenLoader.instance().reset_cache()  # else Ray would use the first cluster's token
+                try:
+                    ray.init(where, logging_level=logging.ERROR, log_to_driver=False, **settings)
+                except (RuntimeError, ConnectionError, ValueError) as error:
+                    raise NodeFailed(f"Ray at {where} does not let this process in: {error}") from error
+            self._open.append(self)
+
+    def close(self) -> None:
+        """Give the connection up; the last one to do so ends it, unless the cluster is the user's own."""
+        with self._lock:
+            self._open.remove(self)
+            if not self._open:
+                transport.forget_all()
+                if not self._theirs:
+                    ray.shutdown()
 
 
 def spaces() -> list[str]:

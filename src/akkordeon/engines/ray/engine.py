@@ -1,52 +1,77 @@
-"""The engine on Ray, as users know it. Imports Ray when it is used, since that reads its settings when imported."""
+"""The engine on Ray, as users know it. Imports Ray when it is used, since Ray reads its settings when imported."""
 
+import logging
 import os
 import signal
 import socket
 import sys
 import threading
+import time
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from akkordeon.engines.ray.cluster import Address, Node, Tls, check_cluster, own_address, token_path
-from akkordeon.errors import NodeFailed
+from typing_extensions import override
+
+from akkordeon.actor import Engine, Inbox, Ref
+from akkordeon.engines.context import Delegate
+from akkordeon.engines.ray.cluster import Access, Address, Node, check_cluster, own_address
+from akkordeon.errors import ActorNotFound, NodeFailed, WiringError
 
 if TYPE_CHECKING:
-    from akkordeon.engines.ray.terminal import Driver
+    from akkordeon.engines.ray.connection import Connection
+    from akkordeon.engines.ray.driver import Driver
+
+logger = logging.getLogger(__name__)
 
 READ_ONCE = ("RAY_AUTH_MODE", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_USE_TLS")
-"""What Ray does not look at again once it was imported."""
+"""Settings that Ray reads when it is imported, and never again."""
+
+SPACE = "akkordeon "
+"""Prefix of the names of networks in Ray: a cluster may hold other things."""
+
+OPENING = 30.0
+"""Seconds that a network has to open once its machine can be reached: its process imports torch first."""
+
+LOOK = 0.3
+"""Seconds between two checks whether it has."""
 
 
-class Ray:
+class Ray(Delegate, Engine):
     """Actors in processes of their own, on any machine of a Ray cluster.
 
-    Made in a process, it begins a cluster at an address of this machine, or takes part in the one that is there. Actors
-    spawned from here live on this machine, unless placed elsewhere; they end with this process.
+    Made in a process, it starts a cluster at an address of this machine, or joins the one that is there. Actors spawned
+    from here live on this machine, unless placed elsewhere; they end with this process.
 
     Args:
         address: "HOST:PORT" at which others find the network; None is a free port that only this machine can reach.
-        join: take part in what runs there, which must be there, on this or another machine.
+        join: join the network that runs there, on this or another machine, and start none.
         name: of the network. Several may share an address.
         mine: address of this machine, by which others reach it; None is the one on the way to the network.
         place: what this machine is called in the network, for `spawn(place=...)`; None is a name that no other has.
-        token: file of the token that all machines of the network have; see `akkordeon token`.
-        tls: folder of certificates; see `akkordeon tls`.
-        insecure: do without a token beyond this machine.
-        ray_address: a Ray cluster of your own; nothing is started or stopped in it, and all of the above but `name` and
-            `place` is its own matter.
-        spares: processes that are kept ready for actors to come, so that an actor that begins anew need not wait the
+        access: how the network is protected.
+        ray_address: a Ray cluster of your own; nothing is started or stopped in it, and of the other arguments only
+            `name`, `place`, `spares` and `first` apply.
+        spares: processes that are kept ready for actors to come, so that an actor that restarts need not wait the
             seconds that it takes to import torch.
-        first: processes for the first actors, begun at once: a network needs one for each gate, and one more.
+        first: processes for the first actors, started at once: a network needs one for each gate, and one more.
+        token: deprecated, as are `tls` and `insecure`: use `access`.
+        tls: deprecated.
+        insecure: deprecated.
 
     Raises:
         NodeFailed: Ray is missing, the address is taken, or Ray does not start.
         TokenUnusable: there is no token, or it cannot be used.
         Unreachable: there is no network that can be used.
+        NameTaken: another process has that place.
+        WiringError: this process takes part in another cluster.
     """
+
+    computations = 1
+    address = ""
 
     def __init__(
         self,
@@ -54,63 +79,103 @@ class Ray:
         *,
         join: bool = False,
         name: str = "network",
+        mine: str | None = None,
         place: str | None = None,
+        access: Access | None = None,
         ray_address: str | None = None,
         spares: int = 1,
         first: int = 2,
-        **share: Any,
+        token: Path | str | None = None,
+        tls: Path | str | None = None,
+        insecure: bool = False,
     ) -> None:
+        if token is not None or tls is not None or insecure:
+            text = "Ray(token=..., tls=..., insecure=...) is deprecated: use Ray(access=Access(token, tls, insecure))"
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
+            access = Access(token, tls, insecure)
         self.name = name
-        self._theirs = ray_address is not None
+        self._is_open = not join
+        self._closed = False
+        self._node: Node | None = None
         if ray_address is not None:
             check_cluster(ray_address)
-        self._node = None if self._theirs else _node(address, join=join, **share)
+        else:
+            self._node = _node(address, mine, access or Access(), join=join)
         self.address = ray_address or str(self._node.address if self._node else "")
-        self._place = place or f"terminal {os.urandom(4).hex()}"
         try:
-            self._terminal = self._connect(spares, first)
+            self._connection = self._connect()
+            self._driver = self._take_part(place, spares, first)
         except BaseException:
             if self._node is not None:
                 self._node.close()
             raise
-        terminal = self._terminal
-        self.spawn, self.find, self.watch, self.stop = terminal.spawn, terminal.find, terminal.watch, terminal.stop
-        self.inbox, self.look, self.places = terminal.inbox, terminal.look, terminal.places
-        if place is not None:
-            assert self.here is not None  # others are to find it
+        super().__init__(self._driver)
 
-    computations = 1
-
-    @property
-    def here(self) -> str | None:
-        """The place of what is spawned from here."""
-        assert self._terminal.warden is not None
-        return self._place
-
-    def where(self) -> dict[str, str]:
-        """Return number and machine of the process that each actor of the network lives in, by its name."""
-        return self._terminal.where()
-
-    def _connect(self, spares: int, first: int) -> "Driver":
+    def _connect(self) -> "Connection":
         settings: dict[str, Any] = {}
         if self._node is not None:
             _check_early(self._node.environment)
             os.environ.update(self._node.environment)
             settings = {"_node_ip_address": self._node.ip, "_temp_dir": str(self._node.temp_dir)}
-        os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # it would begin a cluster of its own after the last is closed
+        # Otherwise any call of Ray after the last engine is closed would start a cluster of Ray's own.
+        os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
         with _signals_kept():
-            from akkordeon.engines.ray import connection  # noqa: PLC0415 - imports Ray
-            from akkordeon.engines.ray.terminal import Driver  # noqa: PLC0415
+            from akkordeon.engines.ray.connection import Connection  # noqa: PLC0415 - imports Ray
 
-            connection.enter(self.address, settings, theirs=self._theirs)
+            return Connection(self.address, settings, theirs=self._node is None)
+
+    def _take_part(self, place: str | None, spares: int, first: int) -> "Driver":
+        from akkordeon.engines.ray.driver import Driver  # noqa: PLC0415 - imports Ray
+
         try:
-            return Driver(f"akkordeon {self.name}", self._place, spares=spares, first=first)
+            name = place or f"terminal {os.urandom(4).hex()}"
+            driver = Driver(SPACE + self.name, name, spares=spares, first=first)
+            if place is not None:  # others may look for it
+                driver.begin()
         except BaseException:
-            connection.leave(theirs=self._theirs)
+            self._connection.close()
             raise
+        return driver
+
+    @override
+    def find(self, name: str) -> Ref:
+        """Return the living actor of that name; in a network that was joined, wait at first for it to open.
+
+        Raises:
+            ActorNotFound: there is none; lists those that exist.
+            WiringError: the network does not open; lists the other networks at this address.
+        """
+        if self._is_open or self._driver.has_spawned:
+            return super().find(name)
+        deadline, reported = time.monotonic() + OPENING, False
+        while True:
+            with suppress(ActorNotFound):
+                ref = super().find(name)
+                self._is_open = True
+                return ref
+            self._check_opening(late=time.monotonic() > deadline)
+            if not reported:
+                logger.warning("waiting for network %r at %s to open", self.name, self.address)
+                reported = True
+            threading.Event().wait(LOOK)
+
+    def _check_opening(self, *, late: bool) -> None:
+        names = self.others()
+        others = [each for each in names if each != self.name]
+        if late or (others and self.name not in names):
+            there = f"there are: {', '.join(others)}" if others else "nor any other; it may have been closed"
+            raise WiringError(f"there is no network {self.name!r} at {self.address}; {there}")
+
+    @override
+    def inbox(self, name: str) -> Inbox:
+        return self._driver.inbox(name)
+
+    def where(self) -> dict[str, str]:
+        """Return the number and machine of the process that each actor of the network lives in, by its name."""
+        return self._driver.where()
 
     def ship(self, module: ModuleType) -> None:
-        """Send what a module defines along with whatever uses it, since other machines do not have it."""
+        """Send the definitions of a module along with all that uses it, for machines that do not have the module."""
         from ray import cloudpickle  # noqa: PLC0415 - imports Ray
 
         cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
@@ -119,16 +184,18 @@ class Ray:
         """Return the names of all networks at this address."""
         from akkordeon.engines.ray import connection  # noqa: PLC0415 - imports Ray
 
-        return [each.removeprefix("akkordeon ") for each in connection.spaces() if each.startswith("akkordeon ")]
+        return [each.removeprefix(SPACE) for each in connection.spaces() if each.startswith(SPACE)]
 
+    @override
     def close(self) -> None:
-        """See `akkordeon.actor.Engine.close`. What this process has begun ends with the last that takes part in it."""
-        from akkordeon.engines.ray import connection  # noqa: PLC0415 - imports Ray
-
-        if self._terminal.close():
-            connection.leave(theirs=self._theirs)
-            if self._node is not None:
-                self._node.close()
+        """End all actors that were spawned from here. The cluster ends with the last process that takes part in it."""
+        if self._closed:
+            return
+        self._closed = True
+        self._driver.close()
+        self._connection.close()
+        if self._node is not None:
+            self._node.close()
 
 
 @contextmanager
@@ -142,26 +209,18 @@ def _signals_kept() -> Iterator[None]:
             signal.signal(signal.SIGTERM, mine)
 
 
-def _node(
-    address: str | None,
-    *,
-    join: bool,
-    mine: str | None = None,
-    token: Path | str | None = None,
-    tls: Path | str | None = None,
-    insecure: bool = False,
-) -> Node:
+def _node(address: str | None, mine: str | None, access: Access, *, join: bool) -> Node:
     """Take this machine's share in the network at an address."""
     where = _free() if address is None else Address.parse(address)
-    if token is None and not insecure and not where.is_loopback:
-        token = token_path()
-    certificates = None if tls is None else Tls.of(Path(tls), mine or (own_address(where) if join else where.host))
-    secrets: dict[str, Any] = {"token": token and Path(token), "tls": certificates, "insecure": insecure}
-    return Node.join(where, mine, **secrets) if join else Node.head(where, **secrets)
+    token = access.token_for(where)
+    tls = None if access.tls is None else access.tls_of(mine or (own_address(where) if join else where.host))
+    if join:
+        return Node.join(where, mine, token=token, tls=tls, insecure=access.insecure)
+    return Node.head(where, token=token, tls=tls, insecure=access.insecure)
 
 
 def _check_early(environment: Mapping[str, str]) -> None:
-    """Refuse to go on with a Ray that was imported before with other settings: it would find nobody, for a minute.
+    """Refuse to go on with a Ray that was imported before, with other settings: it would fail after a minute.
 
     Raises:
         NodeFailed: it was.
@@ -174,6 +233,6 @@ def _check_early(environment: Mapping[str, str]) -> None:
 
 
 def _free() -> Address:
-    """Return an address of this machine alone that is free now."""
+    """Return an address that only this machine can reach, with a port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return Address("127.0.0.1", server.getsockname()[1])

@@ -1,9 +1,9 @@
 """Messages as they travel between processes: bytes, and beside them the memory of their tensors.
 
-A tensor travels as a NumPy view of its values, wherever in a message it is, and is copied once, on arrival: what Ray
-hands out is read-only memory that others share, and that it would have to keep for as long as anybody looks at it. A
-small one travels among the bytes instead: Ray takes longer to look at an array than to copy one.
-The bytes are cloudpickle's, as all that Ray carries; they come from holders of the network's token alone.
+A tensor travels as a NumPy view of its values, wherever in a message it is, and is copied once, on arrival: Ray hands
+out read-only memory that processes share, and that it keeps for as long as an array uses it. A small tensor travels
+among the bytes instead: Ray takes longer to handle an array than to copy a small one.
+The bytes are cloudpickle's, like all that Ray carries; they come only from holders of the network's token.
 """
 
 import builtins
@@ -25,7 +25,7 @@ Packed = tuple[bytes, list[Any]]
 Ints = tuple[int, ...]
 
 UNKNOWN_TO_NUMPY = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
-"""What else to call a type that NumPy does not have (bfloat16, the float8s, complex32), by its bytes."""
+"""Stand-ins of the same size for types that NumPy lacks (bfloat16, the float8s, complex32), by their bytes."""
 
 KNOWN_TO_NUMPY = {
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32,
@@ -33,19 +33,19 @@ KNOWN_TO_NUMPY = {
 }  # fmt: skip
 
 SMALL = 256 * 1024
-"""Bytes of a tensor that are rather copied twice more than given to Ray as an array."""
+"""Bytes of a tensor up to which two more copies are faster than an array of Ray's."""
 
 NAMED = (type, FunctionType)
-"""All that cloudpickle looks at, and it takes its time. A tuple: making a union takes longer than looking."""
+"""What cloudpickle inspects, slowly. A tuple: making a union for each object takes longer than the check."""
 
 OURS = "akkordeon."
-"""What the names of modules begin with that all processes of a network have alike."""
+"""Prefix of the modules that all processes of a network have."""
 
 PLAIN = (str, int, float, bool, type(None))
 
 
 def pack(message: object) -> Packed:
-    """Take a message apart.
+    """Turn a message into bytes and arrays.
 
     Raises:
         WiringError: something in it cannot travel; names the message.
@@ -60,7 +60,7 @@ def pack(message: object) -> Packed:
 
 
 def unpack(data: bytes, buffers: Sequence[Any]) -> Any:
-    """Put together again what `pack` took apart; its tensors own their memory.
+    """Return the message that `pack` packed; its tensors own their memory.
 
     Raises:
         WiringError: this machine lacks a module, or what is in it, that the other one has.
@@ -76,16 +76,16 @@ _Base: Any = cloudpickle.Pickler
 
 
 class _Pickler(_Base):  # type: ignore[misc]
-    """Knows tensors and exceptions."""
+    """Packs tensors and exceptions in ways of its own."""
 
     def reducer_override(self, thing: Any) -> Any:
-        """Say how to make `thing` again."""
+        """Return how to make `thing` again, as `__reduce__` does."""
         if type(thing) is Tensor or type(thing) is Parameter:
             return _reduced(thing)
         if isinstance(thing, NAMED):
             return NotImplemented if _is_everywhere(thing) else super().reducer_override(thing)
         if isinstance(thing, BaseException):
-            return _error, _told(thing)
+            return _error, _plain(thing)
         return NotImplemented
 
 
@@ -112,7 +112,7 @@ def _reduced(tensor: Tensor) -> Any:
 def _laid_out(tensor: Tensor) -> tuple[Tensor, Ints]:
     """Return the numbers one after the other, as they lie in memory, and the strides.
 
-    They are to lie alike there, too: a convolution is twice as fast channels last. Only what has gaps is closed up.
+    The layout is kept, since a convolution is twice as fast channels last; only gaps are closed.
     """
     strides = tensor.stride()
     along = tensor.permute(sorted(range(tensor.dim()), key=strides.__getitem__, reverse=True))
@@ -139,8 +139,8 @@ def _tensor(
     return tensor if trains is None else Parameter(tensor, requires_grad=trains)
 
 
-def _told(error: BaseException) -> tuple[Any, ...]:
-    """Return of an exception what can be made again anywhere: its traceback cannot, nor a class of somebody's own."""
+def _plain(error: BaseException) -> tuple[Any, ...]:
+    """Return the parts of an exception that any process can make again: not its traceback, nor a user's class."""
     kind = type(error)
     home = kind.__module__ if getattr(builtins, kind.__name__, None) is kind or _is_ours(kind) else ""
     given = error.__reduce__()[1] if isinstance(error, OSError) else error.args  # its file is not among its arguments
@@ -153,7 +153,7 @@ def _text(error: BaseException) -> str:
     try:
         return str(error)
     except Exception as another:  # noqa: BLE001 - the first one must not be lost for that
-        return f"its text cannot be told: {type(another).__name__}: {another}"
+        return f"its text cannot be shown: {type(another).__name__}: {another}"
 
 
 def _is_ours(kind: type[BaseException]) -> bool:

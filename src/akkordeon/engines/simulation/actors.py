@@ -1,15 +1,16 @@
-"""What the simulation engine knows of an actor, and what it asks of the course that things take on it."""
+"""An actor in the simulation, its host, and what the engine needs of a scheduler."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
 
-from akkordeon.actor import Actor
+from akkordeon.actor import Actor, Ref
+from akkordeon.engines.context import LocalRef
 from akkordeon.engines.mailbox import Ask, Job, Mailbox
 
 
 class Host:
-    """A machine, as it were: its clock, its speed, and whether it stands still. One actor's, mostly.
+    """A simulated machine: clock, speed, pauses. Usually one actor per host.
 
     An actor that may block lives with the one that spawned it.
     """
@@ -25,7 +26,7 @@ class Host:
 
 
 class SimActor(Mailbox):
-    """A cell with its place in the simulation."""
+    """A mailbox with its place in the simulation."""
 
     def __init__(self, name: str, make: Callable[[], Actor], computations: int, parent: "SimActor | None") -> None:
         super().__init__(name, make, computations)
@@ -45,7 +46,7 @@ class SimActor(Mailbox):
         return other is not None and self.host is other.host
 
     def forget_answer(self) -> None:
-        """Let whoever asked see that the actor has ended in the turn of the answer."""
+        """Answer the question of this turn, in which the actor has ended, with that."""
         if self.answering is not None:
             self.answering.answer = Future()
             self.answering.answer.set_exception(self.failure())
@@ -63,6 +64,13 @@ class SimActor(Mailbox):
         self.host.bodies.append(self)
 
 
+def body_of(ref: Ref) -> SimActor:
+    """Return the actor that an address is of."""
+    assert isinstance(ref, LocalRef)
+    assert isinstance(ref.mailbox, SimActor)
+    return ref.mailbox
+
+
 class Place(Protocol):
     """Where an actor's turns are taken: on a processor of its own, or by workers that it shares."""
 
@@ -71,7 +79,7 @@ class Place(Protocol):
 
 
 class Executor(Protocol):
-    """Who takes a turn, or computes."""
+    """Takes turns, or computes."""
 
     def turn_over(self, body: SimActor, job: Job | None) -> None:
         """Go on after a turn, which may have asked for a computation."""
@@ -81,16 +89,16 @@ class Executor(Protocol):
 
 
 class Scheduler(Protocol):
-    """What happens next on the simulation engine, and when."""
+    """Decides what happens next in the simulation, and when."""
 
     def settle(self, body: SimActor, *, blocking: bool) -> None:
         """Give a new actor its place."""
 
     def send(self, body: SimActor, message: object) -> None:
-        """Put a message on its way, from whoever is in a turn."""
+        """Put a message on its way, from the actor that is in a turn, or from outside."""
 
     def notify(self, ended: SimActor, watcher: SimActor, message: object, *, late: bool) -> None:
-        """Tell a watcher of an end; `late` if it watches only now."""
+        """Tell a watcher of an end; `late` if it begins to watch after it."""
 
     def question(self, body: SimActor, ask: Ask) -> None:
         """Put a question to an actor."""
@@ -99,16 +107,16 @@ class Scheduler(Protocol):
         """Send after a while."""
 
     def step(self, deadline: float) -> bool:
-        """Let one thing happen, until a deadline at most; say whether anything did."""
+        """Let one thing happen, until a deadline at most; return whether anything did."""
 
     def reaches(self, sender: SimActor | None, receiver: SimActor) -> bool:
         """Whether the two are not cut off from each other."""
 
     def cut_short(self, body: SimActor) -> None:
-        """Let out the first part of what was told in the turn that an actor is in, and drop the rest."""
+        """Send the first part of the messages of an actor's current turn, and drop the rest."""
 
     def pause(self, body: SimActor, seconds: float) -> None:
-        """Let an actor stand still."""
+        """Pause an actor."""
 
     def cut_off(self, bodies: list[SimActor], seconds: float) -> None:
         """Cut actors off from all others."""

@@ -1,42 +1,46 @@
 """The simulation engine: actors on a virtual clock, where one seed decides what happens.
 
-It has two modes. *Exploring*: a step is one of: a message arrives, an actor takes a turn, a computation runs. What may
-happen next is drawn from all that could, so messages of different senders overtake each other and computations end out
-of order, while messages of one sender to one receiver stay in order. When nothing can happen, the clock jumps to the
-next timer. *Timed*: messages, turns and computations take the time that `Delays` gives them, and what is due first
-comes first; `Faults` say what goes wrong.
+It has two modes. *Exploring*: in each step a message arrives, an actor takes a turn, or a computation runs, drawn from
+all that could happen. So messages of different senders overtake each other and computations end out of order, while
+messages of one sender to one receiver stay in order. When nothing can happen, the clock jumps to the next timer.
+*Timed*: messages, turns and computations take the time that `Delays` gives them, and what is due first comes first;
+`Faults` say what goes wrong.
 
-The same seed gives the same events, in any process: `digest` says so. Nothing runs unless somebody outside waits:
+The same seed gives the same events, in any process: compare `digest`. Nothing runs unless code outside actors waits:
 `ask`, `Inbox.take` and `run` make the steps.
 """
 
 import hashlib
 import logging
-from collections import Counter
+import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-from akkordeon.actor import Actor, Ended, Inbox, Ref
+from typing_extensions import override
+
+from akkordeon.actor import Actor, Ended, Engine, Inbox, Make, Ref
+from akkordeon.engines.context import ActorContext, LocalInbox, LocalRef
 from akkordeon.engines.debug import WriteDetector
 from akkordeon.engines.intraop import OneThread
 from akkordeon.engines.mailbox import Ask, refuse_place
-from akkordeon.engines.simulation.actors import Scheduler, SimActor
-from akkordeon.engines.simulation.addresses import Scope, SimInbox, body_of
+from akkordeon.engines.simulation.actors import Scheduler, SimActor, body_of
 from akkordeon.engines.simulation.delays import Delays
 from akkordeon.engines.simulation.exploring import Exploring
 from akkordeon.engines.simulation.faults import Crashed, Faults
 from akkordeon.engines.simulation.timed import Timed
-from akkordeon.errors import ActorNotFound, NameTaken
+from akkordeon.errors import ActorNotFound, NameTaken, NoAnswer
 
 logger = logging.getLogger(__name__)
 
 Observer = Callable[[str, str, object], None]
-"""Is told of an event: its kind, the name of the actor, and the message if it is about one."""
+"""Called with an event: its kind, the name of the actor, and the message if it is about one."""
 
 CHUNK = 4096
 """Events whose fingerprint is taken together."""
 
 
-class Stepped:
+class Stepped(Engine):
     """A deterministic engine on virtual time.
 
     With `delays`, `faults` or `workers` it is timed, without them exploring.
@@ -48,7 +52,7 @@ class Stepped:
         seed: decides the order of events, and all that is drawn.
         delays: how long messages, turns and computations take.
         faults: what goes wrong.
-        workers: so many take the turns of all actors but those that may block, as on `Threads`; without, each actor
+        workers: how many take the turns of all actors but those that may block, as on `Threads`; without, each actor
             has a processor for its turns and one for each of its computations.
         tick: how many virtual seconds each step takes when exploring.
         debug: as for `Threads`.
@@ -57,12 +61,12 @@ class Stepped:
         time: the virtual second.
         steps: turns, computations and arrivals so far.
         dead_letters: messages so far to actors that had ended.
-        injected: how often what went wrong. "cut off" counts what a partition kept from getting across.
+        injected: faults so far, by kind. "cut off" counts the messages that a partition stopped.
         observers: called after each event: "arrives", "turn" (after what the actor does in it), "computes", "ends",
             "heals", and the kinds of faults.
     """
 
-    here: str | None = None
+    address = ""
     computations = 1
 
     def __init__(
@@ -87,11 +91,11 @@ class Stepped:
         self._hash = hashlib.sha256()
         self._events: list[str] = []
         self._one_thread = OneThread()
-        self._witness = WriteDetector() if debug else None
+        self._detector = WriteDetector() if debug else None
         self._closed = False
-        self._course: Scheduler = Exploring(self, seed, tick)
+        self._scheduler: Scheduler = Exploring(self, seed, tick)
         if (delays, faults, workers) != (None, None, None):
-            self._course = Timed(self, seed, delays or Delays(), faults or Faults(), workers, tick)
+            self._scheduler = Timed(self, seed, delays or Delays(), faults or Faults(), workers, tick)
 
     @property
     def digest(self) -> str:
@@ -100,55 +104,51 @@ class Stepped:
         self._events.clear()
         return self._hash.hexdigest()
 
+    @override
     def spawn(
-        self,
-        name: str,
-        make: Callable[[], Actor],
-        *,
-        computations: int = 1,
-        blocking: bool = False,
-        place: str | None = None,
+        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
-        """See `akkordeon.actor.Engine.spawn`. Nothing blocks here; with `blocking` it lives with its spawner."""
         refuse_place(name, place)
+        # Nothing blocks here: an actor that may block on other engines lives on the host of its spawner.
         return self._add(SimActor(name, make, computations, self.current), blocking=blocking)
 
+    @override
     def find(self, name: str) -> Ref:
-        """See `akkordeon.actor.Engine.find`."""
         if name not in self.bodies:
             raise ActorNotFound(f"no actor named {name!r}; there are: {', '.join(self.bodies) or 'none'}")
         return self.bodies[name].context.me
 
+    @override
     def watch(self, ref: Ref, watcher: Ref) -> None:
-        """See `akkordeon.actor.Engine.watch`."""
         body = body_of(ref)
         if not body.ended:
             body.watchers.append(watcher)
         elif not body.silent or body.lives_with(body_of(watcher)):
-            self._course.notify(body, body_of(watcher), Ended(ref, body.reason), late=True)
+            self._scheduler.notify(body, body_of(watcher), Ended(ref, body.reason), late=True)
 
+    @override
     def stop(self, ref: Ref) -> None:
-        """See `akkordeon.actor.Engine.stop`."""
         body = body_of(ref)
-        if self._course.reaches(self.current, body):
+        if self._scheduler.reaches(self.current, body):
             self.end(body, None)
 
+    @override
     def inbox(self, name: str) -> Inbox:
-        """See `akkordeon.actor.Engine.inbox`."""
-        inbox = SimInbox(self)
+        inbox = LocalInbox(self)
         body = SimActor(name, lambda: inbox, 1, None)
         body.inbox = True
         inbox.ref = self._add(body, blocking=False)
         return inbox
 
+    @override
     def look(self) -> str:
-        """See `akkordeon.actor.Engine.look`."""
         return "\n".join(body.look(self.time) for body in self.bodies.values())
 
+    @override
     def places(self) -> tuple[str, ...]:
-        """See `akkordeon.actor.Engine.places`."""
         return ()
 
+    @override
     def close(self) -> None:
         """End all actors and put torch's thread setting back.
 
@@ -161,8 +161,8 @@ class Stepped:
         for body in list(self.bodies.values()):
             self.end(body, None)
         self._one_thread.close()
-        if self._witness:
-            self._witness.check()
+        if self._detector:
+            self._detector.check()
 
     def run(self, *, until: Callable[[], object] = lambda: False, seconds: float = float("inf")) -> bool:
         """Step until `until` holds, `seconds` have passed on the virtual clock, or nothing can happen any more.
@@ -171,7 +171,7 @@ class Stepped:
             Whether `until` holds.
         """
         deadline = self.time + seconds
-        step = self._course.step
+        step = self._scheduler.step
         while not until() and self.time < deadline and step(deadline):
             pass
         return bool(until())
@@ -199,7 +199,7 @@ class Stepped:
         body = body_of(ref)
         if body.ended:
             return
-        self._course.cut_short(body)
+        self._scheduler.cut_short(body)
         body.crashed, body.silent = True, silent
         self.inject("silent crash" if silent else "crash", body.name)
         self.end(body, reason or Crashed(f"{body.name} crashed at {self.time:.6f} s"))
@@ -207,11 +207,11 @@ class Stepped:
 
     def pause(self, ref: Ref, seconds: float) -> None:
         """Let an actor stand still for so many seconds, with all that live on its host; messages wait. Timed only."""
-        self._course.pause(body_of(ref), seconds)
+        self._scheduler.pause(body_of(ref), seconds)
 
     def cut_off(self, names: Iterable[str], seconds: float) -> None:
         """Cut actors off from all others, not from each other, for so many seconds. Timed only."""
-        self._course.cut_off([body_of(self.find(name)) for name in names], seconds)
+        self._scheduler.cut_off([body_of(self.find(name)) for name in names], seconds)
 
     def jump(self, ref: Ref, seconds: float) -> None:
         """Let the clock that an actor sees jump, forward or backward; timers are true all the same."""
@@ -219,37 +219,50 @@ class Stepped:
         body.host.offset += seconds
         self.inject("jump", body.name)
 
-    # What refs, contexts and courses call
+    # What refs, contexts and inboxes call
 
-    def send(self, body: SimActor, message: object) -> None:
+    def deliver(self, body: SimActor, message: object) -> None:
         """Put a message on its way."""
-        if self._witness:
-            self._witness.saw(message, "outside" if self.current is None else self.current.name, body.name)
-        self._course.send(body, message)
+        if self._detector:
+            self._detector.saw(message, "outside" if self.current is None else self.current.name, body.name)
+        self._scheduler.send(body, message)
 
-    def question(self, body: SimActor, ask: Ask) -> None:
-        """Put a question to an actor."""
+    def ask(self, body: SimActor, message: object, timeout: float) -> Any:
+        """Ask an actor, and make steps until it has answered; see `akkordeon.actor.Ref.ask`."""
         if self.current is not None:
             raise RuntimeError(f"{self.current.name} asked {body.name}; actors tell, they never ask")
         if body.ended:
-            ask.answer.set_exception(body.failure())
-        else:
-            self._course.question(body, ask)
+            raise body.failure()
+        ask = Ask(message)
+        self._scheduler.question(body, ask)
+        if not self.run(until=lambda: ask.answer.done() and body.answering is not ask, seconds=timeout):
+            raise NoAnswer(f"{body.name} did not answer {type(message).__name__} within {timeout:g} s")
+        return ask.answer.result()
+
+    def now(self, body: SimActor) -> float:
+        """Return the seconds on the clock of an actor's host, which may have jumped."""
+        return self.time + body.host.offset
 
     def later(self, seconds: float, body: SimActor, message: object) -> None:
         """Send after a while."""
-        self._course.later(seconds, body, message)
+        self._scheduler.later(seconds, body, message)
+
+    def wait(self, arrived: threading.Condition, messages: deque[object], timeout: float) -> bool:  # noqa: ARG002
+        """Make steps until there are messages; return whether there are."""
+        return self.run(until=lambda: messages, seconds=timeout)
+
+    # What schedulers call
 
     def act(
         self, body: SimActor, function: Callable[..., object], arguments: tuple[object, ...]
     ) -> BaseException | None:
-        """Do what an actor does; return what it raised. A `KeyboardInterrupt` is the user's, who waits outside."""
+        """Do what an actor does; return what it raised. A `KeyboardInterrupt` is for the user, who waits outside."""
         before, self.current = self.current, body
         try:
             function(*arguments)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the watchers must learn of it
+        except BaseException as error:  # noqa: BLE001 - all that an actor raises must reach its watchers
             return error
         finally:
             self.current = before
@@ -266,7 +279,7 @@ class Stepped:
             logger.error("%s has failed, and nobody watched it", body.name, exc_info=reason)
         for watcher in map(body_of, watchers):
             if not body.silent or body.lives_with(watcher):
-                self._course.notify(body, watcher, Ended(body.context.me, reason), late=False)
+                self._scheduler.notify(body, watcher, Ended(body.context.me, reason), late=False)
         self.show("ends", body.name, reason)
 
     def inject(self, kind: str, name: str, message: object = None) -> None:
@@ -298,6 +311,6 @@ class Stepped:
         if body.name in self.bodies:
             raise NameTaken(f"an actor named {body.name!r} is alive; stop it first, or choose another name")
         self.bodies[body.name] = body
-        body.context = Scope(self, body)
-        self._course.settle(body, blocking=blocking)
+        body.context = ActorContext(self, self, body, LocalRef(self, body))
+        self._scheduler.settle(body, blocking=blocking)
         return body.context.me

@@ -127,7 +127,7 @@ class Exploring:
         self._engine.show("turn", body.name, body.handled(arguments))
 
     def _compute(self, job: Job) -> None:
-        body = job.cell
+        body = job.mailbox
         assert isinstance(body, SimActor)
         self._engine.record("computes", body.name, None)
         if body.ended:

@@ -7,9 +7,9 @@ training sees.
 from collections import deque
 
 from akkordeon.engines.mailbox import Job
+from akkordeon.engines.pool import FAIRNESS
 from akkordeon.engines.simulation.actors import SimActor
 from akkordeon.engines.simulation.clock import Timeline
-from akkordeon.engines.threads.pool import FAIRNESS
 
 
 class OwnProcessor:

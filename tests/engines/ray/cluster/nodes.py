@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 TIME_LIMIT = 40.0
 """Seconds for whatever is waited for."""
 
-IMPORTS = "import os, sys; from pathlib import Path; from akkordeon.cluster import *"
+IMPORTS = "import os, sys; from pathlib import Path; from akkordeon.engines.ray.cluster import *"
 
 
 @contextmanager

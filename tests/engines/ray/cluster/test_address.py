@@ -27,20 +27,20 @@ def test_an_address_reads_as_it_is_written(text: str) -> None:
         ("", "host or port is missing"),
         ("25520", "host or port is missing"),
         (":25520", "host or port is missing"),
-        ("host:", "'' is no port"),
-        ("host:80", "'80' is no port from 1024"),
-        ("host:65536", "'65536' is no port"),
-        ("host:-1", "'-1' is no port"),
-        ("host:1_024", "'1_024' is no port"),
-        ("host:٢٥٥٢٠", "is no port"),
-        ("ray://host:25520", "without '://'"),
-        ("host/x:25520", "without a path"),
+        ("host:", "'' is not a port"),
+        ("host:80", "'80' is not a port from 1024"),
+        ("host:65536", "'65536' is not a port"),
+        ("host:-1", "'-1' is not a port"),
+        ("host:1_024", "'1_024' is not a port"),
+        ("host:٢٥٥٢٠", "is not a port"),
+        ("ray://host:25520", "neither '://'"),
+        ("host/x:25520", "nor a path"),
         ("[::1]:25520", "only IPv4"),
-        ("a b:25520", "no IPv4 address and no name"),
-        ("me@host:25520", "no IPv4 address and no name"),
-        ("-o:25520", "no IPv4 address and no name"),
-        ("10.0.0.256:25520", "no IPv4 address and no name"),
-        ("10.0.1:25520", "no IPv4 address and no name"),
+        ("a b:25520", "neither an IPv4 address nor a name"),
+        ("me@host:25520", "neither an IPv4 address nor a name"),
+        ("-o:25520", "neither an IPv4 address nor a name"),
+        ("10.0.0.256:25520", "neither an IPv4 address nor a name"),
+        ("10.0.1:25520", "neither an IPv4 address nor a name"),
     ],
 )
 def test_what_is_no_address_is_refused_with_the_reason_and_the_form(text: str, reason: str) -> None:
@@ -56,7 +56,7 @@ def test_loopback_is_known_by_name_and_by_address(host: str, is_loopback: bool) 
 
 
 def test_a_name_that_nobody_knows_is_said_so() -> None:
-    with pytest.raises(Unreachable, match=r"'no-such-host\.invalid'.*check it") as caught:
+    with pytest.raises(Unreachable, match=r"'no-such-host\.invalid'.*check the name") as caught:
         Address("no-such-host.invalid", 25520).resolved()
     assert caught.value.cause == "name"
 
@@ -83,5 +83,5 @@ def test_a_port_is_free_again_once_the_listener_is_gone(listener: Address) -> No
 
 
 def test_nobody_can_listen_at_the_address_of_another_machine() -> None:
-    with pytest.raises(NodeFailed, match=r"203\.0\.113\.77:25520, which is no address of this machine"):
+    with pytest.raises(NodeFailed, match=r"203\.0\.113\.77:25520, not an address of this machine"):
         Address("203.0.113.77", 25520).check_free()

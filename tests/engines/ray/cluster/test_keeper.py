@@ -144,7 +144,7 @@ def test_a_user_during_take_down_waits_for_a_fresh_place(place: Path) -> None:
 
 def test_a_folder_that_others_can_enter_is_not_used(place: Path) -> None:
     place.mkdir(mode=0o755)
-    with pytest.raises(NodeFailed, match=rf"{place} is to be a folder that only this user can enter"):
+    with pytest.raises(NodeFailed, match=rf"{place} must be a folder that only this user can enter"):
         enter()
 
 

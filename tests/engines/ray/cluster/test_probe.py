@@ -79,7 +79,7 @@ def test_a_server_with_tls_is_said_to_have_it() -> None:
 
 def test_a_silent_server_is_given_up_in_time() -> None:
     start = time.monotonic()
-    with server(None) as (address, _), pytest.raises(Unreachable, match=r"says nothing within 0\.2 s") as caught:
+    with server(None) as (address, _), pytest.raises(Unreachable, match=r"no reply from .* within 0\.2 s") as caught:
         probe(address, TOKEN, timeout=0.2)
     assert caught.value.cause == Cause.FOREIGN
     assert time.monotonic() - start < 10
@@ -99,5 +99,5 @@ def test_a_field_is_found_among_others() -> None:
 
 
 def test_a_truncated_message_is_not_an_answer() -> None:
-    with pytest.raises(Foreign, match="torn"):
+    with pytest.raises(Foreign, match="truncated"):
         field(bytes.fromhex("12ff"), 2)

@@ -65,7 +65,7 @@ def test_a_token_that_others_can_read_is_refused(config: Path, mode: int) -> Non
 def test_an_invalid_token_is_refused_and_not_shown(config: Path, content: bytes) -> None:
     path = new_token()
     path.write_bytes(content)
-    with pytest.raises(TokenUnusable, match="holds no token") as caught:
+    with pytest.raises(TokenUnusable, match="characters that are not a token") as caught:
         read_token()
     assert "words" not in str(caught.value)
     assert "short" not in str(caught.value)

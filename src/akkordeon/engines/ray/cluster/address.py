@@ -1,4 +1,4 @@
-"""Where a network listens: what may be written, what this machine makes of it, and whether a port is free."""
+"""Addresses of networks: parsing, resolving, and checking that a port is free."""
 
 import ipaddress
 import re
@@ -11,7 +11,7 @@ from akkordeon.errors import NodeFailed, Unreachable
 NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 LOWEST = 1024
-"""Ray takes no port below."""
+"""The lowest port that Ray accepts."""
 
 LOCAL = "127.0.0.1"
 
@@ -27,34 +27,34 @@ class Address(NamedTuple):
         """Read `HOST:PORT`.
 
         Raises:
-            ValueError: it is none; says what is wrong with it.
+            ValueError: it is not an address; says what is wrong with it.
         """
         host, colon, port = text.strip().rpartition(":")
         if "://" in text or "/" in text:
-            raise _odd(text, "it is written without '://' and without a path")
+            raise _invalid(text, "it must have neither '://' nor a path")
         if not colon or not host:
-            raise _odd(text, "host or port is missing")
+            raise _invalid(text, "host or port is missing")
         if ":" in host:
-            raise _odd(text, "only IPv4 addresses and names can be used")
+            raise _invalid(text, "only IPv4 addresses and names can be used")
         if not NAME.fullmatch(host) or (host.replace(".", "").isdigit() and not _is_ipv4(host)):
-            raise _odd(text, f"{host!r} is no IPv4 address and no name")
+            raise _invalid(text, f"{host!r} is neither an IPv4 address nor a name")
         if not port.isascii() or not port.isdigit() or not LOWEST <= int(port) <= 65535:
-            raise _odd(text, f"{port!r} is no port from {LOWEST} to 65535")
+            raise _invalid(text, f"{port!r} is not a port from {LOWEST} to 65535")
         return cls(host, int(port))
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
 
     def resolved(self) -> Self:
-        """Return the same with the IPv4 address of the host; may take seconds, if it has to be asked for.
+        """Return the same with the IPv4 address of the host; a name may take seconds to resolve.
 
         Raises:
-            Unreachable: nobody knows that name.
+            Unreachable: the name cannot be resolved.
         """
         try:
             return self._replace(host=socket.gethostbyname(self.host))
         except OSError as error:
-            text = f"no host is known by the name {self.host!r} ({error.strerror}): check it, or give its IPv4 address"
+            text = f"cannot resolve host {self.host!r} ({error.strerror}): check the name, or give its IPv4 address"
             raise Unreachable(text, "name") from error
 
     @property
@@ -80,7 +80,7 @@ class Address(NamedTuple):
         """
         if not self.is_own:
             other = f"{own_address(self)}:{self.port}"
-            text = f"a network cannot listen at {self}, which is no address of this machine: try {other}, or 127.0.0.1"
+            text = f"a network cannot listen at {self}, not an address of this machine: try {other}, or 127.0.0.1"
             raise NodeFailed(text)
         host = LOCAL if self.is_loopback else ""  # beyond loopback, Ray listens on all interfaces
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -90,10 +90,10 @@ class Address(NamedTuple):
                 probe.listen(1)
             except OSError as error:
                 text = f"a network cannot listen at {self}: the port is taken{self.by_whom()} ({error.strerror})"
-                raise NodeFailed(f"{text}. Choose another port, or end what listens there") from error
+                raise NodeFailed(f"{text}. Choose another port, or end the process that listens there") from error
 
     def by_whom(self) -> str:
-        """Return ' by process ...' if one listens here that this user can see; nothing otherwise."""
+        """Return ' by process ...' if a process that this user can see listens here; '' otherwise."""
         import psutil  # noqa: PLC0415 - of an extra
 
         with suppress(psutil.Error):
@@ -107,7 +107,7 @@ def own_address(towards: Address) -> str:
     """Return this machine's address on the way to another; sends nothing.
 
     Raises:
-        Unreachable: there is no way to it, or nobody knows its name.
+        Unreachable: there is no route to it, or its name cannot be resolved.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -115,7 +115,7 @@ def own_address(towards: Address) -> str:
         except OSError as error:
             if isinstance(error, Unreachable):
                 raise
-            text = f"there is no way from this machine to {towards} ({error.strerror}): check address and network"
+            text = f"no route from this machine to {towards} ({error.strerror}): check address and network"
             raise Unreachable(text, "silent") from error
         return str(probe.getsockname()[0])
 
@@ -128,5 +128,5 @@ def _is_ipv4(host: str) -> bool:
     return True
 
 
-def _odd(text: str, reason: str) -> ValueError:
-    return ValueError(f"{text!r} is no address: {reason}. Write it as HOST:PORT, such as 192.0.2.7:25520")
+def _invalid(text: str, reason: str) -> ValueError:
+    return ValueError(f"invalid address {text!r}: {reason}. Expected HOST:PORT, such as 192.0.2.7:25520")

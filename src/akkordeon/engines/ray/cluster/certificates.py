@@ -14,10 +14,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from akkordeon.engines.ray.cluster.tls import AUTHORITY, Tls
 
 VALID = timedelta(days=825)
-"""Longer is not taken by everybody."""
+"""Some systems refuse certificates that are valid for longer."""
 
 ALWAYS = ("127.0.0.1", "localhost")
-"""By which processes of one machine reach each other."""
+"""Names by which processes of one machine reach each other."""
 
 
 def init(folder: Path, hosts: Iterable[str]) -> dict[str, Tls]:

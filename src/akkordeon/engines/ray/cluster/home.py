@@ -1,9 +1,9 @@
-"""The folder of a node: who holds it open uses the node, and the keeper ends the node when nobody does any more.
+"""The folder of a node. Processes that hold it open use the node; the keeper ends the node when none does any more.
 
-The lock of its file `lock` is shared by all users, for as long as they live; the keeper waits for it to be free. That
-of `keeper` is the keeper's, and that of `start` goes to one user after the other, to look whether the node runs and to
-start it if not. A folder whose node has ended is moved away before it is removed, so whoever opened it too late finds
-another one, or none, in its place, and comes again.
+All users share the lock of its file `lock`, for as long as they live; the keeper waits for it to be free. The keeper
+holds the lock of `keeper`. One user at a time holds that of `start`, to check that the node runs, and to start it if
+not. A folder whose node has ended is moved away before it is removed: a process that opened it too late sees that
+another folder, or none, has taken its place, and tries again.
 """
 
 import os
@@ -22,15 +22,15 @@ from akkordeon.engines import posix
 from akkordeon.errors import NodeFailed
 
 LOST = 3
-"""Exit code of a keeper who finds that there is one already."""
+"""Exit code of a keeper that finds another one in place."""
 
 LONGEST = 32
-"""Bytes of the path that holds all of them: Ray adds 75, and sockets have 107 in all."""
+"""Limit on the path of all such folders, in bytes: Ray adds 75, and the path of a socket may have 107."""
 
 SYSTEM = Path("/tmp")  # noqa: S108 - with a folder that belongs to this user alone
 
 PAUSE = 0.03
-"""Seconds between two looks at something that does not say when it happens."""
+"""Seconds between two checks of a condition."""
 
 
 class Home:
@@ -49,7 +49,7 @@ class Home:
         """Hold the folder of that name; waits while a keeper takes an earlier one down.
 
         Raises:
-            NodeFailed: that took too long, or the folder is in wrong hands.
+            NodeFailed: that took too long, or other users can enter the folder.
         """
         folder = _of_user() / name
         while True:
@@ -60,7 +60,7 @@ class Home:
                     return home
                 os.close(home._handle)
             if time.monotonic() > deadline:
-                raise NodeFailed(f"an earlier node does not end, whose folder is {folder}: end its processes")
+                raise NodeFailed(f"the earlier node in {folder} does not end: end its processes")
 
     def _take(self) -> bool:
         return posix.lock(self._handle, shared=True)
@@ -82,22 +82,22 @@ class Home:
 
     @contextmanager
     def starting(self, deadline: float) -> Iterator[None]:
-        """Be the only one who starts the node.
+        """Be the only process that starts the node.
 
         Raises:
-            NodeFailed: another one took too long.
+            NodeFailed: another process took too long.
             FileNotFoundError: the folder is no longer in its place.
         """
         handle = os.open(self.folder / "start", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if not wait_until(lambda: posix.lock(handle), deadline):
-                raise NodeFailed(f"another process has long been about to start the node of {self.folder}: end it")
+                raise NodeFailed(f"another process takes too long to start the node in {self.folder}: end that process")
             yield
         finally:
             os.close(handle)
 
     def leave(self) -> None:
-        """Let go of the folder; removes it if nobody uses it, and no keeper will do that."""
+        """Let go of the folder; remove it if it has neither users nor a keeper, which would."""
         if posix.lock(self._handle) and self.is_current:
             keeper = os.open(self.folder / "keeper", os.O_RDWR | os.O_CREAT, 0o600)
             if posix.lock(keeper):
@@ -108,7 +108,7 @@ class Home:
 
 @contextmanager
 def claimed(name: str, seconds: float) -> Iterator[bool]:
-    """Hold a name, so that other processes of this user on this machine know; yields whether it was free in time."""
+    """Hold a name among the processes of this user on this machine; yield whether it was free in time."""
     deadline = time.monotonic() + seconds
     path = _of_user() / f"{name}.claim"
     while True:
@@ -157,7 +157,7 @@ def _of_user() -> Path:
         folder.mkdir(mode=0o700)
     state = folder.lstat()
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != posix.user() or stat.S_IMODE(state.st_mode) & 0o077:
-        text = f"{folder} is to be a folder that only this user can enter, and is not: remove it, or set TMPDIR"
+        text = f"{folder} must be a folder that only this user can enter: remove it, or set TMPDIR"
         raise NodeFailed(text)
     return folder
 

@@ -1,14 +1,14 @@
-"""Whether Ray is installed, in a version that works; asked without importing it, which takes a second."""
+"""Checks that Ray is installed in a version that works, without importing it, which takes a second."""
 
 from importlib.metadata import PackageNotFoundError, version
 
 from akkordeon.errors import NodeFailed
 
 OLDEST = (2, 60)
-"""From here on, `ray start` ends without draining if told to, and takes no cluster without a token for granted."""
+"""Earlier versions always drain a node before it ends, and assume that a cluster has no token."""
 
 TOO_NEW = (3, 0)
-"""Settings and messages that are relied on may change there."""
+"""Settings and messages that we rely on may change there."""
 
 REMEDY = 'run pip install "akkordeon[ray]"'
 
@@ -17,7 +17,7 @@ def check_ray() -> str:
     """Return the version of Ray that is installed.
 
     Raises:
-        NodeFailed: it is missing, or something that comes with it is, or the version does not work.
+        NodeFailed: Ray or a package beside it is missing, or the version does not work.
     """
     found = {name: _version(name) for name in ("ray", "h2", "psutil")}
     if missing := [name for name, is_there in found.items() if not is_there]:

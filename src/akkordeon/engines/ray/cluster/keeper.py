@@ -1,8 +1,8 @@
-"""Keeps a node for as long as somebody uses it: `python -m akkordeon.engines.ray.cluster.keeper FOLDER COMMAND...`.
+"""Keeps a node while it has users: `python -m akkordeon.engines.ray.cluster.keeper FOLDER COMMAND...`.
 
-The command runs the node until it gets a SIGTERM. Two processes see to its end. One waits for the last user to go,
-which the kernel tells by a lock, even of users that were killed. The other waits for the first one. Whichever of them
-is killed, the other one ends all processes of the node, which are those that descend from it, and removes its files.
+The command runs the node until it gets a SIGTERM. Two processes see to its end. The inner one waits for the last user
+to go, by a lock that the kernel frees even when a user is killed. The outer one waits for the inner one. If either is
+killed, the other one ends all processes of the node, which are its descendants, and removes the node's files.
 """
 
 import os
@@ -20,16 +20,16 @@ from akkordeon.engines import posix
 from akkordeon.engines.ray.cluster.home import LOST, remove, sweep
 
 GRACE = 2.5
-"""Seconds that a node has to end by itself. It takes 0.5 on an idle machine; actors are not asked."""
+"""Seconds that a node has to end by itself. It takes 0.5 on an idle machine; it does not wait for actors."""
 
 CLEANING = 5.0
-"""Seconds for what is left to be gone, once killed."""
+"""Seconds for killed processes to be gone."""
 
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1}) if sys.platform != "win32" else frozenset()
 
 
 def main(folder: Path, command: list[str]) -> int:
-    """Keep a node; returns at once to the one who called, and goes on in the background."""
+    """Keep a node; return at once to the caller, and go on in the background."""
     users, own = (os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600) for name in ("lock", "keeper"))
     if not posix.lock(own):
         return LOST

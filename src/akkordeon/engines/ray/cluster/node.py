@@ -1,4 +1,4 @@
-"""This machine's share of a network, as a Ray node: started if need be, shared by all who need it, ended with them."""
+"""This machine's share of a network, as a Ray node: started if need be, shared by its users, ended with the last."""
 
 import os
 import subprocess
@@ -21,13 +21,13 @@ from akkordeon.engines.ray.cluster.tokens import new_token, read_token
 from akkordeon.errors import NodeFailed, TokenUnusable, Unreachable
 
 TIME_LIMIT = 60.0
-"""Seconds for a start; 3 on an idle machine."""
+"""Seconds for a start; it takes 3 on an idle machine."""
 
 NUM_LINES = 15
-"""Of a node's output, shown when it did not start."""
+"""Lines of a node's output to show when it did not start."""
 
 TAKEN = {Cause.FOREIGN, Cause.TLS, Cause.NO_TOKEN, Cause.WRONG_TOKEN, Cause.OPEN}
-"""Why a network cannot be started where something else listens."""
+"""Causes that show that something else listens where a network is to be started."""
 
 
 class Node:
@@ -57,19 +57,19 @@ class Node:
         insecure: bool = False,
         timeout: float = TIME_LIMIT,
     ) -> Self:
-        """Start a network at an address of this machine; if one runs there that the token opens, join it.
+        """Start a network at an address of this machine, or join the one that runs there, if the token fits.
 
         Args:
-            address: where others find it. On loopback, only this user of this machine does, by a token of its own.
+            address: where others find it. On loopback, only this user of this machine can, by a token of its own.
             token: file of the token that others need.
-            tls: certificates; without, whoever can read the traffic between machines can read the token.
-            insecure: let everybody in who can reach the address, and run code here: a network without a token.
+            tls: certificates; without, the token can be read from the traffic between machines.
+            insecure: do without a token: all who can reach the address may run code here.
             timeout: seconds.
 
         Raises:
             NodeFailed: Ray is missing, the address is taken or not of this machine, or the node does not start.
             TokenUnusable: there is no token, or it cannot be used.
-            Unreachable: who listens there does not answer.
+            Unreachable: something listens there that does not answer.
         """
         check_ray()
         network = _of_ray(address)
@@ -96,27 +96,27 @@ class Node:
 
         Args:
             network: where its head listens.
-            mine: address of this machine, by which the others reach it; that on the way to the head, if None.
-            token: as in `head`, and so are all others.
+            mine: address of this machine, by which the others reach it; None is the one on the way to the head.
+            token: as in `head`, and so are `tls`, `insecure` and `timeout`.
             tls: certificates.
-            insecure: join a network that everybody can join.
+            insecure: join a network without a token.
             timeout: seconds.
 
         Raises:
             NodeFailed: Ray is missing, or the node does not start.
             TokenUnusable: there is no token, or it cannot be used.
-            Unreachable: there is no network that can be used; found out within seconds.
+            Unreachable: there is no network that can be used; raised within seconds.
         """
         check_ray()
         network = _of_ray(network)
         ip = mine or own_address(network)
         if not Address(ip, network.port).is_own:
-            raise NodeFailed(f"{ip} is no address of this machine: {own_address(network)} is, towards {network}")
+            raise NodeFailed(f"{ip} is not an address of this machine: try {own_address(network)}")
         share = _secured(Share(network, ip, token, tls), insecure=insecure)
         return cls(*_settle(share, timeout, head=False))
 
     def close(self) -> None:
-        """Let go of the node. The last one to do so ends it, which takes seconds, in the background."""
+        """Let go of the node. The last process to do so ends it, which takes seconds, in the background."""
         if self._home:
             self._home.leave()
         self._home = None
@@ -131,10 +131,10 @@ class Node:
 
 
 def check_port(address: Address) -> None:
-    """Make sure that nothing but a network listens at an address, which is found out in no time.
+    """Make sure that nothing but a network listens at an address; takes milliseconds.
 
     Raises:
-        NodeFailed: something else does; says who.
+        NodeFailed: something else does; names the process.
     """
     try:
         probe(address, None)
@@ -144,24 +144,24 @@ def check_port(address: Address) -> None:
 
 
 def _taken(address: Address, error: Unreachable) -> NodeFailed:
-    text = f"no network can be started at {address}, since the port is taken{address.by_whom()}: {error}"
+    text = f"cannot start a network at {address}: the port is taken{address.by_whom()}: {error}"
     return NodeFailed(f"{text}. Or choose another port")
 
 
 def _of_ray(address: Address) -> Address:
     address = address.resolved()
     if address.is_loopback and address.host != LOCAL:
-        raise NodeFailed(f"{address} cannot be used: of all addresses of loopback, Ray knows only {LOCAL}")
+        raise NodeFailed(f"cannot use {address}: the only loopback address that Ray knows is {LOCAL}")
     return address
 
 
 def _secured(share: Share, *, insecure: bool) -> Share:
-    """Return the share with the token that it has to use; checks that the token can be read."""
+    """Return the share with the token that it must use; check that the token can be read."""
     if share.is_local:
         return replace(share, token=None)  # gets its own, once there is a folder for it
     if share.token is None and not insecure:
-        text = f"a network at {share.network} can be reached by others, and whoever does can run code on its machines"
-        raise TokenUnusable(f"{text}: give it a token, or say that it is to be insecure")
+        text = f"others can reach a network at {share.network}, and so run code on its machines"
+        raise TokenUnusable(f"{text}: give it a token, or make it insecure on purpose")
     if share.token is not None:
         read_token(share.token)
     return share
@@ -180,7 +180,7 @@ def _settle(share: Share, timeout: float, *, head: bool) -> tuple[Share, Home]:
         except BaseException:
             home.leave()
             raise
-        home.leave()  # a node that has just ended: so begin again
+        home.leave()  # the node has just ended: try again
 
 
 def _local(share: Share, home: Home) -> Share:
@@ -218,7 +218,7 @@ def _runs(share: Share, home: Home, deadline: float, *, head: bool) -> bool:
 
 
 def _answers(share: Share, *, must: bool) -> bool:
-    """Whether a network is there that may be used.
+    """Return whether there is a network that may be used.
 
     Args:
         share: of which network.
@@ -234,8 +234,8 @@ def _answers(share: Share, *, must: bool) -> bool:
             raise Unreachable(text, Cause.WRONG_TOKEN) from error
         raise
     if share.token and not answer.wants_token:
-        text = f"the network at {share.network} lets everybody in, so it is not the one that this token is for"
-        raise Unreachable(f"{text}: check the address, or say that it is to be insecure", Cause.OPEN)
+        text = f"the network at {share.network} needs no token, so it is not the one that this token is for"
+        raise Unreachable(f"{text}: check the address, or join it as insecure", Cause.OPEN)
     return True
 
 

@@ -1,4 +1,7 @@
-"""Who is at an address, found out within seconds: Ray itself takes 20 to 60 seconds to fail, and does not say why."""
+"""Finds out what listens at an address, and why it cannot be used, within seconds.
+
+Ray itself takes 20 to 60 seconds to fail, and does not say why.
+"""
 
 import socket
 import ssl
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 
 VERSION = 2
-"""Field of its answer."""
+"""Field of its reply."""
 
 OK = 0
 UNAUTHENTICATED = 16
@@ -39,23 +42,23 @@ class Cause(StrEnum):
 
 
 class Answer(NamedTuple):
-    """What Ray said: its version, and whether it wants a token of everybody."""
+    """What Ray replied: its version, and whether it wants a token."""
 
     version: str
     wants_token: bool
 
 
 def probe(address: Address, token: Token | None, tls: Tls | None = None, timeout: float = 3.0) -> Answer:
-    """Ask who is at an address. The token is shown only to one who wants one.
+    """Ask what listens at an address. The token is sent only if it is asked for.
 
     Args:
         address: where.
-        token: that is tried.
-        tls: with which certificates to talk, if at all.
+        token: to send.
+        tls: certificates, for an encrypted connection.
         timeout: seconds for everything.
 
     Raises:
-        Unreachable: nobody is there, or somebody else; `cause` says which.
+        Unreachable: nothing listens there, or no network that can be used; `cause` says which.
     """
     from akkordeon.engines.ray.cluster import rpc  # noqa: PLC0415 - of an extra
 
@@ -64,7 +67,7 @@ def probe(address: Address, token: Token | None, tls: Tls | None = None, timeout
         with _connect(address, tls, deadline) as stream:
             return _ask(address, token, rpc.Rpc(stream, str(address), deadline), timeout)
     except rpc.Foreign as error:
-        _say_foreign(address, f"{error}" + (", but TLS was not asked for" if "TLS" in str(error) else ""))
+        _say_foreign(address, f"{error}" + (", but this side uses no TLS" if "TLS" in str(error) else ""))
     except Unreachable:
         raise
     except OSError as error:
@@ -75,7 +78,7 @@ def check_cluster(text: str) -> None:
     """Make sure that something listens at the address of a user's own cluster: Ray would wait for it for minutes.
 
     Args:
-        text: "HOST:PORT"; what is none, such as "auto", is left to Ray.
+        text: "HOST:PORT"; anything else, such as "auto", is left to Ray.
 
     Raises:
         Unreachable: nothing does.
@@ -102,7 +105,7 @@ def _ask(address: Address, token: Token | None, connection: "Rpc", timeout: floa
             reply = connection.call(ALIVE, _headers(address, token))
         return Answer(_version(address, reply), wants_token)
     except TimeoutError as error:  # of a socket that is connected
-        text = f"what listens at {address} says nothing within {timeout:g} s: it is no network, or one that hangs"
+        text = f"no reply from {address} within {timeout:g} s: not an akkordeon network, or it is hung"
         raise Unreachable(f"{text}. Check host and port", Cause.FOREIGN) from error
 
 
@@ -119,7 +122,7 @@ def _connect(address: Address, tls: Tls | None, deadline: float) -> socket.socke
 
 
 def _resolve(address: Address, deadline: float) -> str:
-    """Return the IPv4 address; a name is asked for beside, since that cannot be given a time limit."""
+    """Return the IPv4 address; resolves a name in a thread of its own, since that takes no time limit."""
     found: list[Address | Unreachable] = []
 
     def resolve() -> None:
@@ -132,9 +135,8 @@ def _resolve(address: Address, deadline: float) -> str:
     thread.start()
     thread.join(max(deadline - time.monotonic(), 0.001))
     if not found:
-        raise Unreachable(
-            f"nobody says which host {address.host!r} is: check the name, or give its address", Cause.NAME
-        )
+        text = f"cannot resolve host {address.host!r}: check the name, or give its IPv4 address"
+        raise Unreachable(text, Cause.NAME)
     if isinstance(found[0], Unreachable):
         raise found[0]
     return found[0].host
@@ -142,7 +144,7 @@ def _resolve(address: Address, deadline: float) -> str:
 
 def _headers(address: Address, token: Token | None) -> Mapping[str, str]:
     if token is None:
-        text = f"the network at {address} wants a token: copy the file from a machine that has it"
+        text = f"the network at {address} needs a token: copy the file from a machine that has it"
         raise Unreachable(text, Cause.NO_TOKEN)
     return {"authorization": token.bearer}
 
@@ -151,35 +153,35 @@ def _version(address: Address, reply: "Reply") -> str:
     from akkordeon.engines.ray.cluster import rpc  # noqa: PLC0415 - of an extra
 
     if reply.status == UNAUTHENTICATED:
-        text = f"the token is wrong: the network at {address} has another one. Copy the file from a machine that has it"
+        text = f"wrong token for the network at {address}: copy the file from a machine of that network"
         raise Unreachable(text, Cause.WRONG_TOKEN)
     if reply.status != OK:
-        _say_foreign(address, f"it answers {reply.text or 'no'!r}, status {reply.status}")
+        _say_foreign(address, f"its reply is {reply.text or 'no'!r}, status {reply.status}")
     version = rpc.field(reply.message, VERSION)
     if version is None:
-        _say_foreign(address, "it says no version")
+        _say_foreign(address, "its reply has no version")
     return version.decode("ascii", "replace")
 
 
 def _say_foreign(address: Address, what: str) -> NoReturn:
-    text = f"what listens at {address} is no network of akkordeon ({what}): check host and port"
+    text = f"{address} is not an akkordeon network ({what}): check host and port"
     raise Unreachable(text, Cause.TLS if "TLS" in what else Cause.FOREIGN)
 
 
 def _say_why(address: Address, error: OSError, timeout: float) -> NoReturn:
     match error:
         case ConnectionRefusedError():
-            text = f"nothing listens at {address}: is the network running there? Check host and port"
+            text = f"nothing listens at {address}: is the network running? Check host and port"
             cause = Cause.REFUSED
         case ssl.SSLError():
-            text = f"no TLS with {address} ({error.reason or error}): does it use TLS, and the same authority?"
+            text = f"TLS with {address} failed ({error.reason or error}): does it use TLS, and the same authority?"
             cause = Cause.TLS
         case TimeoutError():
             text = f"no answer from {address} within {timeout:g} s: is the machine on, and no firewall in between?"
             cause = Cause.SILENT
         case ConnectionResetError() | BrokenPipeError():
-            _say_foreign(address, "it closed the connection; an encrypted network does, too: see --tls")
+            _say_foreign(address, "it closed the connection, as an encrypted network does, too: see --tls")
         case _:
-            text = f"there is no way to {address} ({error.strerror or error}): check address and network"
+            text = f"no route to {address} ({error.strerror or error}): check address and network"
             cause = Cause.SILENT
     raise Unreachable(text, cause) from error

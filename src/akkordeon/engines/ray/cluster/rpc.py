@@ -1,4 +1,7 @@
-"""One call of a gRPC method over HTTP/2: as much of the protocol as it takes to ask Ray who it is."""
+"""Calls a gRPC method over HTTP/2: as much of the protocol as it takes to ask Ray for its version.
+
+By hand, since the library grpcio only says "unavailable" where this tells TLS, another protocol and silence apart.
+"""
 
 import socket
 import time
@@ -19,21 +22,21 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 
 NOTHING = bytes(5)
-"""A message without content: not compressed, and no bytes long."""
+"""A message without content: a flag (not compressed) and a length of 0."""
 
 LONGEST = 65536
-"""Bytes of an answer; those that are asked for have 20."""
+"""Limit on a reply, in bytes; those that are expected have 20."""
 
 TEXT = 2
-"""How protocol buffers mark a field of bytes."""
+"""The wire type of a field of bytes, in protocol buffers."""
 
 
 class Foreign(Exception):
-    """Whoever is at the other end does not speak gRPC; says what it did instead."""
+    """The other end does not speak gRPC; says what it did instead."""
 
 
 class Reply(NamedTuple):
-    """What came back: status of gRPC, its text, and the message."""
+    """A reply: status of gRPC, its text, and the message."""
 
     status: int
     text: str
@@ -95,13 +98,13 @@ class Rpc:
                 if isinstance(event, StreamEnded) and event.stream_id == number:
                     return _reply(headers, content)
             if len(content) > LONGEST:
-                raise Foreign("it answers with more than was asked for")
+                raise Foreign("its reply is too long")
             self._send()
 
     def _left(self) -> float:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("no answer in time")
+            raise TimeoutError("no reply in time")
         return left
 
 
@@ -131,11 +134,11 @@ def _number(message: bytes, at: int) -> tuple[int, int]:
         at, shift = at + 1, shift + 7
         if byte < 128:
             return value, at
-    raise Foreign("it answers with something torn")
+    raise Foreign("truncated reply")
 
 
 def _check_greeting(data: bytes) -> None:
-    """HTTP/2 begins with a frame of settings; of anything else, the rest would be waited for as if it were a frame."""
+    """Refuse anything but HTTP/2, which begins with a frame of settings; else we would wait for the rest of a frame."""
     if data.startswith(b"\x15\x03"):  # an alert
         raise Foreign("it speaks TLS")
     if data[3:4] not in (b"", b"\x04"):

@@ -1,4 +1,4 @@
-"""How Ray is started and spoken to: every setting that differs from what Ray does by itself, with its reason."""
+"""How Ray is started and called: every setting that differs from Ray's default, with the reason."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ ALWAYS = {
     "RAY_enable_worker_prestart": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # it would print the ends of processes, which the network reports in its own way
-    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nobody uses a node any more that is told to end
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # a node that is to end has no users any more
 }
 
 
@@ -35,7 +35,7 @@ class Share:
     Args:
         network: where the network's head listens; by IPv4 address.
         ip: by which others reach this machine.
-        token: its file; None for a network that is open to everybody.
+        token: its file; None for a network without one.
         tls: certificates, if connections are encrypted.
         object_store: bytes of shared memory for messages above 4 MB.
     """
@@ -53,7 +53,7 @@ class Share:
 
     @property
     def is_local(self) -> bool:
-        """Whether nobody but this machine can reach it."""
+        """Whether only this machine can reach it."""
         return self.network.is_loopback
 
 
@@ -68,9 +68,9 @@ def for_users(share: Share) -> dict[str, str]:
 
 
 def for_node(share: Share) -> Mapping[str, str]:
-    """Return all variables of the node's processes: those of this one, but none that Ray would heed unasked."""
+    """Return the environment of the node's processes: that of this one, with no other settings of Ray than ours."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    source = str(Path(__file__).parents[2])
+    source = str(Path(__file__).parents[4])
     if source not in sysconfig.get_paths().values():  # not installed: found by way of the current folder, perhaps
         own["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [own.get("PYTHONPATH")])])
     return {**own, **for_users(share)}

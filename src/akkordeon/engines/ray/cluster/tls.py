@@ -1,4 +1,4 @@
-"""Encryption between the machines of a network: the files that each of them needs, and how Ray is told of them."""
+"""Encryption between the machines of a network: the files that each machine needs, and Ray's settings for them."""
 
 import ssl
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ AUTHORITY = "ca.crt"
 
 
 class Tls(NamedTuple):
-    """What a machine shows to others, and whom it trusts. Both sides of a connection have to show a certificate."""
+    """A machine's certificate and key, and the authority it trusts. Both sides of a connection show a certificate."""
 
     certificate: Path
     key: Path
@@ -33,17 +33,17 @@ class Tls(NamedTuple):
         }
 
     def context(self) -> ssl.SSLContext:
-        """Return how to talk to a network as Ray does.
+        """Return how to connect to a network as Ray does.
 
         Raises:
-            Unreachable: a file is missing, or is not what it should be.
+            Unreachable: a file is missing or invalid.
         """
         try:
             context = ssl.create_default_context(cafile=str(self.authority))
             context.load_cert_chain(self.certificate, self.key)
-        except OSError as error:  # which errors of ssl are, too
+        except OSError as error:  # errors of ssl are of this kind, too
             files = ", ".join(map(str, self))
-            text = f"the certificates for TLS cannot be used ({error.strerror or error}): check the files {files}"
+            text = f"cannot use the certificates for TLS ({error.strerror or error}): check the files {files}"
             raise Unreachable(text, "tls") from error
         context.set_alpn_protocols(["h2"])
         return context

@@ -1,6 +1,6 @@
-"""The token: whoever holds it may use a network, and run code as the user who started it.
+"""The token of a network: it lets its holder join, and run code as the user who started the network.
 
-It lives in a file that nobody else can read, and goes from there into the header of a message. It is never an
+It is kept in a file that only its owner can read, and goes from there into the header of a message. It is never an
 argument of a command, and neither printed nor logged.
 """
 
@@ -18,7 +18,7 @@ VARIABLE = "AKKORDEON_TOKEN_PATH"
 NUM_BYTES = 32
 
 FORM = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
-"""What may stand in a header; tokens made by Ray itself are shorter than ours."""
+"""Characters that a header may have; tokens made by Ray itself are shorter than ours."""
 
 
 class Token:
@@ -39,7 +39,7 @@ class Token:
 
 
 def token_path() -> Path:
-    """Return where the token lies: as AKKORDEON_TOKEN_PATH says, or ~/.config/akkordeon/token."""
+    """Return the path of the token: AKKORDEON_TOKEN_PATH, or ~/.config/akkordeon/token."""
     if named := os.environ.get(VARIABLE):
         return Path(named).expanduser()
     config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
@@ -51,7 +51,7 @@ def new_token(path: Path | None = None, *, overwrite: bool = False) -> Path:
 
     Args:
         path: the file; as `token_path` says, if None.
-        overwrite: one that is there already, which no longer opens anything then.
+        overwrite: replace one that is there, which is of no use any more then.
 
     Returns:
         The file.
@@ -62,7 +62,7 @@ def new_token(path: Path | None = None, *, overwrite: bool = False) -> Path:
     """
     path = path or token_path()
     if path.exists() and not overwrite:
-        raise TokenUnusable(f"there is a token in {path} already: use that, or say that it is to be replaced")
+        raise TokenUnusable(f"there is a token in {path} already: use it, or ask for it to be replaced")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with suppress(FileNotFoundError):
@@ -80,7 +80,7 @@ def read_token(path: Path | None = None) -> Token:
         path: its file; as `token_path` says, if None.
 
     Raises:
-        TokenUnusable: it is missing, others can read it, or it is none; says what to do.
+        TokenUnusable: it is missing or invalid, or others can read it; says what to do.
     """
     path = path or token_path()
     try:
@@ -88,12 +88,12 @@ def read_token(path: Path | None = None) -> Token:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(1024)
     except OSError as error:
-        remedy = f"copy it from the machine that has it, or say in {VARIABLE} where it lies"
-        raise TokenUnusable(f"the token cannot be read from {path} ({error.strerror}): {remedy}") from error
+        remedy = f"copy it from a machine that has it, or set {VARIABLE}"
+        raise TokenUnusable(f"cannot read the token from {path} ({error.strerror}): {remedy}") from error
     if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
         text = f"others can read the token in {path}, whose mode is {stat.S_IMODE(mode):04o}: run chmod 600 {path}"
-        raise TokenUnusable(f"{text}, and make a new one if somebody may have")
+        raise TokenUnusable(f"{text}, and make a new one in case it was read")
     text = content.decode("ascii", "replace").strip()
     if not FORM.fullmatch(text):
-        raise TokenUnusable(f"{path} holds no token, but {len(text)} characters of something else: copy it again")
+        raise TokenUnusable(f"{path} holds {len(text)} characters that are not a token: copy it again")
     return Token(text)

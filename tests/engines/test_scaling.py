@@ -2,7 +2,7 @@
 
 import pytest
 
-from akkordeon.engines.threads.scaling import AGAIN, HANGS, MANY, SPAN, STANDBY, STUCK, WorkerScaling
+from akkordeon.engines.scaling import AGAIN, HANGS, MANY, SPAN, STANDBY, STUCK, WorkerScaling
 
 
 class Machine:

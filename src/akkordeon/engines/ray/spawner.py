@@ -1,6 +1,7 @@
-"""The process that makes all others of one terminal, and owns them: what it leaves behind when it ends, Ray ends.
+"""The process that makes all other processes of one place, and owns them: when it ends, Ray ends them.
 
-So actors outlive the actor that spawned them, and none outlives the terminal. It holds mailboxes for the outside, too.
+So actors outlive the actor that spawned them, and none outlives the program or terminal that they belong to. It also
+holds the inboxes of that program, which is no Ray actor itself.
 """
 
 import itertools
@@ -15,19 +16,19 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from akkordeon.actor import Ended, Inbox
 from akkordeon.engines.ray.calls import after, insist, kill
-from akkordeon.engines.ray.finding import actors
-from akkordeon.engines.ray.host import LANES, Host, Local, made_with
-from akkordeon.engines.ray.post import Process, RayRef, answered, post
+from akkordeon.engines.ray.directory import Directory
+from akkordeon.engines.ray.process import GROUPS, ActorProcess, ProcessActors, as_ray_actor
+from akkordeon.engines.ray.transport import Process, RayRef, answered, transport
 from akkordeon.engines.ray.wire import pack
 from akkordeon.errors import NameTaken, NoAnswer
 
-WARDEN_LANES = {**LANES, "spawn": 1, "take": 4}
+SPAWNER_GROUPS = {**GROUPS, "spawn": 1, "take": 4}
 
-MOURNING = 1.0
-"""Seconds until a process whose first actor has ended is ended, too."""
+LINGER = 1.0
+"""Seconds until a process is ended whose first actor has ended: its watchers ask it for the reason."""
 
 AT_ONCE = 0.5
-"""Seconds that others have to say that they have made an actor of a name; one that has just begun has made none."""
+"""Seconds that other spawners have to say that an actor of a name is theirs; one that is just starting has none."""
 
 GRACE = 1.0
 """Seconds that actors have to end when all is over; then Ray ends their processes, with the one that owns them."""
@@ -37,83 +38,85 @@ Made = tuple[Process, Any]
 """A process, and Ray's handle of it."""
 
 
-def new_host(warden: Process, seed: int) -> Made:
+def new_process(spawner: Process, seed: int) -> Made:
     """Make a process on this machine for an actor to come."""
-    process = Process(warden.space, f"process@{time.time_ns():x}")
-    host = made_with(Host, LANES).options(name=process.name, namespace=process.space, scheduling_strategy=this_node())
-    return process, host.remote(process, warden, seed)
+    process = Process(spawner.space, f"process@{time.time_ns():x}")
+    kind = as_ray_actor(ActorProcess, GROUPS)
+    options = kind.options(name=process.name, namespace=process.space, scheduling_strategy=this_node())
+    return process, options.remote(process, spawner, seed)
 
 
 def this_node() -> NodeAffinitySchedulingStrategy:
-    """Say that a process is to be on this machine."""
+    """Have Ray put a process on this machine."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
-class Spawner(Host):
-    """Spawns, and keeps mailboxes.
+class Spawner(ActorProcess):
+    """Spawns, and keeps inboxes.
 
     Args:
         process: this one.
-        seed: each process draws from one of its own.
+        seed: processes get this one and those after it.
         spares: processes to have ready for actors to come, whenever one has been taken.
         ready: those that are there to begin with.
     """
 
     def __init__(self, process: Process, seed: int, spares: int, ready: Sequence[Made]) -> None:
         super().__init__(process, process, seed)
-        self._local = Local(process, process, workers=1)
+        self._local = ProcessActors(process, process, workers=1)
         self._started.set()
+        self._directory = Directory(process)
         self._seeds = itertools.count(seed + len(ready) + 1)
         self._made: dict[RayRef, Any] = {}
         self._answers: dict[bytes, tuple[bytes, list[Any]]] = {}
-        self._buried = threading.Condition()
+        self._one_less = threading.Condition()
         self._inboxes: dict[int, Inbox] = {}
         self._spares = spares
         self._ready = list(ready)
 
     @ray.method(concurrency_group="spawn")
     def spawn(self, token: bytes, name: str, stopped: list[str], *rest: Any) -> tuple[bytes, list[Any]]:
-        """Put an actor into a process of its own; answered with its ref, or with what is raised.
+        """Put an actor into a process of its own; answered with its ref, or with an error.
 
-        Asked again with the same token, it only answers again.
+        Calls may be repeated: with the same token, the same answer comes again.
         """
         if token not in self._answers:
             self._answers[token] = answered(lambda: self._spawn(name, stopped, *rest))
         return self._answers[token]
 
     def _spawn(self, name: str, stopped: list[str], *rest: Any) -> RayRef:
-        there = actors(self._process.space, name, seconds=AT_ONCE).get(name)
+        there = self._directory.actors(name, seconds=AT_ONCE).get(name)
         if there is not None and there.process.name not in stopped:
             raise NameTaken(f"an actor named {name!r} is alive; stop it first, or choose another name")
         process, handle = self._ready.pop(0) if self._ready else self._new()
-        post.know(process, handle)
+        transport.add(process, handle)
         while len(self._ready) < self._spares:  # for the next one: it takes seconds
             self._ready.append(self._new())
         insist(partial(handle.start.remote, name, *rest))
         ref = RayRef(name, process)
         self._made[ref] = handle
-        post.watch(ref, _Undertaker(self))
+        transport.watch(ref, _OnEnd(self))
         return ref
 
     def _new(self) -> Made:
-        return new_host(self._process, next(self._seeds))
+        return new_process(self._process, next(self._seeds))
 
     @ray.method(concurrency_group="control")
-    def who(self) -> tuple[bytes, list[Any]]:
-        """Answer with the refs of all that were made here and live."""
+    def made(self) -> tuple[bytes, list[Any]]:
+        """Answer with the refs of all actors that were made here and live."""
         return pack(tuple(self._made))
 
-    def bury(self, ref: RayRef) -> None:
-        """End a process whose first actor has ended, when all who watched it have been told."""
-        with self._buried:
+    def remove(self, ref: RayRef) -> None:
+        """End a process whose first actor has ended, when all its watchers know."""
+        with self._one_less:
             handle = self._made.pop(ref, None)
-            self._buried.notify()
+            self._one_less.notify()
         if handle is not None:
-            after(MOURNING, partial(kill, handle))
+            after(LINGER, partial(kill, handle))
 
     @ray.method(concurrency_group="spawn")
-    def open(self, name: str) -> tuple[bytes, list[Any]]:
-        """Open a mailbox; answered with its ref."""
+    def open_inbox(self, name: str) -> tuple[bytes, list[Any]]:
+        """Open an inbox; answered with its ref."""
         inbox = self._local.inbox(name)
         assert isinstance(inbox.ref, RayRef)
         self._inboxes[inbox.ref.number] = inbox
@@ -121,34 +124,34 @@ class Spawner(Host):
 
     @ray.method(concurrency_group="take")
     def take(self, number: int, timeout: float) -> tuple[bytes, list[Any]] | None:
-        """Take a message out of a mailbox; None if nothing came."""
+        """Take a message out of an inbox; None if nothing came."""
         try:
             return pack(self._inboxes[number].take(timeout=timeout))
         except NoAnswer:
             return None
 
     @ray.method(concurrency_group="spawn")
-    def shut(self, number: int) -> None:
-        """Close a mailbox."""
+    def close_inbox(self, number: int) -> None:
+        """Close an inbox."""
         self._inboxes.pop(number).close()
 
     @ray.method(concurrency_group="spawn")
     def end_all(self) -> None:
-        """End all that were made here."""
+        """End all actors that were made here."""
         for ref in list(self._made):
-            post.stop(ref)
-        with self._buried:
-            self._buried.wait_for(lambda: not self._made, GRACE)
+            transport.stop(ref)
+        with self._one_less:
+            self._one_less.wait_for(lambda: not self._made, GRACE)
 
 
-class _Undertaker:
-    """Told of the end of an actor, ends its process."""
+class _OnEnd:
+    """Has the process of an actor removed when the actor has ended."""
 
-    def __init__(self, warden: Spawner) -> None:
-        self._warden = warden
+    def __init__(self, spawner: Spawner) -> None:
+        self._spawner = spawner
 
     def tell(self, message: object) -> None:
-        """See `akkordeon.actor.Ref.tell`."""
+        """Take the news."""
         assert isinstance(message, Ended)
         assert isinstance(message.actor, RayRef)
-        self._warden.bury(message.actor)
+        self._spawner.remove(message.actor)

@@ -1,6 +1,7 @@
-"""The post office of a process: sends to actors wherever they live, asks, watches and stops them.
+"""Sends messages to actors in other processes, asks, watches and stops them.
 
-There is one per process (`post`), for refs are values: whoever gets one can use it.
+A process has one transport (`transport`): refs are plain values that travel in messages, and must work in any process
+that they come to, so they find it by name. It follows that a process is connected to one cluster at a time.
 """
 
 import queue
@@ -14,13 +15,13 @@ import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 
 from akkordeon.actor import Ended, Ref, Urgent
-from akkordeon.engines.ray.calls import after, kill, told
+from akkordeon.engines.local import refuse_to_ask
+from akkordeon.engines.ray.calls import after, kill, why_ended
 from akkordeon.engines.ray.wire import pack, unpack
-from akkordeon.engines.threads.pool import Worker
 from akkordeon.errors import ActorFailed, NoAnswer
 
 HOLD = 60.0
-"""Seconds after which a process that still watches says so again: then nothing is left of one that is gone."""
+"""Seconds that a watching call stays open before it is made again, so that no call outlives a watcher for long."""
 
 GRACE = 2.0
 """Seconds that a process has to end by itself when it is stopped."""
@@ -31,7 +32,7 @@ class Process(NamedTuple):
 
     Args:
         space: Ray's namespace: one per network.
-        name: of the Ray actor; no other ever has it.
+        name: of the Ray actor, never used again.
     """
 
     space: str
@@ -59,12 +60,12 @@ class RayRef:
         return _ref, (self.name, *self.process, self.number)
 
     def tell(self, message: object) -> None:
-        """See `akkordeon.actor.Ref.tell`."""
-        post.tell(self, message)
+        """Do as `akkordeon.actor.Ref.tell` says."""
+        transport.tell(self, message)
 
     def ask(self, message: object, *, timeout: float) -> Any:
-        """See `akkordeon.actor.Ref.ask`."""
-        return post.ask(self, message, timeout)
+        """Do as `akkordeon.actor.Ref.ask` says."""
+        return transport.ask(self, message, timeout)
 
 
 def _ref(name: str, space: str, process: str, number: int) -> RayRef:
@@ -75,29 +76,30 @@ class Here(Protocol):
     """The actors of this process."""
 
     def tell(self, ref: RayRef, message: object) -> None:
-        """Deliver without a detour."""
+        """Deliver within the process."""
 
-    def watch(self, ref: RayRef, watcher: Ref) -> None:
-        """As `Engine.watch`."""
+    def watch(self, ref: Ref, watcher: Any) -> None:
+        """Do as `akkordeon.actor.Actors.watch` says."""
 
-    def stop(self, ref: RayRef) -> None:
-        """As `Engine.stop`."""
-
-
-class _Watcher(Protocol):
-    def tell(self, message: object) -> None: ...
+    def stop(self, ref: Ref) -> None:
+        """Do as `akkordeon.actor.Actors.stop` says."""
 
 
-class _Doors:
-    """The methods of another process, ready to be called; none leaves a reference behind, but those that answer."""
+class Watcher(Protocol):
+    """Is told of an end: a ref, or an object of this process."""
+
+    def tell(self, message: object) -> None:
+        """Take an `Ended`."""
+
+
+class _Methods:
+    """The methods of another process, ready to be called. Those that answer nothing leave no reference behind."""
 
     def __init__(self, handle: Any) -> None:
         self.handle = handle
         self.deliver = handle.deliver.options(num_returns=0)
-        self.press = handle.press.options(num_returns=0)
+        self.deliver_urgent = handle.deliver_urgent.options(num_returns=0)
         self.end = handle.end.options(num_returns=0)
-        self.ask = handle.ask
-        self.gone = handle.gone
 
 
 class Transport:
@@ -107,62 +109,58 @@ class Transport:
         self.process: Process | None = None
         self.here: Here | None = None
         self.dead_letters = 0
-        self._doors: dict[Process, _Doors] = {}
+        self._methods: dict[Process, _Methods] = {}
         self._stopped: set[RayRef] = set()
-        self._watched: dict[RayRef, list[_Watcher]] = {}
+        self._watched: dict[RayRef, list[Watcher]] = {}
         self._lock = threading.Lock()
         self._news: queue.SimpleQueue[tuple[RayRef, Any]] = queue.SimpleQueue()
         self._reader: threading.Thread | None = None
 
     def settle(self, process: Process, here: Here) -> None:
-        """Say which actors live in this process."""
+        """Set which actors live in this process."""
         self.process, self.here = process, here
 
     def forget_all(self) -> None:
-        """Drop all connections; a new one may follow."""
+        """Drop all that is known of a cluster; this process may join another one."""
         with self._lock:
-            self._doors.clear()
+            self._methods.clear()
             self._stopped.clear()
             self._watched.clear()
 
     def tell(self, ref: RayRef, message: object) -> None:
-        """See `akkordeon.actor.Ref.tell`."""
-        if ref.process == self.process:
-            assert self.here is not None
-            self.here.tell(ref, message)
-        elif (doors := self._find(ref)) is None:
+        """Do as `akkordeon.actor.Ref.tell` says."""
+        if (here := self._local(ref)) is not None:
+            here.tell(ref, message)
+        elif (methods := self._find(ref)) is None:
             self.dead_letters += 1
         else:
             data, buffers = pack(message)
-            (doors.press if isinstance(message, Urgent) else doors.deliver).remote(ref.number, data, *buffers)
+            deliver = methods.deliver_urgent if isinstance(message, Urgent) else methods.deliver
+            deliver.remote(ref.number, data, *buffers)
 
     def ask(self, ref: RayRef, message: object, timeout: float) -> Any:
-        """See `akkordeon.actor.Ref.ask`."""
-        if isinstance(threading.current_thread(), Worker):
-            raise RuntimeError(f"an actor asked {ref.name}; it would hold up a worker: tell it instead")
-        doors = self._find(ref)
-        if doors is None:
+        """Do as `akkordeon.actor.Ref.ask` says."""
+        refuse_to_ask(ref.name)
+        methods = self._find(ref)
+        if methods is None:
             raise ActorFailed(f"{ref.name} has ended")
         data, buffers = pack(message)
         try:
-            answer = ray.get(doors.ask.remote(ref.number, timeout, data, *buffers), timeout=timeout)
+            answer = ray.get(methods.handle.ask.remote(ref.number, timeout, data, *buffers), timeout=timeout)
         except GetTimeoutError:
             raise NoAnswer(f"{ref.name} did not answer {type(message).__name__} within {timeout:g} s") from None
         except ActorUnavailableError:
+            # An ask is not repeated: it may have been carried out, with only its answer lost.
             what = f"{type(message).__name__} to {ref.name}, or the answer, was lost on its way"
             raise NoAnswer(f"{what}: its machine or the connection is in trouble; look, then ask again") from None
         except RayActorError as error:
-            raise ActorFailed(f"{ref.name} has ended: {told(error)}") from error
-        value = unpack(*answer)
-        if isinstance(value, Raised):
-            raise value.error
-        return value
+            raise ActorFailed(f"{ref.name} has ended: {why_ended(error)}") from error
+        return result(answer)
 
-    def watch(self, ref: RayRef, watcher: _Watcher) -> None:
-        """See `akkordeon.actor.Engine.watch`."""
-        if ref.process == self.process:
-            assert self.here is not None
-            self.here.watch(ref, watcher)  # type: ignore[arg-type]
+    def watch(self, ref: RayRef, watcher: Watcher) -> None:
+        """Do as `akkordeon.actor.Actors.watch` says."""
+        if (here := self._local(ref)) is not None:
+            here.watch(ref, watcher)
         elif ref in self._stopped:
             watcher.tell(Ended(ref, None))
         else:
@@ -177,50 +175,52 @@ class Transport:
                 self._hold(ref)
 
     def stop(self, ref: RayRef) -> None:
-        """See `akkordeon.actor.Engine.stop`."""
-        if ref.process == self.process:
-            assert self.here is not None
-            self.here.stop(ref)
+        """Do as `akkordeon.actor.Actors.stop` says."""
+        if (here := self._local(ref)) is not None:
+            here.stop(ref)
             return
-        doors = self._find(ref)
-        self._stopped.add(ref)
-        if doors is not None:
-            doors.end.remote(ref.number)
+        methods = self._find(ref)
+        self._stopped.add(ref)  # from here on it counts as ended, even if it cannot be reached
+        if methods is not None:
+            methods.end.remote(ref.number)
             if ref.number == 0:
-                after(GRACE, partial(kill, doors.handle))
+                after(GRACE, partial(kill, methods.handle))
 
     def stopped(self) -> set[Process]:
         """Return the processes whose first actor was stopped from here."""
         return {ref.process for ref in self._stopped if ref.number == 0}
 
-    def know(self, process: Process, handle: Any) -> None:
-        """Remember the way to a process that was made here."""
-        self._doors[process] = _Doors(handle)
+    def add(self, process: Process, handle: Any) -> None:
+        """Remember how to call a process that was made here."""
+        self._methods[process] = _Methods(handle)
 
-    def doors(self, process: Process) -> _Doors | None:
-        """Return the methods of a process, or None if there is no such."""
-        doors = self._doors.get(process)
-        if doors is None:
+    def methods(self, process: Process) -> _Methods | None:
+        """Return the methods of a process, or None if there is no such process."""
+        methods = self._methods.get(process)
+        if methods is None:
             if not ray.is_initialized():  # this process has left the cluster
                 return None
             try:
                 handle = ray.get_actor(process.name, process.space)
             except ValueError:
                 return None
-            doors = self._doors[process] = _Doors(handle)
-        return doors
+            methods = self._methods[process] = _Methods(handle)
+        return methods
 
-    def _find(self, ref: RayRef) -> _Doors | None:
-        return None if ref in self._stopped else self.doors(ref.process)
+    def _find(self, ref: RayRef) -> _Methods | None:
+        return None if ref in self._stopped else self.methods(ref.process)
 
-    # Watching: one call per actor watched stays open in its process, and comes back when the actor ends.
+    def _local(self, ref: RayRef) -> Here | None:
+        return self.here if ref.process == self.process else None
+
+    # Watching: one call per actor that is watched stays open in its process, and returns when the actor ends.
 
     def _hold(self, ref: RayRef) -> None:
-        doors = self.doors(ref.process)
-        if doors is None:
+        methods = self.methods(ref.process)
+        if methods is None:
             self._news.put((ref, None))
             return
-        future = doors.gone.remote(ref.number, HOLD).future()
+        future = methods.handle.await_end.remote(ref.number, HOLD).future()
         future.add_done_callback(lambda done: self._news.put((ref, done)))
 
     def _read(self) -> None:
@@ -232,7 +232,8 @@ class Transport:
             except ActorUnavailableError:
                 self._hold(ref)  # the call was lost, which says nothing of the actor
             except RayActorError as error:
-                self._ended(ref, None if ref in self._stopped else ActorFailed(f"{ref.name} has ended: {told(error)}"))
+                stopped = ref in self._stopped
+                self._ended(ref, None if stopped else ActorFailed(f"{ref.name} has ended: {why_ended(error)}"))
             except (RayError, OSError) as error:
                 self._ended(ref, ActorFailed(f"{ref.name} cannot be reached: {error}"))
             else:
@@ -247,24 +248,32 @@ class Transport:
         with self._lock:
             watchers = self._watched.pop(ref, [])
             if ref.number == 0:
-                self._doors.pop(ref.process, None)
+                self._methods.pop(ref.process, None)
         for watcher in watchers:
             watcher.tell(Ended(ref, reason))
 
 
 @dataclass(frozen=True)
 class Raised:
-    """In place of an answer: what is raised instead."""
+    """In place of an answer: the error to raise instead."""
 
     error: BaseException
 
 
 def answered(answer: Callable[[], object]) -> tuple[bytes, list[Any]]:
-    """Pack an answer, or what came instead."""
+    """Pack an answer, or the error that came instead, which is raised where the question came from."""
     try:
         return pack(answer())
-    except BaseException as error:  # noqa: BLE001 - it is raised where the question came from
+    except BaseException as error:  # noqa: BLE001 - see above
         return pack(Raised(error))
 
 
-post = Transport()
+def result(packed: tuple[bytes, list[Any]]) -> Any:
+    """Return an answer that `answered` packed, or raise the error in its place."""
+    value = unpack(*packed)
+    if isinstance(value, Raised):
+        raise value.error
+    return value
+
+
+transport = Transport()

@@ -1,0 +1,273 @@
+"""Runs the actors of one process on a pool of worker threads: messages, turns, computations and timers.
+
+An actor is scheduled when it has a turn to take; `akkordeon.engines.pool` says by which worker. Nothing is copied.
+
+Invariant: all state of mailboxes and queues is touched under the one lock; turns and computations run outside of it.
+"""
+
+import logging
+import sys
+import threading
+import time
+import traceback
+import warnings
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as AnswerTimeout
+from functools import partial
+from typing import Any
+
+from akkordeon.actor import Actor, Context, Ended, Inbox, Ref
+from akkordeon.engines.context import LocalInbox
+from akkordeon.engines.debug import WriteDetector
+from akkordeon.engines.intraop import OneThread
+from akkordeon.engines.mailbox import Ask, Job, Turn
+from akkordeon.engines.pool import IDLE, Clock, Runnable, RunQueue, Worker
+from akkordeon.engines.scaling import STANDBY
+from akkordeon.errors import NameTaken, NoAnswer
+
+logger = logging.getLogger(__name__)
+
+STACK = 6
+"""Innermost frames of a worker's stack to show."""
+
+
+class LocalActors(ABC):
+    """The actors of this process. An engine adds how they are addressed.
+
+    Args:
+        workers: size of the pool.
+        debug: find writes into tensors that were sent.
+        patience: how many seconds `close` waits for a computation or a loader that does not end.
+    """
+
+    def __init__(self, workers: int, *, debug: bool = False, patience: float = 5.0) -> None:
+        self.dead_letters = 0
+        self._lock = threading.Lock()
+        self._one_thread = OneThread()
+        self._detector = WriteDetector() if debug else None
+        self._patience = patience
+        self._runnables: dict[str, Runnable] = {}
+        self._workers: list[Worker] = []
+        self._clock = Clock()
+        self._closed = False
+        self._pool = RunQueue(self._lock, workers, STANDBY, self._clock.add)
+        for number in range(workers + STANDBY):
+            self._start_worker(self._pool, f"akkordeon worker {number}")
+
+    # What an engine says.
+
+    @abstractmethod
+    def context(self, runnable: Runnable) -> Context:
+        """Make the context of a new actor, with its address. Called with the lock held."""
+
+    @abstractmethod
+    def runnable(self, ref: Ref) -> Runnable:
+        """Return the actor that an address is of."""
+
+    # What engines, refs and contexts call.
+
+    def start(self, name: str, make: Callable[[], Actor], computations: int, *, blocking: bool) -> Ref:
+        """Start an actor; see `akkordeon.actor.Actors.spawn`."""
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(f"cannot spawn {name}: the engine is closed")
+            if name in self._runnables:
+                raise NameTaken(f"an actor named {name!r} is alive; stop it first, or choose another name")
+            queue = RunQueue(self._lock) if blocking else self._pool
+            runnable = self._runnables[name] = Runnable(name, make, computations, queue)
+            runnable.context = self.context(runnable)
+            if blocking:
+                self._start_worker(queue, f"akkordeon {name}")
+            self._schedule(runnable)
+        return runnable.context.me
+
+    def deliver(self, runnable: Runnable, item: object) -> None:
+        """Put a message or a question into a mailbox, and schedule the actor."""
+        if self._detector:
+            self._detector.saw(item, _sender(), runnable.name)
+        with self._lock:
+            if not runnable.ended:
+                runnable.put(item)
+                if not runnable.scheduled and runnable.ready:
+                    self._schedule(runnable)
+                return
+            self.dead_letters += 1
+        if isinstance(item, Ask):
+            item.answer.set_exception(runnable.failure())
+
+    def ask(self, runnable: Runnable, message: object, timeout: float) -> Any:
+        """Ask an actor, from outside of actors; see `akkordeon.actor.Ref.ask`."""
+        refuse_to_ask(runnable.name)
+        ask = Ask(message)
+        self.deliver(runnable, ask)
+        try:
+            return ask.answer.result(timeout)
+        except AnswerTimeout:
+            what = f"{runnable.name} did not answer {type(message).__name__} within {timeout:g} s"
+            raise NoAnswer(f"{what}; {self._busy()}") from None
+
+    def watch(self, ref: Ref, watcher: Ref) -> None:
+        """Tell `watcher` when an actor has ended."""
+        runnable = self.runnable(ref)
+        with self._lock:
+            if not runnable.ended:
+                runnable.watchers.append(watcher)
+                return
+        watcher.tell(Ended(runnable.context.me, runnable.reason))
+
+    def stop(self, ref: Ref) -> None:
+        """End an actor."""
+        self.end(self.runnable(ref), None)
+
+    def now(self, runnable: Runnable) -> float:  # noqa: ARG002
+        """Return the seconds on the clock that all actors share."""
+        return time.monotonic()
+
+    def later(self, seconds: float, runnable: Runnable, message: object) -> None:
+        """Deliver after a while."""
+        self._clock.add(seconds, partial(self.deliver, runnable, message))
+
+    def inbox(self, name: str) -> Inbox:
+        """Open a mailbox for code outside actors."""
+        inbox = LocalInbox(self)
+        inbox.ref = self.start(name, lambda: inbox, 1, blocking=False)
+        return inbox
+
+    def wait(self, arrived: threading.Condition, messages: deque[object], timeout: float) -> bool:
+        """Wait until there are messages, with the lock of `arrived` held; return whether there are."""
+        return bool(arrived.wait_for(lambda: messages, timeout))
+
+    def close(self) -> None:
+        """End all actors and the pool, and put torch's thread setting back.
+
+        A computation or a loader that does not end within `patience` seconds is left behind, and named in a warning.
+
+        Raises:
+            SharedTensorWritten: in debug mode, when a tensor was written after it was sent.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            runnables = list(self._runnables.values())
+        for runnable in runnables:
+            self.end(runnable, None)
+        self._clock.close()
+        with self._lock:
+            self._pool.close()
+        self._join()
+        self._one_thread.close()
+        if self._detector:
+            self._detector.check()
+
+    def look(self) -> str:
+        """Describe what waits in each mailbox and what the workers do, with their stacks."""
+        with self._lock:
+            lines = [runnable.look(time.monotonic()) for runnable in self._runnables.values()]
+        frames = sys._current_frames()
+        for worker in self._workers:
+            lines.append(f"{worker.name} is busy with {worker.doing}")
+            if worker.doing != IDLE and (frame := frames.get(worker.ident or 0)) is not None:
+                lines += [line.rstrip() for line in traceback.format_stack(frame)[-STACK:]]
+        return "\n".join(lines)
+
+    # What workers call.
+
+    def begin_turn(self, runnable: Runnable) -> Turn | None:
+        """Take the next turn of an actor, unless it has ended."""
+        with self._lock:
+            if runnable.ended:
+                return None
+            runnable.queue.took_turn(time.monotonic())
+            return runnable.take()
+
+    def finish_turn(self, runnable: Runnable) -> Job | None:
+        """End the turn of an actor; return the computation it asked for."""
+        with self._lock:
+            job = runnable.finish()
+            runnable.scheduled = runnable.ready and not runnable.ended
+            if runnable.scheduled:
+                self._go_on_with(runnable)
+        return job
+
+    def finish_job(self, runnable: Runnable, job: Job) -> Turn | None:
+        """Note that a computation is done; return the actor's next turn, unless another worker has it in hand."""
+        with self._lock:
+            job.done = True
+            if runnable.scheduled or runnable.ended or not runnable.ready:
+                return None
+            runnable.scheduled = True
+            return runnable.take()
+
+    def hand_over(self, runnable: Runnable) -> None:
+        """Leave an actor to any worker that has time."""
+        with self._lock:
+            runnable.queue.put(runnable)
+
+    def end(self, runnable: Runnable, reason: BaseException | None) -> None:
+        """End an actor and tell its watchers."""
+        with self._lock:
+            if runnable.ended:
+                return
+            runnable.end(reason)
+            watchers, runnable.watchers = runnable.watchers, []
+            del self._runnables[runnable.name]
+            if runnable.queue is not self._pool:
+                runnable.queue.close()
+        if reason is not None and not watchers:
+            logger.error("%s has failed, and nobody watched it", runnable.name, exc_info=reason)
+        for watcher in watchers:
+            watcher.tell(Ended(runnable.context.me, reason))
+
+    def _schedule(self, runnable: Runnable) -> None:
+        """Have an actor's turn taken: by this worker, if it has no other to go on with, else by any."""
+        runnable.scheduled = True
+        worker = threading.current_thread()
+        if isinstance(worker, Worker) and worker.queue is runnable.queue and worker.next is None:
+            worker.next = runnable
+        else:
+            runnable.queue.put(runnable)
+
+    def _go_on_with(self, runnable: Runnable) -> None:
+        """Stay with an actor whose data this core has at hand; leave the one that was kept to others."""
+        worker = threading.current_thread()
+        assert isinstance(worker, Worker)
+        if worker.next is not None:
+            runnable.queue.put(worker.next)
+        worker.next = runnable
+
+    def _busy(self) -> str:
+        doing = [worker.doing for worker in self._workers if worker.queue is self._pool]
+        if IDLE in doing:
+            doing.remove(IDLE)  # of the one on standby
+        return f"the {len(doing)} workers are busy with: {', '.join(doing)}"
+
+    def _start_worker(self, queue: RunQueue, name: str) -> None:
+        worker = Worker(self, queue, name)
+        self._workers = [*(worker for worker in self._workers if worker.is_alive()), worker]
+        worker.start()
+
+    def _join(self) -> None:
+        deadline = time.monotonic() + self._patience
+        for worker in self._workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+        if left := [f"{worker.name} (busy with {worker.doing})" for worker in self._workers if worker.is_alive()]:
+            what = f"left behind after {self._patience:g} s, because it does not end: {', '.join(left)}"
+            warnings.warn(what, RuntimeWarning, stacklevel=3)
+
+
+def refuse_to_ask(name: str) -> None:
+    """Make sure that it is no actor that asks: it would hold up a worker, perhaps the one that is to answer.
+
+    Raises:
+        RuntimeError: it is.
+    """
+    if isinstance(threading.current_thread(), Worker):
+        raise RuntimeError(f"an actor asked {name}; it would hold up a worker: tell it instead")
+
+
+def _sender() -> str:
+    worker = threading.current_thread()
+    return worker.doing if isinstance(worker, Worker) else "outside"

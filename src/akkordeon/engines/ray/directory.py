@@ -1,0 +1,127 @@
+"""Finds, spawns, watches and stops the actors of a network, in whichever processes they live.
+
+Each place in a network has a spawner (`akkordeon.engines.ray.spawner`), which knows the actors that it has made; Ray
+knows the spawners by their names. So there is no list of actors to keep up to date, or to lose.
+"""
+
+import os
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from typing_extensions import override
+
+from akkordeon.actor import Actors, Make, Ref
+from akkordeon.engines.ray.calls import answer, answers
+from akkordeon.engines.ray.transport import Process, RayRef, result, transport
+from akkordeon.engines.ray.wire import pack, unpack
+from akkordeon.errors import ActorFailed, ActorNotFound
+
+SPAWNER = "spawner "
+"""Prefix of the names of spawners; the place follows, then "@" and when it was made."""
+
+ANSWER = 5.0
+"""Seconds that spawners have to list their actors."""
+
+LOOK = 2.0
+"""Seconds that processes have to describe what they are doing."""
+
+
+def spawners(space: str) -> dict[str, Process]:
+    """Return the spawners of a network by their places; of two with the same place, the later one."""
+    names = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True) if each["namespace"] == space]
+    found = sorted((name for name in names if name.startswith(SPAWNER)), key=lambda name: name.rpartition("@")[2])
+    return {_place(name): Process(space, name) for name in found}
+
+
+def _place(name: str) -> str:
+    return name.removeprefix(SPAWNER).rpartition("@")[0]
+
+
+class Directory(Actors):
+    """The actors of a network.
+
+    Args:
+        spawner: of this process's place: it makes processes for actors that are spawned from here.
+    """
+
+    def __init__(self, spawner: Process) -> None:
+        self._spawner = spawner
+
+    def actors(self, wanted: str = "", seconds: float = ANSWER) -> dict[str, RayRef]:
+        """Return the living actors of the network by their names, except those that share their spawner's process.
+
+        Args:
+            wanted: the name of the only one that is of interest.
+            seconds: that spawners have to answer; one that is just starting has made no actor yet.
+        """
+
+        def enough(came: dict[Process, Any]) -> bool:
+            return bool(wanted) and any(ref.name == wanted for made in came.values() for ref in unpack(*made))
+
+        methods = {process: transport.methods(process) for process in spawners(self._spawner.space).values()}
+        asked = {process: each.handle.made.remote for process, each in methods.items() if each is not None}
+        refs = [ref for made in answers(asked, seconds, enough).values() for ref in unpack(*made)]
+        stopped = transport.stopped()
+        return {ref.name: ref for ref in refs if ref.process not in stopped}
+
+    @override
+    def spawn(
+        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
+    ) -> Ref:
+        spawner = self._spawner if place is None else self._at(place, name)
+        methods = transport.methods(spawner)
+        if methods is None:
+            raise ActorFailed(f"cannot spawn {name}: {spawner.name} has ended")
+        data, buffers = pack(make)
+        # This process sees an actor as ended from when it stopped it; the spawner may not know yet.
+        stopped = [process.name for process in transport.stopped()]
+        call = partial(
+            methods.handle.spawn.remote, os.urandom(8), name, stopped, computations, blocking, data, *buffers
+        )
+        ref: Ref = result(answer(call, f"cannot spawn {name}: {spawner.name}"))
+        return ref
+
+    def _at(self, place: str, name: str) -> Process:
+        there = spawners(self._spawner.space)
+        if place not in there:
+            raise ActorNotFound(f"{name} cannot be put on {place!r}; there are: {', '.join(there) or 'none'}")
+        return there[place]
+
+    @override
+    def find(self, name: str) -> Ref:
+        there = self.actors(name)
+        if name not in there:
+            raise ActorNotFound(f"no actor named {name!r}; there are: {', '.join(there) or 'none'}")
+        return there[name]
+
+    @override
+    def watch(self, ref: Ref, watcher: Ref) -> None:
+        assert isinstance(ref, RayRef)
+        transport.watch(ref, watcher)
+
+    @override
+    def stop(self, ref: Ref) -> None:
+        assert isinstance(ref, RayRef)
+        transport.stop(ref)
+
+    @override
+    def look(self) -> str:
+        asked = {}
+        for name, ref in self.actors().items():
+            methods = transport.methods(ref.process)
+            if methods is not None:
+                asked[methods.handle.look.remote()] = name
+        came, silent = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK) if asked else ([], [])
+        lines = [f"{asked[each]} does not answer within {LOOK:g} s" for each in silent]
+        for each in came:
+            with suppress(RayError):  # it has ended in the meantime
+                lines.append(ray.get(each))
+        return "\n".join(lines)
+
+    @override
+    def places(self) -> tuple[str, ...]:
+        own = _place(self._spawner.name)
+        return own, *(place for place in spawners(self._spawner.space) if place != own)
