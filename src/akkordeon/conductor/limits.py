@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from akkordeon.conductor.state import Member
 from akkordeon.errors import WiringError
 from akkordeon.messages.reports import Kind
-from akkordeon.sentinel.auto_window import MOST
+from akkordeon.sentinel.auto_window import MOST_IN_FLIGHT
 from akkordeon.sentinel.description import Sentinel, Window
 
 SLACK = 4
@@ -47,7 +47,7 @@ class Limits:
                 f"sentinel {sentinel.name!r} cannot join: all batches that may be in flight at once ({limit}) are "
                 f"granted: {shares}. {REMEDY}"
             )
-        return min(MOST if sentinel.in_flight == "auto" else sentinel.in_flight, left)
+        return min(MOST_IN_FLIGHT if sentinel.in_flight == "auto" else sentinel.in_flight, left)
 
     def granted(self, member: Member, in_flight: Window, others: Sequence[Member]) -> int | WiringError:
         """Return how many batches a sentinel that is attached may have out from now on; or why it cannot have so many.
@@ -59,7 +59,7 @@ class Limits:
         """
         left, limit, shares = self._room(member.kind, others)
         if in_flight == "auto" or in_flight <= left:
-            return min(MOST, left) if in_flight == "auto" else in_flight
+            return min(MOST_IN_FLIGHT, left) if in_flight == "auto" else in_flight
         granted = f", and granted to others are {shares}" if shares else ""
         return WiringError(
             f"sentinel {member.name!r} cannot have in_flight={in_flight}, but at most {left}: {limit} holds for all "

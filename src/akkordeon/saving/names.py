@@ -10,7 +10,7 @@ from torch import nn
 
 from akkordeon.errors import CheckpointMismatch
 from akkordeon.gate.description import Gate, own_copy
-from akkordeon.gate.parameters import Weights, fill, kept
+from akkordeon.gate.parameters import NamedTensors, fill, kept
 
 MOST = 12
 """Differences that an error lists; of more than that it tells the number."""
@@ -21,7 +21,7 @@ def whole_names(gates: Sequence[Gate]) -> dict[str, tuple[Gate, str]]:
     return {gate.whole_prefix + name: (gate, name) for gate in gates for name in kept(gate.module)}
 
 
-def fitted(gates: Sequence[Gate], weights: Weights, origin: str) -> list[nn.Module]:
+def fitted(gates: Sequence[Gate], weights: NamedTensors, origin: str) -> list[nn.Module]:
     """Return a copy of each gate's module, with these weights.
 
     Args:
@@ -43,7 +43,7 @@ def fitted(gates: Sequence[Gate], weights: Weights, origin: str) -> list[nn.Modu
     return modules
 
 
-def differences(gates: Sequence[Gate], weights: Weights) -> Iterator[str]:
+def differences(gates: Sequence[Gate], weights: NamedTensors) -> Iterator[str]:
     """Yield how names and shapes of weights differ from those of the gates."""
     known = whole_names(gates)
     shapes = {gate.name: {name: tensor.shape for name, tensor in kept(gate.module).items()} for gate in gates}

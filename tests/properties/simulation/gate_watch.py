@@ -75,7 +75,7 @@ class GateWatch(Records):
         learner = life.learner
         if isinstance(message, Lease):
             now = self.engine.time + self.engine.bodies[name].host.offset
-            life.signs.setdefault(max(actor._signs, default=0), now)
+            life.signs.setdefault(max(actor._lease.heartbeats, default=0), now)
             self._check_attendance(actor, name, message)
             self._check_lease(actor, life, message)
         elif isinstance(message, Forward):
@@ -86,37 +86,37 @@ class GateWatch(Records):
         late = learner.weights.version - learner.copied >= self.terms.copy_every
         if late and learner.finite and not self.engine.bodies[name].host.offset:  # whose clock has not jumped
             self.violated(f"{name} is at {learner.weights.version} and was last copied at {learner.copied}")
-        if len(actor._entries) > life.peak:
-            life.peak = len(actor._entries)
+        if len(actor._pending) > life.peak:
+            life.peak = len(actor._pending)
             self._check_table(actor, name)
 
     def _check_lease(self, actor: GateActor, life: Life, lease: Lease) -> None:
         """C11: a gate keeps to the newest lease, and takes nothing with it into another term."""
         life.newest = max(life.newest, lease.number)
-        if actor._lease_number != life.newest:
-            self.violated(f"{life.actor} keeps to lease {actor._lease_number}, and has got {life.newest}")
-        if actor._entries.term != life.rewired and len(actor._entries):
-            self.violated(f"{life.actor} takes {len(actor._entries)} batches into term {actor._entries.term}")
-        life.rewired = actor._entries.term
+        if actor._lease.number != life.newest:
+            self.violated(f"{life.actor} keeps to lease {actor._lease.number}, and has got {life.newest}")
+        if actor._pending.term != life.rewired and len(actor._pending):
+            self.violated(f"{life.actor} takes {len(actor._pending)} batches into term {actor._pending.term}")
+        life.rewired = actor._pending.term
 
     def _check_term(self, actor: GateActor, life: Life, route: Route) -> None:
         """C11: nothing of another term is begun."""
-        entry = actor._entries._table.get(route.batch)
-        if entry is not None and entry.attempt == route.attempt and route.term != actor._entries.term:
-            self.violated(f"{life.actor} begins {route.batch} of term {route.term} in term {actor._entries.term}")
+        entry = actor._pending._table.get(route.batch)
+        if entry is not None and entry.attempt == route.attempt and route.term != actor._pending.term:
+            self.violated(f"{life.actor} begins {route.batch} of term {route.term} in term {actor._pending.term}")
 
     def _check_attendance(self, actor: GateActor, name: str, lease: Lease) -> None:
         """C12: once a gate knows that a sentinel is gone, it keeps nothing of it."""
-        if lease.number != actor._lease_number:
+        if lease.number != actor._lease.number:
             return
-        entries = actor._entries
+        entries = actor._pending
         kept = {batch.incarnation for batch in entries._table} | {*entries._known}
         if gone := [each for each in kept if each <= lease.newest and each not in lease.attached]:
             self.violated(f"{name} keeps something of sentinels {gone}, which are gone")
 
     def _check_low(self, actor: GateActor, life: Life, route: Route) -> None:
         """C8: nothing is kept of batches that no sentinel waits for."""
-        entries, (batch, _, term, low, *_) = actor._entries, route
+        entries, (batch, _, term, low, *_) = actor._pending, route
         if term != entries.term or batch.incarnation not in entries._known:
             return
         low = life.lows[batch.incarnation] = max(low, life.lows.get(batch.incarnation, 0))
@@ -126,11 +126,11 @@ class GateWatch(Records):
 
     def _check_table(self, actor: GateActor, name: str) -> None:
         """C8: no more batches wait at a gate than sentinels have out, and those that were given up lately."""
-        table = Counter(batch.incarnation for batch in actor._entries._table)
+        table = Counter(batch.incarnation for batch in actor._pending._table)
         for incarnation, amount in table.items():
             watched = next((w for w in self.sentinels.values() if w.actor._incarnation == incarnation), None)
-            dropped = 0 if watched is None else len(watched.actor.outbox.given_up)
+            dropped = 0 if watched is None else len(watched.actor.in_flight.given_up)
             window = self.members[incarnation].window
             if amount > window + dropped + self.engine.injected["duplicate"]:  # one that comes late is kept for a while
                 self.violated(f"{name} keeps {amount} batches of sentinel {incarnation}, whose window is {window}")
-        self.counts["table"] = max(self.counts["table"], len(actor._entries))
+        self.counts["table"] = max(self.counts["table"], len(actor._pending))

@@ -13,6 +13,7 @@ from akkordeon.conductor.heartbeat import Heartbeat
 from akkordeon.conductor.sentinels import Membership
 from akkordeon.gate import copies
 from akkordeon.gate.actor import GateActor
+from akkordeon.gate.lease import HeldLease
 from akkordeon.gate.pending import PendingBatches
 from akkordeon.sentinel import in_flight
 from akkordeon.sentinel.actor import SentinelActor
@@ -50,7 +51,7 @@ def _same_gate(supervisor: Any, post: Any, actor: Any) -> bool:
     return post.pulse is not None and actor.name.rsplit(" ", 1)[-1] == post.gate.name
 
 
-def _commits_at_once(gate: Any, now: float) -> bool:
+def _commits_at_once(held: Any, now: float) -> bool:
     return True
 
 
@@ -92,7 +93,7 @@ MUTATIONS = (
     Mutation("what was applied travels with a copy", _put(PendingBatches, "applied", ())),
     Mutation(
         "a gradient meets the forward of its own attempt",
-        _put(PendingBatches, "_is_latest", _always(value=True)),
+        _put(PendingBatches, "_is_own_attempt", _always(value=True)),
         ("slow", "wide"),
     ),
     Mutation("an attempt is computed once at a gate", _put(PendingBatches, "_has_been_here", _always(value=False))),
@@ -109,9 +110,9 @@ MUTATIONS = (
         _put(GateActor, "_is_awaited", _always(value=True)),
         ("wide", "sleep"),
     ),
-    Mutation("no update without a lease", _put(GateActor, "_may_update", _commits_at_once), ("sleep",)),
+    Mutation("no update without a lease", _put(HeldLease, "allows_update", _commits_at_once), ("sleep",)),
     Mutation(
-        "a lease runs from when it was asked for", _put(GateActor, "_asked", lambda _gate, _lease: math.inf), ("sleep",)
+        "a lease runs from when it was asked for", _put(HeldLease, "began", lambda _held, _lease: math.inf), ("sleep",)
     ),
     Mutation(
         "nothing is applied that is too stale",
@@ -129,15 +130,15 @@ MUTATIONS = (
     ),
     Mutation("copies are finite", _put(copies, "all_finite", _always(value=True)), ("numbers",)),
     Mutation("gates hand copies over", _put(copies.Copies, "maybe", _always(value=None))),
-    Mutation("sentinels know the latest attempt", _put(InFlight, "_is_latest", _always(value=True))),
-    Mutation("gates ignore what is of another term", _put(PendingBatches, "fits", _always(value=True))),
+    Mutation("sentinels know the latest attempt", _put(InFlight, "_is_latest_attempt", _always(value=True))),
+    Mutation("gates ignore what is of another term", _put(PendingBatches, "is_of_this_term", _always(value=True))),
     Mutation("a term takes nothing from the one before", _put(PendingBatches, "rewire", _takes_along)),
     Mutation("a term that is over is over", _put(GateSupervisor, "_next_term", lambda supervisor: supervisor.term)),
-    Mutation("gates keep to the newest lease", _put(GateActor, "_is_news", _always(value=True)), ("reordering",)),
+    Mutation("gates keep to the newest lease", _put(HeldLease, "is_news", _always(value=True)), ("reordering",)),
     Mutation(
         "sentinels keep to the newest orders", _put(SentinelActor, "_is_news", _always(value=True)), ("reordering",)
     ),
-    Mutation("what is of a term that is over does not count", _put(InFlight, "_fits", _always(value=True))),
+    Mutation("what is of a term that is over does not count", _put(InFlight, "_is_of_this_term", _always(value=True))),
     Mutation("what is overdue is sent again", _put(InFlight, "overdue", _always(value=[]))),
     Mutation("what is lost is given up", _put(InFlight, "lost", _always(value=[]))),
     Mutation("a batch has three tries", _put(in_flight, "STRIKES", 1000), ("poison",)),

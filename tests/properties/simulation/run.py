@@ -248,7 +248,7 @@ class Run:
         moving = [
             name
             for name, watched in self.oracle.sentinels.items()
-            if watched.ended is None and watched.actor.sentinel.kind == "train" and watched.actor.outbox
+            if watched.ended is None and watched.actor.sentinel.kind == "train" and watched.actor.in_flight
         ]
         attached = {each.actor for each in conductor._members.members if each.kind == "train"}
         if conductor._pauses.number is not None and attached & set(moving):
