@@ -12,7 +12,7 @@ def as_pair(item: object, *, with_target: bool) -> tuple[Tree, Tree]:
     if isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1]
     if with_target:
-        raise TypeError(f"a batch must be a pair (x, target), not {describe(item)} as the loader yielded")
+        raise TypeError(f"a batch must be a pair (x, target), and the loader yielded {describe(item)}")
     if isinstance(item, tuple | list) and len(item) == 1:  # a TensorDataset of one tensor
         return item[0], None
     return item, None
