@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from akkordeon.actor import Actor, Context, Ended, Ref
 from akkordeon.errors import BatchLost, SentinelFailed
-from akkordeon.messages.batches import Backward, BatchId, Forward, Refused, Route, Validate
+from akkordeon.messages.batches import Backward, BatchId, Forward, Refused, Validate
 from akkordeon.messages.leases import Alive, Chain, Held, Left, Orders
 from akkordeon.messages.reports import Adjustment, SentinelStatus
 from akkordeon.messages.states import Position, StatusOf
@@ -93,7 +93,7 @@ class SentinelActor(Actor):
         """Finish a batch whose gradient has passed all gates."""
 
     def begin(self, context: Context) -> None:
-        """Set timers, once the conductor's first orders are there."""
+        """Set timers."""
 
     def control(self, message: object, context: Context) -> None:
         """Handle a message that is about no batch."""
@@ -131,7 +131,7 @@ class SentinelActor(Actor):
         return None
 
     def fail(self, what: str, cause: BaseException | None = None) -> None:
-        """Remember what went wrong, if it is the first thing, and leave as soon as nothing is in flight."""
+        """Remember the first thing that went wrong, and leave as soon as nothing is in flight."""
         text = f"sentinel {self.sentinel.name!r}: {what}"
         if cause is not None:
             text += f": {type(cause).__name__}: {cause}"
@@ -143,8 +143,6 @@ class SentinelActor(Actor):
     def _fail(self, error: Exception) -> None:
         self.error = self.error or error
         self.leaving = True
-
-    # Batches that end
 
     def done(self, batch: OpenBatch, trail: tuple[int | str, ...], context: Context) -> None:
         """Count a batch that came back, and report on its epoch if that is complete."""
@@ -179,8 +177,6 @@ class SentinelActor(Actor):
         except Exception as error:  # noqa: BLE001 - the user's function may raise anything
             self.fail("its `until` raised", error)
 
-    # What the conductor wants
-
     def _is_news(self, orders: Orders) -> bool:
         """Rule of the protocol: a sentinel keeps to the newest orders."""
         return self._orders is None or orders.number > self._orders.number
@@ -193,7 +189,7 @@ class SentinelActor(Actor):
         moved = self.epochs.done + self.in_flight.resent
         self._conductor.tell(Alive(context.me, self._heartbeats, orders.term, moved, self.look(context.now())))
         if first:
-            self._start(context)
+            self._begin(context)
         self._adjust(self.window.obey(orders))
         if orders.term > self.in_flight.term:
             self._begin_term(orders, context)
@@ -205,7 +201,7 @@ class SentinelActor(Actor):
             self._leave(context)
         self.leaving = self.leaving or orders.leave
 
-    def _start(self, context: Context) -> None:
+    def _begin(self, context: Context) -> None:
         if self.prefetch.resume(self.epochs, context.now()):
             self.leaving = True
         self.prefetch.begin(context)
@@ -225,8 +221,6 @@ class SentinelActor(Actor):
             self._conductor.tell(Adjustment(self.sentinel.name, change.before, change.window, change.reason))
         self.prefetch.widen(self.window.size)
 
-    # Drawing and sending
-
     def _take_answer(self, answer: Drawn | Exhausted | DrawFailed, context: Context) -> None:
         self.prefetch.answered(answer, context.now())
         match answer:
@@ -236,10 +230,10 @@ class SentinelActor(Actor):
                 self.fail(f"its loader yielded no batch in epoch {epoch}; it must yield some each time it is iterated")
             case Exhausted():
                 self._exhausted += 1
-                ended = self.epochs.epoch(answer.epoch)
-                ended.batches = answer.batches
-                if ended.complete:
-                    self._close(ended, context.now())
+                epoch = self.epochs.epoch(answer.epoch)
+                epoch.batches = answer.batches
+                if epoch.complete:
+                    self._close(epoch, context.now())
 
     def _go_on(self, context: Context) -> None:
         """Send what may be sent, request more, and leave when there is nothing left to do."""
@@ -296,17 +290,14 @@ class SentinelActor(Actor):
         if self._left is not None:
             return
         self.leaving = True
-        position = None
+        position, now = None, context.now()
         if self.sentinel.kind == "train":
-            position = self.prefetch.position(self.epochs, context.now())
-            for epoch in self.epochs.under_way():
-                if epoch.samples:
-                    self._close(epoch, context.now())
+            position = self.prefetch.position(self.epochs, now)
+            for epoch in [each for each in self.epochs.under_way() if each.samples]:
+                self._close(epoch, now)
         self.prefetch.stop(context)
         self._left = Left(context.me, self.error, position)
         self._conductor.tell(self._left)
-
-    # Time limits and status
 
     def _check_time_limits(self, context: Context) -> None:
         self._ticking = False
@@ -314,16 +305,20 @@ class SentinelActor(Actor):
             return
         now, limit = context.now(), self.sentinel.time_limit
         if self.chain is not None:
-            self._check_batches(self.chain, context)
+            self._check_batches(self.chain, now, context)
         idle = self.prefetch.is_waiting and not self.in_flight and not self.leaving
         if idle and self.prefetch.waited(now) > limit:
             self.fail(f"its loader has yielded nothing for {limit:g} s; raise time_limit if it needs longer")
 
-    def _check_batches(self, chain: Chain, context: Context) -> None:
-        now = context.now()
+    def _check_batches(self, chain: Chain, now: float, context: Context) -> None:
         for batch in self.in_flight.lost(now):
             if self.in_flight.is_stuck(batch):
-                self._fail(_lost(batch.route, now - batch.sent, self.sentinel.time_limit))
+                text = (
+                    f"batch {batch.route.batch} has not come back after {now - batch.sent:.1f} s (time_limit is "
+                    f"{self.sentinel.time_limit:g} s), nor has any other since: a gate is slow, or hangs. "
+                    "Raise time_limit if gates need longer"
+                )
+                self._fail(BatchLost(text))
                 self._leave(context)
                 return
             logger.warning("batch %s is dropped: it has not come back", batch.route.batch)
@@ -351,10 +346,3 @@ class SentinelActor(Actor):
             resent=self.in_flight.resent,
             dropped=tuple(self.in_flight.given_up),
         )
-
-
-def _lost(route: Route, age: float, limit: float) -> BatchLost:
-    return BatchLost(
-        f"batch {route.batch} has not come back after {age:.1f} s (time_limit is {limit:g} s), "
-        "nor has any other since: a gate is slow, or hangs. Raise time_limit if gates need longer"
-    )
