@@ -118,7 +118,7 @@ def test_hooks_on_gradients_are_seen() -> None:
 
     parameters = [nn.Parameter(torch.zeros(1)) for _ in range(3)]
     parameters[1].register_hook(hook)  # type: ignore[no-untyped-call]
-    parameters[2].register_post_accumulate_grad_hook(hook)
+    parameters[2].register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
     assert [tensors.has_gradient_hook(each) for each in parameters] == [False, True, True]
 
 
@@ -147,7 +147,7 @@ def test_the_backward_is_compiled_together_with_the_forward() -> None:
         made.append(threading.get_ident())
         return make_boxed_func(graph.forward)
 
-    from functorch.compile import make_boxed_func  # noqa: PLC0415 - slow to import
+    from functorch.compile import make_boxed_func  # type: ignore[import-untyped] # noqa: PLC0415 - slow to import
     from torch._dynamo.backends.common import aot_autograd  # noqa: PLC0415 - likewise
 
     backend = aot_autograd(fw_compiler=compiler, bw_compiler=compiler)

@@ -1,6 +1,6 @@
 """The batches that are ready or requested, and where in the data the next one is."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -30,7 +30,7 @@ class Provider(Ref):
         raise NotImplementedError
 
 
-class Here(Context):
+class Here:
     """Where the sentinel lives."""
 
     me = Provider()
@@ -54,7 +54,7 @@ class Bench:
         context = Here()
         self.prefetch = Prefetch(SENTINEL, 1, None)
         self.prefetch.widen(room // 2)
-        self.prefetch.begin(context)
+        self.prefetch.begin(cast(Context, context))
         self._provider = context.provider
 
     def requests(self, now: float = 0.0) -> int:

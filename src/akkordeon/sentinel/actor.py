@@ -230,10 +230,10 @@ class SentinelActor(Actor):
                 self.fail(f"its loader yielded no batch in epoch {epoch}; it must yield some each time it is iterated")
             case Exhausted():
                 self._exhausted += 1
-                epoch = self.epochs.epoch(answer.epoch)
-                epoch.batches = answer.batches
-                if epoch.complete:
-                    self._close(epoch, context.now())
+                ended = self.epochs.epoch(answer.epoch)
+                ended.batches = answer.batches
+                if ended.complete:
+                    self._close(ended, context.now())
 
     def _go_on(self, context: Context) -> None:
         """Send what may be sent, request more, and leave when there is nothing left to do."""

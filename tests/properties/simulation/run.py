@@ -12,7 +12,7 @@ from unittest import mock
 
 from torch import nn
 
-from akkordeon import sentinel_actor
+from akkordeon.sentinel import actor as sentinel_actor
 from akkordeon.actor import Inbox, Ref
 from akkordeon.conductor.actor import Conductor
 from akkordeon.conductor.limits import Limits
