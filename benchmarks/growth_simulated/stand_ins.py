@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from akkordeon.gate.backward import Gradients, Graph
+from akkordeon.gate.backward import BatchGradients, Graph
 from akkordeon.gate.description import Gate
 from akkordeon.gate.forward import Trained
 from akkordeon.gate.updates import Norms
@@ -83,12 +83,12 @@ class Census:
 
 @dataclass(frozen=True, slots=True)
 class _Graph(Graph):
-    def gradients(self, of_outputs: Sequence[Tensor | None]) -> Gradients:
+    def gradients(self, of_outputs: Sequence[Tensor | None]) -> BatchGradients:
         return _Returned([], tuple(of_outputs), finite=True, version=self.snapshot.version)
 
 
 @dataclass(frozen=True, slots=True)
-class _Returned(Gradients):
+class _Returned(BatchGradients):
     version: int = 0
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from akkordeon.actor import Ref
 from akkordeon.conductor.requests import Roster, Who
 from akkordeon.errors import ActorNotFound, NoAnswer
-from akkordeon.network.network import Network, waiting
+from akkordeon.network import waiting
+from akkordeon.network.network import Network
 
 
 def crash(network: Network, gate: str, *, timeout: float = 10.0) -> None:

@@ -19,6 +19,7 @@ from akkordeon.gate.pending import PendingBatches
 from akkordeon.messages.batches import Backward, BatchId, Forward, Route
 from akkordeon.messages.leases import Alive, Chain, Copy, Held, Lease, MessageNumber, Orders, Wire
 from akkordeon.messages.states import GateState, StatusOf
+from akkordeon.sentinel.epochs import Epoch
 from akkordeon.sentinel.in_flight import InFlight
 from akkordeon.sentinel.training import TrainingActor
 
@@ -93,7 +94,7 @@ def test_a_batch_that_waits_is_not_blamed_for_what_another_does_alone() -> None:
     """The last of three tries goes alone; those that wait for it were given up together with it."""
     home, outbox = Stepped().inbox("home").ref, InFlight(30.0)
     for seq in range(2):
-        outbox.add(BatchId("net", "s", 1, seq), home, 1, 0.0, epoch=None, x=None, target=None)
+        outbox.add(BatchId("net", "s", 1, seq), home, 1, 0.0, epoch=Epoch(1), x=None, target=None)
     for _ in range(2):
         assert outbox.new_term(outbox.term + 1, None) == []
         if outbox.oldest is not None and outbox.oldest.strikes == 1:
@@ -109,7 +110,7 @@ def test_a_batch_that_waits_is_not_blamed_for_what_another_does_alone() -> None:
 def test_a_batch_that_has_waited_for_its_turn_has_all_its_time_when_it_is_sent() -> None:
     """One that had to wait for others that went alone was taken for lost as soon as it was out."""
     home, outbox = Stepped().inbox("home").ref, InFlight(30.0)
-    batch = outbox.add(BatchId("net", "s", 1, 0), home, 1, 0.0, epoch=None, x=None, target=None)
+    batch = outbox.add(BatchId("net", "s", 1, 0), home, 1, 0.0, epoch=Epoch(1), x=None, target=None)
     outbox.new_term(outbox.term + 1, None)
     assert outbox.lost(100.0) == []
     outbox.again(batch, 100.0)
@@ -147,7 +148,7 @@ def test_a_forward_that_comes_after_its_batch_is_over_is_not_begun() -> None:
 def test_what_comes_back_from_a_term_that_is_over_does_not_count() -> None:
     """The gate that was replaced may have lost it."""
     home, outbox = Stepped().inbox("home").ref, InFlight(30.0)
-    batch = outbox.add(BatchId("net", "s", 1, 0), home, 1, 0.0, epoch=None, x=None, target=None)
+    batch = outbox.add(BatchId("net", "s", 1, 0), home, 1, 0.0, epoch=Epoch(1), x=None, target=None)
     before = batch.route
     assert outbox.find(before) is batch
     outbox.new_term(outbox.term + 1, None)

@@ -108,9 +108,10 @@ def test_a_gate_that_hangs_is_reported_with_the_stack_of_its_worker(caplog: pyte
         Hangs.free.set()
         watcher.join(30)
         assert not watcher.is_alive()
-    assert "gate body computes the forward of batch 0 of sentinel 'train' since 0." in caplog.text
+    assert "gate body has been computing the forward of batch 0 of sentinel 'train' for 0." in caplog.text
     assert (
-        "sentinel train has 3 batches out; the oldest is batch 0 of sentinel 'train', attempt 1, for 0." in caplog.text
+        "sentinel train has 3 batches in flight; the oldest is batch 0 of sentinel 'train', attempt 1, for 0."
+        in caplog.text
     )
     assert "gate body: " in caplog.text
     assert "messages waiting, 1 computations" in caplog.text
@@ -136,5 +137,5 @@ def test_a_loader_that_yields_nothing_is_reported_too(caplog: pytest.LogCaptureF
         wait_until(network, lambda: "nothing has moved" in caplog.text, what="a report")
         free.set()
         watcher.join(30)
-    assert "sentinel train waits for its loader since 0." in caplog.text
+    assert "sentinel train has waited 0." in caplog.text
     assert len(reports) == 1

@@ -86,7 +86,9 @@ def test_a_new_version_is_computed_with_the_code_there_is_and_an_old_one_is_not_
     def update() -> "weakref.ref[Tensor]":
         snapshot: Snapshot = weights.snapshot()
         trained = replica.train(x, snapshot, {}, wants_gradient=True)
-        weights.update(trained.graph.gradients([torch.ones(5, 2)]).of_weights, step)
+        weights.set_gradients(trained.graph.gradients([torch.ones(5, 2)]).of_weights)
+        step()
+        weights.begin_version()
         return weakref.ref(snapshot.tensors[0])
 
     old = [update(), update()]

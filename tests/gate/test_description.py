@@ -49,8 +49,11 @@ def foreign(parameters: Any) -> Optimizer:
         ({"computations": 0}, r"gate 'body': computations must be a whole number, at least 1, not 0"),
         ({"computations": -2}, r"gate 'body': computations must be a whole number, at least 1, not -2"),
         ({"activations": "forgotten"}, r"activations must be 'stashed' or 'recomputed', not 'forgotten'"),
-        ({"compensation": "dc-asgd"}, r"gate 'body': 'd' is no compensation; give one such as DelayCompensation\(\)"),
-        ({"compensation": [None]}, r"gate 'body': None is no compensation"),
+        (
+            {"compensation": "dc-asgd"},
+            r"gate 'body': 'd' is not a compensation; give one such as DelayCompensation\(\)",
+        ),
+        ({"compensation": [None]}, r"gate 'body': None is not a compensation"),
         (
             {"compensation": DelayCompensation(), "activations": "recomputed"},
             r"gate 'body': DelayCompensation needs the weights of each batch's forward, .* use activations=\"stashed\"",

@@ -1,5 +1,6 @@
 """Forward and backward as pure functions of frozen weights."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from akkordeon.gate.backward import Graph
 from akkordeon.gate.forward import Replica, Trained
-from akkordeon.gate.random_state import Drawn, RandomState
+from akkordeon.gate.random_state import RandomNumbers, RandomState
 from akkordeon.gate.versions import Weights
 
 
@@ -39,7 +40,7 @@ class Bench:
         self.weights = Weights(module)
         self.replica = Replica(module, self.lock, records=records)
 
-    def train(self, x: Any, *, wants_gradient: bool = True, replay: Drawn | None = None) -> Trained:
+    def train(self, x: Any, *, wants_gradient: bool = True, replay: RandomNumbers | None = None) -> Trained:
         snapshot, buffers = self.weights.snapshot(), self.weights.buffers
         return self.replica.train(x, snapshot, buffers, wants_gradient=wants_gradient, replay=replay)
 
@@ -97,12 +98,18 @@ class Words(nn.Module):
 # Forward
 
 
+def update(weights: Weights, gradients: Sequence[Tensor | None]) -> None:
+    weights.set_gradients(gradients)
+    torch.optim.SGD(weights.live, lr=1.0).step()
+    weights.begin_version()
+
+
 def test_a_forward_computes_with_the_weights_it_is_given() -> None:
     bench = Bench(nn.Linear(3, 2))
     old = bench.weights.snapshot()
     x = torch.randn(4, 3)
     expected = nn.functional.linear(x, *old.tensors)
-    bench.weights.update([torch.ones(2, 3), torch.ones(2)], torch.optim.SGD(bench.weights.live, lr=1.0).step)
+    update(bench.weights, [torch.ones(2, 3), torch.ones(2)])
     assert torch.equal(bench.replica.train(x, old, {}, wants_gradient=False).output, expected)
     assert not torch.equal(bench.train(x).output, expected)
 
@@ -237,7 +244,7 @@ def test_an_update_in_between_does_not_reach_a_batch_in_flight() -> None:
     expected = bench.train(x).graph.gradients([torch.ones(5, 2)])
     graph = bench.train(x).graph
     gradients = [torch.ones_like(tensor) for tensor in bench.weights.trainable]
-    bench.weights.update(gradients, torch.optim.SGD(bench.weights.live, lr=1.0).step)
+    update(bench.weights, gradients)
     bench.train(x)
     late = graph.gradients([torch.ones(5, 2)])
     assert all(map(torch.equal, late.of_weights, expected.of_weights))  # type: ignore[arg-type]

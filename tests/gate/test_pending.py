@@ -66,8 +66,8 @@ def test_a_new_term_keeps_nothing_that_is_in_flight_and_all_that_was_applied() -
     begun(entries, route(1))
     entries.mark_applied(route(0).batch)
     entries.rewire(1)
-    assert not entries.fits(route(1))
-    assert entries.fits(route(1, term=1))
+    assert not entries.is_of_this_term(route(1))
+    assert entries.is_of_this_term(route(1, term=1))
     assert len(entries) == 0
     assert entries.was_applied(route(0).batch)
 

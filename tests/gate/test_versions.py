@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
-from akkordeon.gate.accumulation import Update
-from akkordeon.gate.updates import Norms, Steps
+from akkordeon.gate.updates import Norms, Steps, Update
 from akkordeon.gate.versions import Weights
 
 

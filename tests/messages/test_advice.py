@@ -8,7 +8,7 @@ from torch.optim import SGD
 
 from akkordeon import Gate, GateStatus, Histogram, Status, launch
 from akkordeon.engines import Stepped
-from akkordeon.gate.pace import WINDOW, Pace
+from akkordeon.gate.pace import QUARTILE_OF, Pace
 from akkordeon.messages.advice import advice, to_merge
 from tests.networks import gates, stepped, training, validation
 
@@ -64,14 +64,14 @@ def test_the_advice_is_one_line_that_says_who_and_why() -> None:
 
 def test_pace_is_the_mean_of_the_lower_quartiles_of_the_latest_forwards_and_backwards() -> None:
     pace = Pace()
-    for number in range(WINDOW - 1):
+    for number in range(QUARTILE_OF - 1):
         pace.add("forward", 1.0 + number % 2 * 8)  # every second one waits for the interpreter lock
         pace.add("backward", 3.0 + number % 2 * 8)
     assert pace.seconds == 0.0
     pace.add("forward", 1000.0)
     pace.add("backward", 1000.0)
     assert pace.seconds == 2.0
-    for _ in range(WINDOW):
+    for _ in range(QUARTILE_OF):
         pace.add("forward", 5.0)
     assert pace.seconds == 4.0
 

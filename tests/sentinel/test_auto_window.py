@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from akkordeon.sentinel.auto_window import MOST, AutoWindow, Change
+from akkordeon.sentinel.auto_window import MOST_IN_FLIGHT, AutoWindow, Change
 
 SECONDS = 0.1
 """That a batch takes to go round, alone."""
@@ -34,27 +34,29 @@ class Scheduler:
         *,
         noise: float = 0.0,
         seed: int = 0,
-        most: int = MOST,
+        most: int = MOST_IN_FLIGHT,
         loader: float = float("inf"),
     ) -> None:
         self.auto = AutoWindow(most)
         self.changes: list[Change] = []
         self.windows: deque[int] = deque(maxlen=20_000)
-        self._rate, self._noise, self._loader = rate, noise, loader
+        self.loader = loader
+        self.now = 0.0
+        self._rate, self._noise = rate, noise
         self._random = random.Random(seed)
-        self._now, self._number = 0.0, 0
+        self._number = 0
 
     def run(self, batches: int) -> "Scheduler":
         for _ in range(batches):
             window = self.auto.window
-            rate = min(self._rate(self._number, window), self._loader)
+            rate = min(self._rate(self._number, window), self.loader)
             # By Little's law, what the loader does not yield is not out.
-            out = min(window, max(1.0, rate * SECONDS)) if rate == self._loader else float(window)
+            out = min(window, max(1.0, rate * SECONDS)) if rate == self.loader else float(window)
             whole = math.floor(out + self._random.random())
-            self._now += max(0.05, self._random.gauss(1.0, self._noise)) / rate
+            self.now += max(0.05, self._random.gauss(1.0, self._noise)) / rate
             self.windows.append(window)
             self._number += 1
-            if (change := self.auto.came_back(self._now, whole)) is not None:
+            if (change := self.auto.came_back(self.now, whole)) is not None:
                 self.changes.append(change)
         return self
 
@@ -125,7 +127,7 @@ def test_where_the_slowest_is_relieved_more_are_in_flight() -> None:
 def test_a_loader_that_is_slow_needs_no_wide_window() -> None:
     course = Scheduler(knee_at(8)).run(8000)
     assert course.kept == 8
-    course._loader = 1.5 / SECONDS
+    course.loader = 1.5 / SECONDS
     course.run(20_000)
     assert course.kept <= 2
     assert any("the loader is slow" in change.reason for change in course.changes)
@@ -141,7 +143,7 @@ def test_a_span_that_something_else_held_up_does_not_count() -> None:
     course = Scheduler(knee_at(3))
     for _ in range(200):
         course.run(30)
-        course._now += 60.0  # as a save does
+        course.now += 60.0  # as a save does
         course.auto.interrupt()
     assert course.changes == []
 
@@ -149,6 +151,6 @@ def test_a_span_that_something_else_held_up_does_not_count() -> None:
 def test_each_change_says_what_it_is_good_for() -> None:
     course = Scheduler(knee_at(2)).run(2000)
     assert [(each.before, each.window, each.reason) for each in course.changes] == [
-        (1, 2, "2 in flight instead of 1: +100.0% batches per second, at some 15")
+        (1, 2, "2 in flight instead of 1: +100.0% batches per second, at about 15")
     ]
     assert "in flight instead of 2" in course.auto.reason

@@ -26,7 +26,7 @@ def make(kind: type[Sentinel], **settings: Any) -> Sentinel:
         ({"name": ""}, r"the name of a sentinel must be a word, not ''"),
         ({"name": "  "}, r"the name of a sentinel must be a word, not '  '"),
         ({"name": None}, r"the name of a sentinel must be a word, not None"),
-        ({"data": [1, 2]}, r"KIND 'one': data is a list, and must be a callable .*wrap it, as in data=lambda: loader"),
+        ({"data": [1, 2]}, r"KIND 'one': data must be a callable .*, not a list; wrap it, as in data=lambda: loader"),
         ({"loss": "mse"}, r"KIND 'one': loss must be a callable of output and target, not 'mse'"),
         ({"loss": nn.Linear(2, 1)}, r"KIND 'one': its loss has trainable parameters.*put them into a gate"),
         (
@@ -65,7 +65,7 @@ def test_a_validation_must_wait_some_time_between_passes() -> None:
 
 @pytest.mark.parametrize("kind", [ValidationSentinel, TestSentinel])
 def test_what_makes_one_pass_cannot_make_several(kind: type[Sentinel]) -> None:
-    with pytest.raises(WiringError, match=rf"{kind.__name__} 'one' makes one pass, so epochs=3 cannot be"):
+    with pytest.raises(WiringError, match=rf"{kind.__name__} 'one' makes one pass, so epochs=3 cannot work"):
         make(kind, epochs=3)
     assert make(kind, epochs=1).last_epoch == 1
 

@@ -111,7 +111,7 @@ def test_top_1_is_accuracy() -> None:
 def test_a_top_k_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="k must be at least 1, not 0"):
         TopK(0)
-    with pytest.raises(ValueError, match="the top 6 of 5 classes cannot be; choose a smaller k"):
+    with pytest.raises(ValueError, match="k must be at most the number of classes, 5, not 6"):
         TopK(6)(torch.randn(3, 5), torch.zeros(3, dtype=torch.int64))
 
 

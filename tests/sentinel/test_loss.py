@@ -84,14 +84,12 @@ def test_a_loss_of_one_element_counts_as_a_number() -> None:
 def test_a_loss_per_sample_is_refused_with_the_remedy() -> None:
     judge = LossAndMetrics(lambda output, target: cross_entropy(output, target, reduction="none"), {})
     for act in (judge.learn, judge.measure):
-        with pytest.raises(
-            TypeError, match=r"must be one number.* and is \(6,\) float32; reduce it, as with \.mean\(\)"
-        ):
+        with pytest.raises(TypeError, match=r"must be one number.* not \(6,\) float32; reduce it, as with \.mean\(\)"):
             act(torch.randn(6, 3), torch.randint(3, (6,)))
 
 
 def test_a_loss_that_is_no_tensor_is_refused() -> None:
-    with pytest.raises(TypeError, match="must be one number, the mean over the batch, and is float"):
+    with pytest.raises(TypeError, match="must be one number, the mean over the batch, not float"):
         LossAndMetrics(lambda output, target: 0.5, {}).learn(torch.randn(2, 3), None)  # type: ignore[arg-type, return-value]
 
 

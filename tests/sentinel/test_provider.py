@@ -1,4 +1,4 @@
-"""What prepares batches ahead of demand, and the shelf on which they wait."""
+"""What prepares batches ahead of demand."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -20,7 +20,6 @@ from akkordeon.actor import Inbox, Ref
 from akkordeon.engines import Stepped
 from akkordeon.errors import NoAnswer
 from akkordeon.sentinel.draws import Draw, DrawFailed, Drawn, Exhausted
-from akkordeon.sentinel.prefetch import Shelf
 from akkordeon.sentinel.provider import Provider
 
 Make = Callable[[], Iterable[object]]
@@ -208,55 +207,3 @@ def test_a_generator_of_the_users_own_is_kept() -> None:
 
     expected = [int(number) for (batch,) in make() for number in batch]
     assert orders(Bench(make, seed=77), epochs=1, batches=3) == [expected]
-
-
-def fill(shelf: Shelf, answers: int, now: float = 0.0) -> None:
-    for number in range(answers):
-        shelf.answered(Drawn(1, number), now)
-
-
-def test_an_empty_shelf_orders_all_it_has_room_for() -> None:
-    shelf = Shelf(8)
-    assert shelf.order(0.0) == 8
-    assert shelf.order(0.0) == 0
-
-
-@pytest.mark.parametrize(("taken", "ordered"), [(0, 0), (3, 0), (4, 4), (5, 5), (8, 8)])
-def test_a_shelf_orders_again_when_half_of_it_is_free(taken: int, ordered: int) -> None:
-    shelf = Shelf(8)
-    fill(shelf, shelf.order(0.0))
-    for _ in range(taken):
-        shelf.ready.popleft()
-    assert shelf.order(0.0) == ordered
-
-
-def test_what_has_been_ordered_takes_up_room() -> None:
-    shelf = Shelf(8)
-    shelf.order(0.0)
-    fill(shelf, 5)
-    for _ in range(4):
-        shelf.ready.popleft()
-    assert shelf.order(0.0) == 4  # one is ready, three are to come
-    assert shelf.order(0.0) == 0
-
-
-def test_a_shelf_is_waiting_while_it_is_empty_and_something_is_to_come() -> None:
-    shelf = Shelf(4)
-    assert not shelf.waiting
-    shelf.order(3.0)
-    assert shelf.waiting
-    assert shelf.waiting_since == 3.0
-    fill(shelf, 1, now=4.5)
-    assert not shelf.waiting
-    shelf.ready.popleft()
-    assert shelf.waiting
-    assert shelf.waiting_since == 4.5
-
-
-def test_the_end_of_an_epoch_is_an_answer_that_takes_no_room() -> None:
-    shelf = Shelf(4)
-    shelf.order(0.0)
-    fill(shelf, 1)
-    for _ in range(3):
-        shelf.answered(Exhausted(1, 1), 0.0)
-    assert shelf.order(0.0) == 3

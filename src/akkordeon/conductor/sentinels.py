@@ -11,7 +11,7 @@ from akkordeon.conductor.state import ConductorState, Member
 from akkordeon.errors import ActorFailed, ActorNotFound, WiringError
 from akkordeon.messages.reports import Kind
 from akkordeon.messages.states import Position
-from akkordeon.sentinel.auto_window import MOST
+from akkordeon.sentinel.auto_window import MOST_IN_FLIGHT
 from akkordeon.sentinel.description import Sentinel, Window
 from akkordeon.sentinel.evaluation import EvaluationActor
 from akkordeon.sentinel.training import TrainingActor
@@ -247,4 +247,4 @@ class Membership:
 
 
 def _granted(in_flight: Window, left: int) -> int:
-    return min(MOST if in_flight == "auto" else in_flight, left)
+    return min(MOST_IN_FLIGHT if in_flight == "auto" else in_flight, left)

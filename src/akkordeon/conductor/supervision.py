@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from akkordeon.errors import WiringError
+from akkordeon.gate.copies import Copying
 
 BEATS = 6
 """Heartbeats that are asked for within a lease; all must be missed before silence counts as death."""
@@ -54,9 +55,9 @@ class Supervision:
             )
 
     @property
-    def copying(self) -> tuple[int, float]:
-        """When gates send copies: after how many updates, and for what share of their time."""
-        return self.copy_every, self.copy_share
+    def copying(self) -> Copying:
+        """How often gates hand over copies."""
+        return Copying(self.copy_every, self.copy_share)
 
     @property
     def beat(self) -> float:

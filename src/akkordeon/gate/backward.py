@@ -24,7 +24,7 @@ class Graph:
     outputs: tuple[Tensor, ...]
     snapshot: Snapshot
 
-    def gradients(self, of_outputs: Sequence[Tensor | None]) -> "Gradients":
+    def gradients(self, of_outputs: Sequence[Tensor | None]) -> "BatchGradients":
         """Return the gradients of the trainable weights and of the inputs.
 
         Nothing is accumulated in a `.grad`, so backwards of several batches cannot mix.
@@ -40,24 +40,24 @@ class Graph:
         wanted = [x for x in self.inputs if x.requires_grad]
         weights = self.snapshot.trainable
         if not pairs or not (wanted or weights):
-            return Gradients([None] * len(weights), (), finite=True)
+            return BatchGradients([None] * len(weights), (), finite=True)
         found = differentiate([y for y, _ in pairs], [*weights, *wanted], [g for _, g in pairs])
         of_weights: list[Tensor | None] = list(found[: len(weights)])
         rest = iter(found[len(weights) :])
         of_inputs = tuple(next(rest) if x.requires_grad else None for x in self.inputs)
         of_weights = _unshared(of_weights, (*of_outputs, *of_inputs))
         nothing = all(gradient is None for gradient in of_inputs)
-        return Gradients(of_weights, () if nothing else of_inputs, finite=all_finite(of_weights))
+        return BatchGradients(of_weights, () if nothing else of_inputs, finite=all_finite(of_weights))
 
 
 @dataclass(frozen=True, slots=True)
-class Gradients:
-    """What a backward yields.
+class BatchGradients:
+    """The gradients of one batch at one gate.
 
     Args:
         of_weights: one per trainable weight, None where there is none.
         of_inputs: one per tensor of the input, None where there is none; empty if there is none at all.
-        finite: whether all those of the weights are.
+        finite: whether all gradients of the weights are.
     """
 
     of_weights: list[Tensor | None]
@@ -66,7 +66,10 @@ class Gradients:
 
 
 def _unshared(gradients: list[Tensor | None], others: Iterable[Tensor | None]) -> list[Tensor | None]:
-    """Return gradients that an optimizer may write into: none shares memory with another tensor, or within itself."""
+    """Return gradients that an optimizer may write into: none shares memory with another tensor, or within itself.
+
+    Autograd may yield one tensor several times, pass through a gradient it was given, or expand a single number.
+    """
     taken = {other.untyped_storage().data_ptr() for other in others if other is not None and not other.is_sparse}
     result: list[Tensor | None] = []
     for gradient in gradients:

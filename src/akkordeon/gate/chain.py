@@ -1,4 +1,4 @@
-"""What gates must have in common, and must not, to be wired together."""
+"""Checks that gates can be wired together."""
 
 from collections.abc import Iterable, Sequence
 

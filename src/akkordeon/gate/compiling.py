@@ -1,22 +1,22 @@
-"""The forward of a gate's module, compiled by `torch.compile`.
+"""Compiles the forward of a gate's module with `torch.compile`.
 
 The tensors in a module's slots are inputs of what is compiled, so that a new version of the weights needs no new code.
 
 Invariant: while one thread compiles, no other runs what is compiled, nor draws random numbers under the random lock.
-The compiler is one for the whole process: it puts the random generators back where it found them, and sets a mark that
-it traces, at which compiled code that another thread calls may raise (torch 2.13 has a second mark against that).
+torch has one compiler per process. It puts the random generators back where it found them, and marks the process as
+tracing, at which compiled code on another thread may raise (torch 2.13 has a second mark against that).
 """
 
 import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
 
 import torch
 from torch import nn
 
 from akkordeon.messages.tree import Tree, flatten
+from akkordeon.tensors import compile_backward_at_once, compiler_failed
 
 
 class _Compiler:
@@ -29,7 +29,7 @@ class _Compiler:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Wait until nobody compiles; nobody will begin to."""
+        """Wait until no thread compiles, and let none begin to."""
         with self._turn:
             self._turn.wait_for(lambda: not self._compiles)
             self._running += 1
@@ -42,7 +42,7 @@ class _Compiler:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Wait until nobody compiles or runs what is compiled; nobody will begin to."""
+        """Wait until no thread compiles or runs what is compiled, and let none begin to."""
         with self._turn:
             self._turn.wait_for(lambda: not self._compiles)
             self._compiles = True
@@ -63,7 +63,7 @@ class Compiled:
     """Runs modules that are alike, such as the replicas of a gate; compiled at the first input of each mode and shape.
 
     Args:
-        random_lock: held while it compiles. Where both are needed it is taken first, here as by who calls.
+        random_lock: held while it compiles. It is always taken before the compiler's own, so that none deadlocks.
         compiler: a backend of `torch.compile`.
     """
 
@@ -73,11 +73,11 @@ class Compiled:
         self._known: set[object] = set()
 
     def __call__(self, module: nn.Module, x: Tree) -> Tree:
-        """Run a module, with whatever tensors are in its slots.
+        """Run a module with the tensors that are in its slots.
 
         Raises:
             RuntimeError: it cannot be compiled here; says why, and what to do.
-            Exception: whatever the module raises.
+            Exception: anything that the module raises.
         """
         leaves, structure = flatten(x)
         shapes = tuple((leaf.shape, leaf.dtype, leaf.requires_grad) for leaf in leaves)
@@ -91,23 +91,22 @@ class Compiled:
         return output
 
     def _compile(self, module: nn.Module, x: Tree) -> Tree:
-        """Run the module, which compiles it, unless what there is fits other shapes, too."""
-        inner: Any = torch  # these modules of torch declare no types
-        # Otherwise it would be compiled for the backward when that comes, on some other thread.
-        with inner._functorch.config.patch(force_non_lazy_backward_lowering=True):
+        """Run the module, which compiles it, unless code that is compiled already fits these shapes, too."""
+        with compile_backward_at_once():
             try:
                 return self._run(module, x)
-            except inner._dynamo.exc.BackendCompilerFailed as error:
+            except compiler_failed() as error:
                 why = (str(error).splitlines() or [type(error).__name__])[0]
                 remedy = "Install a C++ compiler such as g++, which torch.compile needs, or leave out compile=True"
                 raise RuntimeError(f"its module could not be compiled: {why}. {remedy}") from error
 
 
 def _runner() -> Callable[[nn.Module, Tree], Tree]:
-    """Return a function whose code is its own.
+    """Return a function that runs a module, with a code object and a name that no other function has.
 
-    What is compiled is kept, and its amount limited, for each code object. Which sizes vary is remembered by the name
-    of the code, and those of one module's input say nothing about another's.
+    `torch.compile` keeps what it compiled per code object, and limits how much that may be; gates that shared one would
+    evict each other's. It remembers by the code's name which sizes vary, and those of one gate's input say nothing
+    about another's. A closure made anew shares its code with the one before, so the code is replaced.
     """
 
     def run(module: nn.Module, x: Tree) -> Tree:

@@ -1,4 +1,4 @@
-"""A gate: a named piece of the model with its own optimizer. `Gate` describes; `GateActor` (gate_actor.py) lives."""
+"""Describes a gate: a named piece of the model with its own optimizer. `GateActor` runs one."""
 
 import copy
 import inspect
@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from akkordeon.errors import WiringError
 from akkordeon.staleness import Compensation
+from akkordeon.tensors import has_gradient_hook
 
 MakeOptimizer = Callable[[list[Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
@@ -22,37 +23,39 @@ MakeScheduler = Callable[[Optimizer], LRScheduler]
 
 @dataclass(frozen=True)
 class Gate:
-    """Describes a gate. Describing starts nothing, and the module given is never changed: a network trains a copy.
+    """Describe a gate.
+
+    This starts nothing, and the module is never changed: a network trains a copy.
 
     Args:
-        name: unique in its network.
-        module: any module, however large. Takes one input (a tensor, or a tuple, list or dict of them) and returns
-            one, as in an `nn.Sequential`.
-        optimizer: makes the optimizer of the gate's parameters, such as `partial(SGD, lr=0.1)`; any whose `step` needs
-            no closure. None for a gate without trainable parameters.
-        compensation: makes up for stale gradients; one or several, applied in order.
-        scheduler: makes a scheduler of the optimizer; it steps once per update of this gate.
-        computations: how many batches the gate may compute at once, each on a worker. None is what pays where it runs:
-            two on threads, if there are as many workers; elsewhere one.
+        name: unique in its network, and a valid part of a parameter's name.
+        module: any module, however large. Takes one input and returns one output, as in an `nn.Sequential`: a tensor,
+            or a tuple, list or dict of tensors, of any shapes.
+        optimizer: takes the gate's parameters and makes their optimizer, such as `partial(SGD, lr=0.1)`; any optimizer
+            whose `step` needs no closure. None for a gate without trainable parameters.
+        compensation: corrects for stale gradients; one compensation, or several, applied in order.
+        scheduler: takes the optimizer and makes its scheduler, which steps once per update of this gate.
+        computations: how many batches the gate may compute at once, each on a worker; at least 1. None chooses what
+            pays on the engine: two on threads with two workers or more, elsewhere one.
         activations: "stashed" keeps a batch's activations until its gradient comes, which is then exact, merely late.
-            "recomputed" keeps its input only, and runs the forward again at the live weights.
+            "recomputed" keeps only its input, and runs the forward again at the live weights.
         device: where the gate computes; None is where the module is.
-        max_norm: clip the gradient of each update to this norm, after it was compensated, as
-            `torch.nn.utils.clip_grad_norm_` does.
-        norm: of what: "gate" is all parameters of this gate; "network" those of all gates, as far as this one knows: of
-            those behind it the norm of the same batch, of those before it the last one known, which came along with the
-            batch. All gates that learn must have the same.
-        accumulate: update once per so many batches, by the mean of their gradients.
-        autocast: compute in this type where torch deems it safe (`torch.bfloat16`); weights, and what leaves the gate,
-            stay as they are.
-        compile: whether its forward and backward are compiled by `torch.compile`, at the first batch of each mode and
-            shape. That takes seconds to minutes, and on a CPU needs a C++ compiler where the gate lives. What it
-            computes differs in the last bits, and it draws other random numbers.
-        prefix: what stands before the names of its parameters in the whole network's; None is the gate's name and a
-            dot, as in an `nn.Sequential` of the gates. `split` leaves the names as they were in the model it cut.
+        max_norm: clip the gradient of each update to this 2-norm, after compensation, as
+            `torch.nn.utils.clip_grad_norm_` does; None does not clip.
+        norm: "gate" clips by the norm over all parameters of this gate; "network" by the norm over those of all gates,
+            as far as this gate knows it: of later gates for the same batch, of earlier gates the latest norm that came
+            along with the batch. All gates that learn must have the same setting.
+        accumulate: batches per update, which uses the mean of their gradients; at least 1.
+        autocast: compute in this type where torch considers it safe; only `torch.bfloat16`. Weights, and what leaves
+            the gate, keep their type.
+        prefix: stands before the names of its parameters in the whole network; None is the gate's name and a dot, as in
+            an `nn.Sequential` of the gates. `split` keeps the names that the model had.
+        compile: whether `torch.compile` compiles its forward and backward, at the first batch of each mode and shape.
+            That takes seconds to minutes, and on a CPU needs a C++ compiler on the gate's machine. Results differ in
+            the last bits, and other random numbers are drawn.
 
     Raises:
-        WiringError: something about it cannot work; says what, and what to do.
+        WiringError: a setting or the module cannot work in a gate; the text says which, and what to do.
     """
 
     name: str
@@ -84,12 +87,12 @@ class Gate:
 
     @property
     def at_once(self) -> int:
-        """How many batches it may compute at once."""
+        """How many batches the gate may compute at once."""
         return self.computations or 1
 
     @property
     def whole_prefix(self) -> str:
-        """What stands before the names of its parameters in the whole network's."""
+        """What stands before the names of its parameters in the whole network."""
         return f"{self.name}." if self.prefix is None else self.prefix
 
     @property
@@ -101,7 +104,7 @@ class Gate:
         """Make the optimizer of these parameters; None if none of them is trainable.
 
         Raises:
-            WiringError: it cannot be used; says why.
+            WiringError: the gate cannot use it; the text says why.
         """
         trainable = [parameter for parameter in parameters if parameter.requires_grad]
         if not trainable:
@@ -122,7 +125,7 @@ class Gate:
         """Make the scheduler of this optimizer; None if the gate has none.
 
         Raises:
-            WiringError: it cannot be used; says why.
+            WiringError: the gate cannot use it; the text says why.
         """
         if self.scheduler is None:
             return None
@@ -177,7 +180,7 @@ class Gate:
                 "so that its lazy parameters and buffers take shape"
             )
         for name, parameter in self.module.named_parameters():
-            if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            if has_gradient_hook(parameter):
                 raise WiringError(
                     f"gate {self.name!r}: parameter {name!r} has a gradient hook, which would never be called; "
                     "change gradients in a compensation instead"
@@ -205,7 +208,7 @@ class Gate:
         for compensation in self.compensations:
             if not isinstance(compensation, Compensation):
                 raise WiringError(
-                    f"gate {self.name!r}: {compensation!r} is no compensation; give one such as DelayCompensation()"
+                    f"gate {self.name!r}: {compensation!r} is not a compensation; give one such as DelayCompensation()"
                 )
             if compensation.needs_forward_weights and self.activations == "recomputed":
                 raise WiringError(

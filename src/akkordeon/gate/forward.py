@@ -1,6 +1,6 @@
-"""The forward of a gate's module as a pure function of frozen weights.
+"""Runs the forward of a gate's module as a pure function of frozen weights.
 
-A replica is a module object that computes with whatever weights it is given: the tensors of a snapshot are put into
+A replica is a module object that computes with the weights that it is given: the tensors of a snapshot are put into
 its parameter slots, and clones of the buffers into its buffer slots. A gate has one replica per computation that it
 may run at once, since slots are not thread-safe. Nothing here changes the gate.
 """
@@ -13,37 +13,65 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from akkordeon.gate.backward import Graph
-from akkordeon.gate.random_state import Drawn, RandomState
-from akkordeon.gate.versions import Buffers, Snapshot
+from akkordeon.gate.backward import BatchGradients, Graph
+from akkordeon.gate.parameters import NamedTensors
+from akkordeon.gate.random_state import RandomNumbers, RandomState
+from akkordeon.gate.versions import Snapshot
 from akkordeon.messages.tree import Structure, Tree, flatten, map_leaves, rebuild
-from akkordeon.tensors import moved
+from akkordeon.tensors import buffer_slots, moved, parameter_slots
 
-REPLAYS = 3
-"""How often a recomputed forward is tried when others draw random numbers meanwhile."""
-
-Slots = list[tuple[dict[str, Tensor | None], str, int]]
-"""Where tensors go: the dictionary of a submodule, the name in it, and which of the module's tensors."""
+MOST_REPLAYS = 3
+"""How often a recomputed forward is tried while something else in the process draws random numbers, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training forward yields: the detached output, its graph, the buffers it left, and what it drew."""
+    """What a training forward yields.
+
+    Args:
+        output: detached.
+        graph: for the backward.
+        buffers: as the forward left them.
+        drew: the random numbers it drew, where it will be run again.
+    """
 
     output: Tree
     graph: Graph
-    buffers: Buffers
-    drew: "Drawn | None"
+    buffers: NamedTensors
+    drew: RandomNumbers | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputation:
+    """What is kept of a batch whose forward will be run again, at other weights.
+
+    Args:
+        x: the input.
+        buffers: as the first forward found them; those that the second one leaves are thrown away.
+        drew: the random numbers of the first forward.
+        wants_gradient: whether the gradient of the input will be asked for.
+    """
+
+    x: Tree
+    buffers: NamedTensors
+    drew: RandomNumbers | None
+    wants_gradient: bool
+
+    def gradients(self, of_outputs: Sequence[Tensor | None], replica: "Replica", snapshot: Snapshot) -> BatchGradients:
+        """Run the forward again, and back through it; otherwise as `Graph.gradients`."""
+        wanted, drew = self.wants_gradient, self.drew
+        again = replica.train(self.x, snapshot, self.buffers, wants_gradient=wanted, replay=drew)
+        return again.graph.gradients(of_outputs)
 
 
 class Replica:
     """A module object that computes with the weights it is given, one computation at a time.
 
     Args:
-        module: is changed; give each replica an object of its own.
+        module: is changed, so each replica needs an object of its own.
         random_lock: held over a forward that draws random numbers, since torch's generator is process-wide.
-        device: where the module is, None where it has not been moved.
-        records: whether forwards will be run again, so that the random numbers they draw must be known.
+        device: where the module is; None where it has not been moved.
+        records: whether forwards will be run again, so that the random numbers they draw must be recorded.
         autocast: type to compute in where torch deems it safe; the output is of the usual type again.
         forward: runs the module, as `Compiled` does; None calls it.
     """
@@ -65,16 +93,23 @@ class Replica:
         self._records = records
         self._autocast = autocast
         self._mode: bool | None = None
-        # What the first forward in each mode shows: whether it draws random numbers, and writes into its input.
+        # Learned at the first forward in each mode: whether it draws random numbers, and writes into its input.
+        # Until that is known, the forward holds the random lock and gets a clone of its input.
         self._draws: dict[bool, bool] = {}
         self._writes_input: dict[bool, bool] = {}
         self._own = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self._parameter_slots = _slots(module, "_parameters", list(module.parameters()))
-        self._buffer_slots = _slots(module, "_buffers", list(module.buffers()))
+        self._parameter_slots = parameter_slots(module)
+        self._buffer_slots = buffer_slots(module)
         self._buffer_names = [name for name, _ in module.named_buffers()]
 
     def train(
-        self, x: Tree, snapshot: Snapshot, buffers: Buffers, *, wants_gradient: bool, replay: Drawn | None = None
+        self,
+        x: Tree,
+        snapshot: Snapshot,
+        buffers: NamedTensors,
+        *,
+        wants_gradient: bool,
+        replay: RandomNumbers | None = None,
     ) -> Trained:
         """Run the module forward in training mode.
 
@@ -97,7 +132,7 @@ class Replica:
         return Trained(detached, Graph(inputs, tuple(outputs), snapshot), self._buffers_left(), drew_from)
 
     @torch.no_grad()
-    def evaluate(self, x: Tree, snapshot: Snapshot, buffers: Buffers) -> Tree:
+    def evaluate(self, x: Tree, snapshot: Snapshot, buffers: NamedTensors) -> Tree:
         """Run the module forward in evaluation mode; nothing is kept, and buffers that it writes are thrown away."""
         leaves, structure = flatten(x)
         inputs = tuple(self._fresh(leaf, wants_gradient=False) for leaf in leaves)
@@ -112,7 +147,13 @@ class Replica:
         return fresh.requires_grad_(wants_gradient and (fresh.is_floating_point() or fresh.is_complex()))
 
     def _run(
-        self, inputs: Sequence[Tensor], structure: Structure, snapshot: Snapshot, buffers: Buffers, *, training: bool
+        self,
+        inputs: Sequence[Tensor],
+        structure: Structure,
+        snapshot: Snapshot,
+        buffers: NamedTensors,
+        *,
+        training: bool,
     ) -> Tree:
         self._fill(snapshot, buffers)
         if self._mode is not training:
@@ -121,7 +162,7 @@ class Replica:
         known = self._writes_input.get(training)
         given = inputs if known is False else [leaf.clone() for leaf in inputs]
         tensors = (*given, *snapshot.tensors)
-        versions = [tensor._version for tensor in tensors]
+        versions = [tensor._version for tensor in tensors]  # autograd's count of writes in place
         output = self._compute(rebuild(structure, given))
         wrote = [tensor._version != version for tensor, version in zip(tensors, versions, strict=True)]
         if any(wrote[len(given) :]):
@@ -145,7 +186,7 @@ class Replica:
         kind = "cpu" if self._device is None else self._device.type
         with torch.autocast(kind, self._autocast):
             output = self._forward(x)
-        # What travels is of the usual type: the next gate may not compute in this one. No digit is lost by that.
+        # The next gate may not compute in the autocast type, so what leaves has the usual one; no digit is lost.
         return map_leaves(lambda leaf: leaf.float() if leaf.dtype == self._autocast else leaf, output)
 
     def _check_slots(self, output: Tree) -> None:
@@ -165,7 +206,7 @@ class Replica:
             seen |= fresh
             nodes.extend(fresh)
 
-    def _fill(self, snapshot: Snapshot, buffers: Buffers) -> None:
+    def _fill(self, snapshot: Snapshot, buffers: NamedTensors) -> None:
         for slots, name, index in self._parameter_slots:
             slots[name] = snapshot.tensors[index]
         if self._buffer_slots:
@@ -173,12 +214,18 @@ class Replica:
             for slots, name, index in self._buffer_slots:
                 slots[name] = clones[index]
 
-    def _buffers_left(self) -> Buffers:
+    def _buffers_left(self) -> NamedTensors:
         left = {self._buffer_names[index]: slots[name] for slots, name, index in self._buffer_slots}
         return {name: buffer.detach() for name, buffer in left.items() if buffer is not None}
 
-    def _drawing(self, run: Callable[[], Tree], replay: Drawn | None, *, training: bool) -> tuple[Tree, Drawn | None]:
-        """Run a forward, and return with it what it drew, where that is asked for."""
+    def _drawing(
+        self, run: Callable[[], Tree], replay: RandomNumbers | None, *, training: bool
+    ) -> tuple[Tree, RandomNumbers | None]:
+        """Run a forward; return its output, and what it drew where that is recorded.
+
+        torch's generator is process-wide. A forward that draws holds the random lock, so that what it draws stands
+        between two states of the generator, and no other gate's numbers stand in between.
+        """
         if replay is not None:
             return self._replayed(run, replay), replay
         known = self._draws.get(training)
@@ -190,17 +237,17 @@ class Replica:
         with nullcontext() if known is False else self._random_lock:
             before = RandomState(self._device)
             output = run()
-            drew = Drawn(before, RandomState(self._device))
+            drew = RandomNumbers(before, RandomState(self._device))
         if drew.after.same_as(before):
             self._draws.setdefault(training, False)
             return output, None
         self._draws[training] = True
-        if known is False:  # it drew without the lock, so others may have drawn in between: once more, with it
+        if known is False:  # it draws at some batches only: run it again under the lock, which it did not hold
             return self._drawing(run, None, training=training)
         return output, drew
 
-    def _replayed(self, run: Callable[[], Tree], replay: Drawn) -> Tree:
-        for _ in range(REPLAYS):
+    def _replayed(self, run: Callable[[], Tree], replay: RandomNumbers) -> Tree:
+        for _ in range(MOST_REPLAYS):
             with self._random_lock:
                 now = RandomState(self._device)
                 replay.before.restore()
@@ -216,14 +263,3 @@ class Replica:
             "draws from torch's generator at the same time: give loaders and losses a torch.Generator of their own, "
             'or use activations="stashed"'
         )
-
-
-def _slots(module: nn.Module, kind: str, tensors: Sequence[Tensor]) -> Slots:
-    """Find every place in a module that holds one of these tensors; one may be held in several."""
-    index = {id(tensor): number for number, tensor in enumerate(tensors)}
-    return [
-        (getattr(part, kind), name, index[id(tensor)])
-        for part in module.modules()
-        for name, tensor in getattr(part, kind).items()
-        if tensor is not None
-    ]

@@ -1,7 +1,9 @@
-"""What a gate learns with: its live weights, and all that changes them.
+"""Holds what a gate learns with: its live weights, and all that changes them.
 
-Invariant: the weights change only in `learn`, in the gate's own turn, after all that can go wrong with a batch has gone
-right.
+Invariant: the weights change only in `learn`, in the gate's own turn, after everything that may fail for a batch.
+
+The way of a gradient: `GateActor` takes the batch out of `PendingBatches`; `Graph.gradients` computes it, beside the
+actor; `learn` weighs and corrects it for staleness, and accumulates it; `Steps.take` clips it and steps the optimizer.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,15 +17,14 @@ import torch
 from torch import Tensor
 
 from akkordeon.errors import WiringError
-from akkordeon.gate.accumulation import Accumulation, Update
-from akkordeon.gate.backward import Gradients
+from akkordeon.gate.backward import BatchGradients
 from akkordeon.gate.compiling import Compiled
 from akkordeon.gate.description import Gate, own_copy
 from akkordeon.gate.forward import Replica
 from akkordeon.gate.parameters import fill, kept
 from akkordeon.gate.random_state import RandomState
 from akkordeon.gate.tuning import tune
-from akkordeon.gate.updates import Norms, Steps, norm_of, step_at_once, those
+from akkordeon.gate.updates import Accumulation, Norms, Steps, Update, norm_of, step_at_once, those
 from akkordeon.gate.versions import Snapshot, Weights
 from akkordeon.messages.batches import NON_FINITE, NOTHING_TO_LEARN, TOO_STALE
 from akkordeon.messages.leases import Setting
@@ -57,12 +58,14 @@ class Learner:
         self._predictors = those(self._compensators, "predict")
         self._weighers = those(self._compensators, "weigh")
         self._correctors = those(self._compensators, "correct")
-        self._predicted: dict[int, Snapshot] = {}
+        self._wants_dense = any(each.dense for each in gate.compensations)
+        self._predicted: dict[int, Snapshot] = {}  # of the present version, by expected staleness
         self._accumulation = Accumulation(gate.accumulate) if gate.accumulate > 1 else None
         self._kinds = kinds(gate)
         if self._optimizer is not None:
-            settings = (self._scheduler, self._compensators, gate.max_norm, self.norms)
-            self._steps = Steps(self.weights, self._optimizer, *settings)
+            self._steps = Steps(
+                self.weights, self._optimizer, self._scheduler, self._compensators, gate.max_norm, self.norms
+            )
             step_at_once(self._optimizer)
         self._tuned: int = 0 if state is None else state.rest.get(TUNED, 0)
         if state is not None:
@@ -79,13 +82,13 @@ class Learner:
     def _go_on(self, state: GateState) -> None:
         self.weights.version = state.version
         for name, part in self._parts():
-            # An optimizer knows itself which of its tensors belong on the device.
+            # An optimizer puts its tensors on the device by itself; its step counters belong in main memory.
             part.load_state_dict(to_device(state.rest[name], None if name == "optimizer" else self.device))
         if "random" in state.rest:
             RandomState(self.device, state.rest["random"]).restore()
 
     def replicas(self, random_lock: AbstractContextManager[object]) -> list[Replica]:
-        """Return what the gate computes with, one for each computation at once."""
+        """Return what the gate computes with: one replica for each computation that may run at once."""
         modules = [self.module, *(own_copy(self.module) for _ in range(self._gate.at_once - 1))]
         make = partial(
             Replica,
@@ -119,31 +122,30 @@ class Learner:
         return self.weights.snapshot() if weights is None else self.weights.snapshot_of(weights)
 
     def recall(self, staleness: int) -> Snapshot:
-        """Return the weights to run a forward again with, so many updates after the first time."""
+        """Return the weights to run a forward again with, `staleness` updates after the first time."""
         for compensator in self._compensators:
             if (weights := compensator.recall(staleness)) is not None:
                 return self.weights.snapshot_of(weights)
         return self.weights.snapshot()
 
     def learn(
-        self, result: Gradients, staleness: int, arrival: Callable[[], Arrival], others: float = 0.0
+        self, result: BatchGradients, staleness: int, arrival: Callable[[], Arrival], others: float = 0.0
     ) -> int | str:
         """Apply the gradient of a batch; return its staleness, or why it was not applied.
 
         Args:
             result: the gradient.
             staleness: updates since the batch's forward.
-            arrival: tells more of it, where a compensation wants to know.
-            others: square of the norm of all other gates' gradients, where that counts for clipping.
+            arrival: says more about it; called only where a compensation needs that.
+            others: square of the norm of all other gates' gradients, where clipping is by the norm of the network.
         """
-        gradients, finite = result.of_weights, result.finite
+        gradients, finite, rate = result.of_weights, result.finite, 1.0
         empty = all(gradient is None for gradient in gradients)
         if self._optimizer is None or (empty and self._accumulation is None):
             return NOTHING_TO_LEARN
-        rate = 1.0
         if finite and not empty:
             self.norms.begin(gradients)
-            if any(each.dense for each in self._gate.compensations):
+            if self._wants_dense:
                 gradients = [each.to_dense() if each is not None and each.is_sparse else each for each in gradients]
             if self._weighers or self._correctors:
                 record = arrival()
@@ -154,15 +156,14 @@ class Learner:
                 finite = all_finite(gradients)
         if not finite:
             return NON_FINITE
-        self._take_in(Update(gradients, staleness, rate), others)
-        return NOTHING_TO_LEARN if empty else staleness
-
-    def _take_in(self, update: Update, others: float) -> None:
-        whole = update if self._accumulation is None else self._accumulation.add(update)
-        if whole is not None and any(gradient is not None for gradient in whole.gradients):
-            self._steps.take(whole, others)
+        # An accumulating gate counts a batch without gradients, too, as a plain loop that adds up `.grad` does.
+        alone = Update(gradients, staleness, rate)
+        update = alone if self._accumulation is None else self._accumulation.add(alone)
+        if update is not None and any(gradient is not None for gradient in update.gradients):
+            self._steps.take(update, others)
             self._predicted.clear()
         self.norms.end()
+        return NOTHING_TO_LEARN if empty else staleness
 
     @torch.no_grad()
     def _corrected(self, gradients: list[Tensor | None], arrival: Arrival) -> list[Tensor | None]:
@@ -174,15 +175,15 @@ class Learner:
         return corrected
 
     def state(self, *, whole: bool = True, random: bool = True) -> GateState:
-        """Return all that a gate of this description needs to go on from here, as copies.
+        """Return copies of all that a gate of this description needs to go on from here.
 
         Args:
             whole: with all that it keeps besides weights and buffers.
-            random: with torch's random generators, which it shares with others in its process.
+            random: with torch's random generators, which it shares with other gates of its process.
 
         Raises:
             TypeError: the module keeps more than tensors.
-            Exception: whatever a `state_dict` raises.
+            Exception: anything that a `state_dict` raises.
         """
         gate, weights, names = self._gate, self.weights.state(), kept(self.module)
         if whole and (extra := [name for name in self.module.state_dict() if name.endswith("_extra_state")]):
@@ -217,7 +218,7 @@ class Learner:
 
 
 def _device(gate: Gate) -> torch.device | None:
-    """Return where a gate computes; None where its module is on the CPU, and nobody wants it elsewhere."""
+    """Return where a gate computes; None where its module is on the CPU, and no other device is given."""
     if gate.device is not None:
         return torch.device(gate.device)
     places = (tensor.device for tensor in chain(gate.module.parameters(), gate.module.buffers()))
@@ -230,7 +231,7 @@ def _distance(these: Sequence[Tensor | None], those: Sequence[Tensor | None]) ->
 
 
 def kinds(gate: Gate) -> dict[str, str]:
-    """Say what a gate learns with besides its weights, in words that tell states of different gates apart."""
+    """Describe what a gate learns with besides its weights, in words that tell states of different gates apart."""
     found = {f"compensation {number}": each.kind for number, each in enumerate(gate.compensations, 1)}
     found["accumulation"] = f"{gate.accumulate} batches per update"
     optimizer = gate.make_optimizer(list(gate.module.parameters()))

@@ -1,4 +1,4 @@
-"""Modules that torch does not have."""
+"""Adds modules that torch does not have: `DropConnect`, and `Standardize` for the recipes."""
 
 from typing import Any
 
@@ -48,8 +48,9 @@ class DropConnect(nn.Module):
             raise ValueError(f"p must be at least 0 and less than 1, not {p}")
         if isinstance(module, nn.RNNBase):
             raise ValueError(f"DropConnect cannot mask the weights of {type(module).__name__}; wrap its input instead")
-        if name not in module._parameters:
-            there = ", ".join(own for own, _ in module.named_parameters(recurse=False)) or "none"
+        names = [own for own, _ in module.named_parameters(recurse=False)]
+        if name not in names:
+            there = ", ".join(names) or "none"
             raise ValueError(f"{type(module).__name__} has no parameter {name!r}; it has: {there}")
         self.module = module
         parametrize.register_parametrization(module, name, _Mask(p))

@@ -6,19 +6,20 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-Weights = Mapping[str, Tensor]
+NamedTensors = Mapping[str, Tensor]
+"""Parameters or buffers, by their names in a module."""
 
 
 def kept(module: nn.Module) -> dict[str, Tensor]:
-    """Return parameters and buffers that a state dict of the module would hold, each once."""
+    """Return the parameters and buffers that a state dict of the module would hold, each once."""
     names = module.state_dict(keep_vars=True).keys()
     tensors = chain(module.named_parameters(), module.named_buffers())
     return {name: tensor for name, tensor in tensors if name in names}
 
 
-def fill(module: nn.Module, weights: Weights) -> None:
+def fill(module: nn.Module, tensors: NamedTensors) -> None:
     """Copy tensors into a module's parameters and buffers of those names."""
     with torch.no_grad():
         for name, tensor in chain(module.named_parameters(), module.named_buffers()):
-            if name in weights:
-                tensor.copy_(weights[name])
+            if name in tensors:
+                tensor.copy_(tensors[name])

@@ -1,7 +1,7 @@
-"""What a gate keeps of batches: those between their forward and their gradient, and which it has applied.
+"""Keeps a gate's batches between their forward and their gradient, and remembers which were applied.
 
-Invariants: of a batch there is one entry, that of its latest attempt; a batch that may come again and was applied is
-known to have been; nothing is kept of sentinels that are gone, nor of batches that their sentinel does not wait for.
+Invariants: a batch has one entry, that of its latest attempt; a batch that was applied and may come again is known as
+applied; nothing is kept for sentinels that left, nor for batches that their sentinel does not wait for any more.
 """
 
 from collections import defaultdict
@@ -19,11 +19,11 @@ class Entry(Generic[S]):
     """What a gate keeps of a batch until its gradient comes.
 
     Args:
-        attempt: which; a gradient of another one does not belong to this forward.
+        attempt: of the forward; the gradient of another attempt does not belong to it.
         version: of the weights that the forward used.
         in_flight: how many other batches were between forward and gradient at this gate.
         saved: what the backward needs; None while the forward is being computed.
-        squares: see `Forward`.
+        squares: of the norms of the last gradients of all gates before this one, as `Forward` brought it.
     """
 
     attempt: int
@@ -73,12 +73,18 @@ class PendingBatches(Generic[S]):
     def __len__(self) -> int:
         return len(self._table)
 
-    def fits(self, route: Route) -> bool:
-        """Whether a message belongs to this wiring of the network."""
+    def is_of_this_term(self, route: Route) -> bool:
+        """Whether a message belongs to the present wiring of the network.
+
+        Rule of the protocol: a gate ignores messages of another term.
+        """
         return route.term == self.term
 
     def is_gone(self, incarnation: int) -> bool:
-        """Whether a sentinel has left."""
+        """Whether a sentinel has left.
+
+        Rule of the protocol: nothing is begun for a sentinel that has left.
+        """
         return incarnation <= self._newest and incarnation not in self._attached
 
     def is_awaited(self, batch: BatchId) -> bool:
@@ -86,7 +92,7 @@ class PendingBatches(Generic[S]):
         return not self.is_gone(batch.incarnation) and not self._is_over(batch)
 
     def begin(self, route: Route, version: int, under_way: int = 0) -> Entry[S] | None:
-        """Keep an entry for a forward; None if nobody waits for this attempt any more, or it has been here.
+        """Keep an entry for a forward; return None if its sentinel no longer waits for it, or this attempt was here.
 
         Args:
             route: the batch's.
@@ -105,7 +111,7 @@ class PendingBatches(Generic[S]):
     def take(self, route: Route) -> Entry[S] | None:
         """Return the entry that a gradient belongs to, and keep it no longer; None if there is none."""
         entry = self._table.get(route.batch)
-        if entry is None or entry.saved is None or not self._is_latest(entry, route):
+        if entry is None or entry.saved is None or not self._is_own_attempt(entry, route):
             return None
         return self._table.pop(route.batch)
 
@@ -115,25 +121,37 @@ class PendingBatches(Generic[S]):
             del self._table[route.batch]
 
     def was_applied(self, batch: BatchId) -> bool:
-        """Whether an attempt of this batch has changed the weights."""
+        """Whether an attempt of this batch has changed the weights.
+
+        Rule of the protocol: a batch that was applied is not applied again.
+        """
         return batch.seq in self._known[batch.incarnation].applied
 
     def mark_applied(self, batch: BatchId) -> None:
-        """Note that it has."""
+        """Note that a batch has changed the weights."""
         self._known[batch.incarnation].applied.add(batch.seq)
 
     @property
     def applied(self) -> tuple[tuple[int, int], ...]:
-        """Incarnation and number of the batches applied that may come again."""
+        """Incarnation and number of the batches that were applied and may come again.
+
+        Rule of the protocol: these travel with a copy, so that a restarted gate knows them, too.
+        """
         return tuple((incarnation, seq) for incarnation, each in self._known.items() for seq in sorted(each.applied))
 
     def rewire(self, term: int) -> None:
-        """Begin another term: what is in flight will be sent again."""
+        """Begin another term, in which the sentinels send everything in flight again.
+
+        Rule of the protocol: a term takes over nothing from the one before.
+        """
         self.term = term
         self._table.clear()
 
     def attend(self, attached: Collection[int], newest: int) -> int:
-        """Keep nothing of sentinels that are not attached; return how many batches of theirs were half-way."""
+        """Forget the sentinels that are not attached; return how many of their batches waited for a gradient.
+
+        Rule of the protocol: a gate keeps nothing of sentinels that have left.
+        """
         self._attached, self._newest = attached, newest
         abandoned = [batch for batch in self._table if self.is_gone(batch.incarnation)]
         for batch in abandoned:
@@ -143,18 +161,26 @@ class PendingBatches(Generic[S]):
         return len(abandoned)
 
     def _is_over(self, batch: BatchId) -> bool:
+        """Rule of the protocol: nothing is begun for a batch older than the oldest that its sentinel waits for."""
         known = self._known.get(batch.incarnation)
         return known is not None and batch.seq < known.low
 
     def _has_been_here(self, route: Route) -> bool:
-        """Whether a forward of this attempt, or of a later one, has come before."""
+        """Whether a forward of this attempt, or of a later one, has come before.
+
+        Rule of the protocol: a gate computes each attempt once.
+        """
         return self._known[route.batch.incarnation].begun.get(route.batch.seq, 0) >= route.attempt
 
-    def _is_latest(self, entry: Entry[S], route: Route) -> bool:
+    def _is_own_attempt(self, entry: Entry[S], route: Route) -> bool:
+        """Rule of the protocol: a gradient meets only the forward of its own attempt."""
         return entry.attempt == route.attempt
 
     def _forget_below(self, route: Route) -> None:
-        """Drop what is kept for batches that their sentinel does not wait for any more."""
+        """Forget what is kept for batches that their sentinel does not wait for any more.
+
+        Rule of the protocol: a gate keeps nothing for batches before the sentinel's oldest one in flight.
+        """
         incarnation = route.batch.incarnation
         if not self.is_gone(incarnation) and route.low > self._known[incarnation].low:
             self._known[incarnation].forget_below(route.low)

@@ -1,4 +1,4 @@
-"""States of torch's process-wide random generators, to draw the same numbers again."""
+"""Saves and restores torch's process-wide random generators, to draw the same numbers again."""
 
 import threading
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class RandomState:
                 self.tensors.append(torch.get_device_module(self._device).get_rng_state(self._device))
 
     def restore(self) -> None:
-        """Let the generators go on from here."""
+        """Put the generators into this state."""
         torch.set_rng_state(self.tensors[0])
         if self._device is not None and len(self.tensors) > 1:
             torch.get_device_module(self._device).set_rng_state(self.tensors[1], self._device)
@@ -38,8 +38,8 @@ class RandomState:
         return all(map(torch.equal, self.tensors, other.tensors))
 
 
-class Drawn(NamedTuple):
-    """The random numbers that a forward drew: the state of the generators before, and after."""
+class RandomNumbers(NamedTuple):
+    """The random numbers that a forward drew: the states of the generators before and after it."""
 
     before: RandomState
     after: RandomState

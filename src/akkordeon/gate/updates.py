@@ -1,94 +1,174 @@
-"""How a gate's live weights take a step: clip, step, let the compensators follow, schedule."""
+"""Updates a gate's live weights: accumulate, clip, step, let the compensators follow, schedule."""
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import profiler
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Optimizer, RMSprop, Rprop
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from akkordeon.gate.accumulation import Update
 from akkordeon.gate.versions import Weights
 from akkordeon.staleness import Compensator
+from akkordeon.tensors import MovingMean, differences, optimizer_step
 
 SAME_BITS = (SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, Adamax, Rprop)
 """Optimizers that yield the same bits whether parameters are stepped in one call of torch or one by one."""
 
-SMALL = 2**20
+SMALL_GATE = 2**20
 """Numbers up to which a gate is stepped in one call: with more, calls count for little, and it takes more memory."""
 
-EVERY = 16
-"""Gradients between two of which the norms are taken: it takes as long as a part of a small gate's step."""
+NORMS_EVERY = 16
+"""Gradients from one whose norm is taken to the next: a norm takes a good part of the time of a small gate's step."""
 
-WEIGHT = 0.1
+WEIGHT_OF_NORM = 0.1
 """Of the latest norm in their moving mean."""
 
 
-class Norms:
-    """How large gradients are, and what compensations make of them; moving means over every sixteenth.
+class Update(NamedTuple):
+    """What changes the weights once.
 
-    Attributes:
-        gradient: norm over all weights of the gate, as gradients arrived.
-        correction: likewise of all that compensations did: to the gradient, and to the weights before the forward and
-            after the step, there divided by the learning rate.
+    Args:
+        gradients: one per trainable parameter, of its shape; None where there is none.
+        staleness: of the batch, or the mean over the batches.
+        rate: factor of the learning rate; likewise.
+    """
+
+    gradients: list[Tensor | None]
+    staleness: float
+    rate: float
+
+
+class Accumulation:
+    """Sums up gradients; every `amount` batches it yields their mean.
+
+    As in a plain loop that divides each loss by `amount` and adds up `.grad`; bit for bit so where `amount` is a power
+    of two.
+
+    Args:
+        amount: batches per update.
+    """
+
+    def __init__(self, amount: int) -> None:
+        self._amount = amount
+        self._begin()
+
+    def _begin(self) -> None:
+        self._sum: list[Tensor | None] = []
+        self._count = 0
+        self._staleness = self._rate = 0.0
+
+    @torch.no_grad()
+    def add(self, update: Update) -> Update | None:
+        """Take in what one batch alone would do; return the mean if this was the last batch of `amount`, else None.
+
+        Args:
+            update: its gradients belong to the sum from now on.
+        """
+        gradients = update.gradients
+        self._sum = [_plus(a, b) for a, b in zip(self._sum, gradients, strict=True)] if self._sum else gradients
+        self._count += 1
+        self._staleness += update.staleness
+        self._rate += update.rate
+        if self._count < self._amount:
+            return None
+        mean = [None if total is None else total.div_(self._amount) for total in self._sum]
+        result = Update(mean, self._staleness / self._amount, self._rate / self._amount)
+        self._begin()
+        return result
+
+    def expected(self, in_flight: int) -> int:
+        """Return how many updates `in_flight` more batches will make."""
+        return (self._count + in_flight) // self._amount
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was taken in since the last mean, with copies of the sums."""
+        total = [None if g is None else g.to_dense().clone() for g in self._sum]
+        return {"count": self._count, "sum": total, "staleness": self._staleness, "rate": self._rate}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned; saves of earlier versions have no staleness and rate."""
+        self._count, total = state["count"], state["sum"]
+        self._staleness, self._rate = state.get("staleness", 0.0), state.get("rate", float(self._count))
+        self._sum = [None if each is None else each.clone() for each in total]
+
+
+def _plus(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:
+    if total is None or gradient is None:
+        return gradient if total is None else total
+    if total.is_sparse and not gradient.is_sparse:  # a sparse tensor cannot take in a dense one in place
+        return gradient + total
+    return total.add_(gradient)
+
+
+class Norms:
+    """How large gradients are, and what compensations make of them: moving means over every sixteenth gradient.
+
+    Where compensations change weights, before a forward or after the step, what they change is divided by the learning
+    rate, so that it can be compared with a gradient.
     """
 
     def __init__(self) -> None:
-        self.gradient = 0.0
-        self.correction = 0.0
-        self._count = 0
+        self._gradient, self._correction = MovingMean(WEIGHT_OF_NORM), MovingMean(WEIGHT_OF_NORM)
+        self._until_due = 0
         self._ahead = 0.0
-        self._sum: float | None = None
+        self._sum: float | None = None  # of the corrections of the present gradient; None where they are not measured
+
+    @property
+    def gradient(self) -> float:
+        """Norm over all weights of the gate, as gradients arrive."""
+        return self._gradient.value
+
+    @property
+    def correction(self) -> float:
+        """Norm of all that compensations change."""
+        return self._correction.value
 
     @property
     def due(self) -> bool:
-        """Whether those of the next gradient are taken."""
-        return self._count % EVERY == 0
+        """Whether the norms of the next gradient are taken."""
+        return self._until_due == 0
 
     @property
     def wanted(self) -> bool:
-        """Whether corrections of the present gradient are to be told."""
+        """Whether corrections of the present gradient are measured."""
         return self._sum is not None
 
     def begin(self, gradients: Sequence[Tensor | None]) -> None:
         """Take in a gradient as it arrived, before it is compensated."""
-        self._sum = self._ahead if self.due else None
-        self._count += 1
-        if self.wanted:
-            self.gradient = self._mean(self.gradient, norm_of(gradients))
+        if self._until_due:
+            self._until_due -= 1
+            self._sum = None
+        else:
+            self._until_due = NORMS_EVERY - 1
+            self._sum = self._ahead
+            self._gradient.add(norm_of(gradients))
 
     def look_ahead(self, correction: float) -> None:
-        """Take in by how much the weights of a forward were not the live ones."""
+        """Take in by how much the weights of a forward differed from the live ones."""
         self._ahead = correction
 
     def add(self, correction: float) -> None:
-        """Take in what a compensation has done."""
+        """Take in what a compensation has changed."""
         assert self._sum is not None
         self._sum += correction
 
     def end(self) -> None:
-        """The gradient has been dealt with."""
+        """Finish the present gradient."""
         if self._sum is not None:
-            self.correction = self._mean(self.correction, self._sum)
+            self._correction.add(self._sum)
             self._sum = None
-
-    def _mean(self, mean: float, value: float) -> float:
-        return mean + max(WEIGHT, 1 / (self._count // EVERY + 1)) * (value - mean)
 
 
 def step_at_once(optimizer: Optimizer) -> None:
-    """Let the optimizer of a small gate step all parameters in one call, where it was not told otherwise.
+    """Let the optimizer of a small gate step all parameters in one call, unless its settings forbid that.
 
-    Each call lets another thread take the interpreter, which then has to be waited for. On the CPU torch's own choice
-    is one call per parameter and operation. Settings that are tensors rule it out.
+    Each call lets another thread take the interpreter, and then has to wait for it. On the CPU torch's own choice is
+    one call per parameter and operation. Settings that are tensors rule out `foreach`.
     """
     numbers = sum(parameter.numel() for group in optimizer.param_groups for parameter in group["params"])
-    if type(optimizer) not in SAME_BITS or numbers > SMALL:
+    if type(optimizer) not in SAME_BITS or numbers > SMALL_GATE:
         return
     for group in optimizer.param_groups:
         settings = (value for name, value in group.items() if name != "params")
@@ -106,7 +186,7 @@ class Steps:
         scheduler: of the optimizer.
         compensators: follow each step.
         max_norm: clip each gradient to this norm.
-        norms: are told of corrections.
+        norms: take in how much followers change.
     """
 
     def __init__(
@@ -127,19 +207,17 @@ class Steps:
         self._norms = norms
 
     def take(self, update: Update, others: float = 0.0) -> None:
-        """Take one step; a new version begins.
+        """Change the weights once; a new version begins.
 
         Args:
             update: by what.
-            others: square of the norm of all other gates' gradients, where that counts for clipping.
+            others: square of the norm of all other gates' gradients, where clipping is by the norm of the network.
         """
-        self._weights.update(update.gradients, partial(self._step, update, others))
-
-    def _step(self, update: Update, others: float) -> None:
+        self._weights.set_gradients(update.gradients)
         if self._max_norm is not None:
             self._clip(self._max_norm, others)
         rates = self._scale(update.rate)
-        _step(self._optimizer)
+        optimizer_step(self._optimizer)
         if self._followers:
             self._follow(update.staleness)
         for watcher in self._watchers:
@@ -148,6 +226,7 @@ class Steps:
             group["lr"] = rate
         if self._scheduler is not None:
             self._scheduler.step()
+        self._weights.begin_version()
 
     def _clip(self, max_norm: float, others: float) -> None:
         trainable = self._weights.trainable
@@ -173,7 +252,7 @@ class Steps:
         for follower in self._followers:
             follower.follow(gradients, staleness)
         if before is not None:
-            self._norms.add(norm_of(torch._foreach_sub(list(trainable), before)) / self.rate)
+            self._norms.add(norm_of(differences(list(trainable), before)) / self.rate)
 
     @property
     def rate(self) -> float:
@@ -187,30 +266,9 @@ def those(compensators: Sequence[Compensator], hook: str) -> list[Compensator]:
 
 
 def norm_of(tensors: Sequence[Tensor | None]) -> float:
-    """Return the norm over all of them."""
+    """Return the norm over all tensors."""
     return float(get_total_norm([_values(tensor.detach()) for tensor in tensors if tensor is not None]))
 
 
 def _values(tensor: Tensor) -> Tensor:
     return tensor.coalesce().values() if tensor.is_sparse else tensor
-
-
-def _step(optimizer: Optimizer) -> None:
-    """Let an optimizer take a step.
-
-    torch wraps `step` to label it for the profiler and to call hooks, which takes as long as the step of a small gate.
-    Where nobody profiles and there are no hooks, what it wraps does the same.
-    """
-    step = type(optimizer).step
-    listeners = (
-        vars(optimizer).get("step"),  # a scheduler puts one there, to see that steps are taken
-        optimizer._optimizer_step_pre_hooks,
-        optimizer._optimizer_step_post_hooks,
-        _global_optimizer_pre_hooks,
-        _global_optimizer_post_hooks,
-        profiler._is_profiler_enabled,
-    )
-    if getattr(step, "hooked", False) and not any(listeners):
-        step.__wrapped__(optimizer)  # type: ignore[attr-defined]
-    else:
-        optimizer.step()

@@ -1,22 +1,22 @@
-"""A gate's weights as immutable versions: what each batch was forwarded with stays as it was.
+"""Keeps a gate's weights as immutable versions: what each batch was forwarded with stays as it was.
 
 The optimizer steps the *live* parameters in place. Autograd refuses a backward through weights that were changed in
 place since, and the ways around that silently give a wrong gradient. So modules never compute with the live
 parameters, but with snapshots: clones, made at the first forward of a version, shared by all batches that were
-forwarded at it, and freed with the last of them. Nobody locks, and nobody sees half an update.
+forwarded at it, and freed with the last of them. No lock is needed, and no computation sees half an update.
 
 Buffers (the statistics of BatchNorm) live outside the versions: each training computation gets copies of them, and
 its result is published when it is done. Published buffers are never written either.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-Buffers = Mapping[str, Tensor]
-"""Buffers by name; neither the mapping nor the tensors are ever written."""
+from akkordeon.gate.parameters import NamedTensors
+from akkordeon.tensors import clones
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,14 @@ class Weights:
     """The live parameters and buffers of a module, and the versions taken of them.
 
     Args:
-        module: whose parameters. A parameter that it holds in several places counts once.
+        module: has the parameters. One that it holds in several places counts once.
+
+    Attributes:
+        names: of the parameters, as in `nn.Module.named_parameters`.
+        live: the parameters that the optimizer changes, in that order.
+        trainable: those that require a gradient, in that order.
+        buffers: of the latest computation that was published; neither the mapping nor the tensors are ever written.
+        version: updates so far.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -46,7 +53,7 @@ class Weights:
         self.names = tuple(named)
         self.live = tuple(named.values())
         self.trainable = tuple(parameter for parameter in self.live if parameter.requires_grad)
-        self.buffers: Buffers = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
+        self.buffers: NamedTensors = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
         self.version = 0
         # A frozen parameter has no gradient, so no optimizer ever writes it: it needs no clone.
         self._frozen = {n: p.detach() for n, p in enumerate(self.live) if not p.requires_grad}
@@ -72,25 +79,26 @@ class Weights:
         tensors = tuple(next(own).requires_grad_() if each.requires_grad else each.detach() for each in self.live)
         return Snapshot(self.version, tensors, tuple(tensor for tensor in tensors if tensor.requires_grad))
 
-    def update(self, gradients: Sequence[Tensor | None], step: Callable[[], None]) -> None:
-        """Let something change the live weights; a new version begins.
-
-        Args:
-            gradients: one per trainable parameter, None where there is none.
-            step: changes the weights; finds the gradients with the parameters.
-        """
+    def set_gradients(self, gradients: Sequence[Tensor | None]) -> None:
+        """Put gradients where an optimizer looks for them: one per trainable parameter, None where there is none."""
         for parameter, gradient in zip(self.trainable, gradients, strict=True):
             parameter.grad = gradient
-        step()
+
+    def begin_version(self) -> None:
+        """Note that the live weights have changed; the gradients are used up."""
         for parameter in self.trainable:
             parameter.grad = None
         self.version += 1
         self._snapshot = None
 
-    def publish(self, before: Buffers, after: Buffers) -> None:
-        """Take over the buffers that a computation left, if it was given `before`.
+    def publish(self, before: NamedTensors, after: NamedTensors) -> None:
+        """Take over the buffers that a computation left.
 
-        Where others published in the meantime, what this one changed is added to theirs.
+        Where another computation published in the meantime, what this one changed is added to its buffers.
+
+        Args:
+            before: what the computation was given.
+            after: what it left.
         """
         if self.buffers is before:
             self.buffers = after
@@ -105,10 +113,8 @@ class Weights:
 
 @torch.no_grad()
 def _clones(parameters: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Return copies that require a gradient, made in one call: each call lets other threads take the interpreter."""
-    if not parameters:
-        return ()
-    return tuple(clone.requires_grad_() for clone in torch._foreach_clone(parameters))
+    """Return copies that require a gradient."""
+    return tuple(clone.requires_grad_() for clone in clones(parameters)) if parameters else ()
 
 
 def _merge(current: Tensor, before: Tensor, after: Tensor) -> Tensor:

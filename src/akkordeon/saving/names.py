@@ -10,13 +10,13 @@ from torch import nn
 
 from akkordeon.errors import CheckpointMismatch
 from akkordeon.gate.description import Gate, own_copy
-from akkordeon.gate.parameters import Weights, fill, kept
+from akkordeon.gate.parameters import NamedTensors, fill, kept
 
 LISTED = 12
 """Number of differences listed in an error; further ones are counted."""
 
 
-def fitted(gates: Sequence[Gate], weights: Weights, origin: str) -> list[nn.Module]:
+def fitted(gates: Sequence[Gate], weights: NamedTensors, origin: str) -> list[nn.Module]:
     """Return a copy of each gate's module, filled with these weights.
 
     Args:
@@ -36,7 +36,7 @@ def fitted(gates: Sequence[Gate], weights: Weights, origin: str) -> list[nn.Modu
     return modules
 
 
-def differences(gates: Sequence[Gate], weights: Weights) -> Iterator[str]:
+def differences(gates: Sequence[Gate], weights: NamedTensors) -> Iterator[str]:
     """Yield the differences in names and shapes between weights and gates."""
     for gate in gates:
         for name, tensor in ((gate.whole_prefix + inner, tensor) for inner, tensor in kept(gate.module).items()):

@@ -1,20 +1,27 @@
-"""The life of a sentinel: draw, send, take the output, count, report, leave.
+"""Runs a sentinel: draws batches, sends them, takes outputs, counts, reports, leaves.
 
-A batch is open from the moment it is sent until it is back. At most `in_flight` are; that window is the only
+A batch is in flight from the moment it is sent until it is back. At most `window.size` are; that window is the only
 back-pressure in a network. Every batch ends: it comes back, or is given up and counted (`InFlight`).
+
+What an output is good for, and when a pass through the data begins, is up to `TrainingActor` and `EvaluationActor`.
 """
 
 import logging
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from math import inf
+from typing import ClassVar
+
+from typing_extensions import override
 
 from akkordeon.actor import Actor, Context, Ended, Ref
 from akkordeon.errors import BatchLost, SentinelFailed
 from akkordeon.messages.batches import Backward, BatchId, Forward, Refused, Validate
 from akkordeon.messages.leases import Alive, Chain, Held, Left, Orders
-from akkordeon.messages.reports import Report, SentinelStatus
+from akkordeon.messages.reports import Adjustment, SentinelStatus
 from akkordeon.messages.states import Position, StatusOf
 from akkordeon.messages.tree import Tree
+from akkordeon.sentinel.auto_window import Change
 from akkordeon.sentinel.batch import as_pair, num_samples
 from akkordeon.sentinel.description import Sentinel
 from akkordeon.sentinel.draws import DrawFailed, Drawn, Exhausted
@@ -22,6 +29,7 @@ from akkordeon.sentinel.epochs import Epoch, Epochs
 from akkordeon.sentinel.in_flight import InFlight, OpenBatch
 from akkordeon.sentinel.loss import LossAndMetrics
 from akkordeon.sentinel.prefetch import Prefetch
+from akkordeon.sentinel.window import SendWindow
 
 logger = logging.getLogger(__name__)
 
@@ -32,298 +40,264 @@ class _Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class _Enough:
-    """To itself: the seconds that it should go on for are over."""
+class _TimeIsUp:
+    """To itself: the `seconds` of its description are over."""
 
 
 class SentinelActor(Actor):
-    """What all sentinels do; how they begin, and what they do with an output, is up to each kind.
+    """A sentinel that lives.
 
     Args:
         sentinel: describes it.
         conductor: who gets reports.
         network: name of the network, for the ids of batches.
         incarnation: tells sentinels of one name apart.
-        position: where to begin in the data; None is at the beginning.
+        position: where to begin in the data; None is the first batch of the first epoch.
+
+    Attributes:
+        sends: the message that a batch goes out in.
+        passes: how many passes through the data have begun; only their batches are drawn and sent.
     """
+
+    sends: ClassVar[type[Forward] | type[Validate]]
 
     def __init__(
         self, sentinel: Sentinel, conductor: Ref, network: str, incarnation: int, position: Position | None = None
     ) -> None:
         self.sentinel = sentinel
-        self.judge = LossAndMetrics(sentinel.loss, sentinel.metrics)
+        self.loss_and_metrics = LossAndMetrics(sentinel.loss, sentinel.metrics)
+        self.in_flight = InFlight(sentinel.time_limit)
+        self.epochs = Epochs(sentinel, self.loss_and_metrics.gauges)
+        self.prefetch = Prefetch(sentinel, incarnation, position)
+        self.window = SendWindow()
         self.chain: Chain | None = None
-        self.outbox = InFlight(sentinel.time_limit)
-        self.ledger = Epochs(sentinel.name, sentinel.kind, tuple(sentinel.metrics), self.judge.gauges)
-        self.supply = Prefetch(sentinel, incarnation, position)
+        self.passes: float = inf
         self.leaving = False
         self.error: Exception | None = None
-        self.exhausted = 0
-        self.conductor = conductor
+        self._conductor = conductor
         self._network = network
         self._incarnation = incarnation
         self._orders: Orders | None = None
-        self._signs = 0
+        self._heartbeats = 0
         self._seq = 0
+        self._exhausted = 0
         self._left: Left | None = None
         self._ticking = False
         self._held = False
 
-    # What each kind does in its own way
-
-    @abstractmethod
-    def begin(self, context: Context) -> None:
-        """Set timers, or begin a pass."""
-
-    @abstractmethod
-    def may_send(self, epoch: int) -> bool:
-        """Whether batches of an epoch may be sent now."""
-
-    @abstractmethod
-    def may_draw(self) -> bool:
-        """Whether more batches should be prepared."""
-
-    @abstractmethod
-    def send(self, batch: OpenBatch, chain: Chain) -> None:
-        """Send a batch to the first gate."""
-
     @abstractmethod
     def take_output(self, batch: OpenBatch, output: Tree, context: Context) -> None:
-        """Do something with what the last gate yields."""
+        """Use what the last gate yields."""
 
-    @abstractmethod
     def take_back(self, batch: OpenBatch, trail: tuple[int | str, ...], context: Context) -> None:
-        """Do something with a batch that is through."""
+        """Finish a batch whose gradient has passed all gates."""
 
-    def take_orders(self, orders: Orders) -> None:
-        """Look at what the conductor wants, besides what all do."""
+    def begin(self, context: Context) -> None:
+        """Set timers."""
 
-    @property
-    def reason(self) -> str:
-        """Why its window is what it is, where it has found that out."""
-        return ""
-
-    def handle_own(self, message: object, context: Context) -> None:
-        """Handle messages that only this kind knows."""
-
-    # What all do
-
-    def receive(self, message: object, context: Context) -> object:
-        """Handle what provider, gates and conductor send."""
-        match message:
-            case Forward(route, x) | Validate(route, x):
-                if (batch := self.outbox.find(route)) is not None:
-                    self.take_output(batch, x, context)
-            case Backward(route, _, trail):
-                if (batch := self.outbox.find(route)) is not None:
-                    self.take_back(batch, trail, context)
-            case Refused(route, error):
-                if (batch := self.outbox.find(route)) is not None:
-                    self.fail(error)
-                    self.drop(batch, "refused", context)
-            case Drawn() | Exhausted() | DrawFailed():
-                self._take_answer(message, context)
-            case StatusOf():
-                return self._status(context)
-            case _:
-                self._handle_control(message, context)
-        self._go_on(context)
-        return None
-
-    def _handle_control(self, message: object, context: Context) -> None:
+    def control(self, message: object, context: Context) -> None:
+        """Handle a message that is about no batch."""
         match message:
             case Orders():
                 if self._is_news(message):
                     self._obey(message, context)
             case _Tick():
                 self._check_time_limits(context)
-            case _Enough():
+            case _TimeIsUp():
                 self.leaving = True
             case Ended():
-                self.fail(self.failure("its provider ended", message.reason))
-            case _:
-                self.handle_own(message, context)
+                self.fail("its provider ended", message.reason)
 
-    def failure(self, what: str, cause: BaseException | None) -> SentinelFailed:
-        """Say what went wrong at this sentinel."""
+    @override
+    def receive(self, message: object, context: Context) -> object:
+        match message:
+            case Forward(route, x) | Validate(route, x):
+                if (batch := self.in_flight.find(route)) is not None:
+                    self.take_output(batch, x, context)
+            case Backward(route, _, trail):
+                if (batch := self.in_flight.find(route)) is not None:
+                    self.take_back(batch, trail, context)
+            case Refused(route, error):
+                if (batch := self.in_flight.find(route)) is not None:
+                    self._fail(error)
+                    self._give_up(batch, "refused", context)
+            case Drawn() | Exhausted() | DrawFailed():
+                self._take_answer(message, context)
+            case StatusOf():
+                return self._status(context)
+            case _:
+                self.control(message, context)
+        self._go_on(context)
+        return None
+
+    def fail(self, what: str, cause: BaseException | None = None) -> None:
+        """Remember the first thing that went wrong, and leave as soon as nothing is in flight."""
         text = f"sentinel {self.sentinel.name!r}: {what}"
         if cause is not None:
             text += f": {type(cause).__name__}: {cause}"
             text += "".join(f" ({note})" for note in getattr(cause, "__notes__", ()))
         error = SentinelFailed(text)
         error.__cause__ = cause
-        return error
+        self._fail(error)
 
-    def fail(self, error: Exception) -> None:
-        """Remember the first error, and leave as soon as nothing is in flight."""
+    def _fail(self, error: Exception) -> None:
         self.error = self.error or error
         self.leaving = True
 
     def done(self, batch: OpenBatch, trail: tuple[int | str, ...], context: Context) -> None:
         """Count a batch that came back, and report on its epoch if that is complete."""
-        self.outbox.came_back(batch, context.now())
-        self.ledger.came_back(batch.epoch, trail)
+        now, out = context.now(), len(self.in_flight)
+        self.in_flight.came_back(batch, now)
+        self.epochs.came_back(batch.epoch, trail)
         if batch.epoch.complete:
-            self._close(batch.epoch, context)
+            self._close(batch.epoch, now)
+        if self.window.auto is not None:
+            undisturbed = not (self._is_held or self.leaving or batch.route.attempt > 1)
+            self._adjust(self.window.came_back(now, out, undisturbed=undisturbed))
 
-    def drop(self, batch: OpenBatch, reason: str, context: Context) -> None:
-        """Give a batch up, and count it."""
-        self.outbox.give_up(batch, reason)
-        self.ledger.given_up(batch.epoch, reason)
+    def _give_up(self, batch: OpenBatch, reason: str, context: Context) -> None:
+        self.in_flight.give_up(batch, reason)
+        self.epochs.given_up(batch.epoch, reason)
         if batch.epoch.complete:
-            self._close(batch.epoch, context)
+            self._close(batch.epoch, context.now())
 
-    # What the conductor wants
+    def _close(self, epoch: Epoch, now: float) -> None:
+        """Report on an epoch, and leave if it was the last."""
+        try:
+            report = self.epochs.close(epoch, now)
+        except Exception as error:  # noqa: BLE001 - a metric may raise anything
+            self.fail(f"no figures for epoch {epoch.number}", error)
+            return
+        if epoch.complete and epoch.samples == 0 and self.sentinel.kind == "train":
+            self.fail(f"no batch of epoch {epoch.number} had a finite loss; check the data and the learning rate")
+        self._conductor.tell(report)
+        try:
+            if self.epochs.is_last(report):
+                self.leaving = True
+        except Exception as error:  # noqa: BLE001 - the user's function may raise anything
+            self.fail("its `until` raised", error)
 
     def _is_news(self, orders: Orders) -> bool:
+        """Rule of the protocol: a sentinel keeps to the newest orders."""
         return self._orders is None or orders.number > self._orders.number
 
     def _obey(self, orders: Orders, context: Context) -> None:
         first, self._orders = self._orders is None, orders
-        self.conductor = orders.conductor
+        self._conductor = orders.conductor
         self._held = False
-        self._signs += 1
-        moved = self.ledger.done + self.outbox.resent
-        self.conductor.tell(Alive(context.me, self._signs, orders.term, moved, self.look(context.now())))
+        self._heartbeats += 1
+        moved = self.epochs.done + self.in_flight.resent
+        self._conductor.tell(Alive(context.me, self._heartbeats, orders.term, moved, self.look(context.now())))
         if first:
-            self._start(context)
-        self.take_orders(orders)
-        self.supply.widen(self.window)
-        if orders.term > self.outbox.term:
+            self._begin(context)
+        self._adjust(self.window.obey(orders))
+        if orders.term > self.in_flight.term:
             self._begin_term(orders, context)
         if orders.chain is not None:
-            self.chain, self.ledger.gates = orders.chain, orders.chain.gates
+            self.chain, self.epochs.gates = orders.chain, orders.chain.gates
         if self._left is not None:
-            self.conductor.tell(self._left)  # again: the first one was lost
+            self._conductor.tell(self._left)  # once more: the first one was lost
         elif orders.cause is not None:
             self._leave(context)
         self.leaving = self.leaving or orders.leave
 
-    def _begin_term(self, orders: Orders, context: Context) -> None:
-        """A gate has been replaced: what is out is to be sent again, once there is a chain."""
-        self.chain = None
-        for batch in self.outbox.new_term(orders.term, orders.blame):
-            logger.warning("batch %s is dropped: gates ended %d times with it", batch.route.batch, batch.strikes)
-            self.drop(batch, "poison", context)
-
-    def _start(self, context: Context) -> None:
-        if self.supply.take_up(self.ledger, context.now()):
+    def _begin(self, context: Context) -> None:
+        if self.prefetch.resume(self.epochs, context.now()):
             self.leaving = True
-        self.supply.begin(context)
+        self.prefetch.begin(context)
         if self.sentinel.seconds is not None:
-            context.tell_later(self.sentinel.seconds, _Enough())
+            context.tell_later(self.sentinel.seconds, _TimeIsUp())
         self.begin(context)
 
+    def _begin_term(self, orders: Orders, context: Context) -> None:
+        """A gate was replaced: what is in flight will be sent again as soon as there is a chain."""
+        self.chain = None
+        for batch in self.in_flight.new_term(orders.term, orders.blame):
+            logger.warning("batch %s is dropped: gates ended %d times with it", batch.route.batch, batch.strikes)
+            self._give_up(batch, "poison", context)
+
+    def _adjust(self, change: Change | None) -> None:
+        if change is not None:
+            self._conductor.tell(Adjustment(self.sentinel.name, change.before, change.window, change.reason))
+        self.prefetch.widen(self.window.size)
+
     def _take_answer(self, answer: Drawn | Exhausted | DrawFailed, context: Context) -> None:
-        self.supply.answered(answer, context.now())
+        self.prefetch.answered(answer, context.now())
         match answer:
             case DrawFailed(error):
-                self.fail(self.failure(f"its loader raised after batch {self._seq + len(self.supply.ready)}", error))
+                self.fail(f"its loader raised after batch {self._seq + len(self.prefetch.ready)}", error)
             case Exhausted(epoch, 0):
-                remedy = "it must yield at least one batch, each time it is iterated"
-                self.fail(self.failure(f"its loader yielded no batch in epoch {epoch}; {remedy}", None))
+                self.fail(f"its loader yielded no batch in epoch {epoch}; it must yield some each time it is iterated")
             case Exhausted():
-                self.exhausted += 1
-                ended = self.ledger.epoch(answer.epoch)
+                self._exhausted += 1
+                ended = self.epochs.epoch(answer.epoch)
                 ended.batches = answer.batches
                 if ended.complete:
-                    self._close(ended, context)
+                    self._close(ended, context.now())
 
     def _go_on(self, context: Context) -> None:
-        """Send what may be sent, ask for more, and leave when there is nothing left to do."""
+        """Send what may be sent, request more, and leave when there is nothing left to do."""
         if self.chain is not None and self._left is None:
-            self._send_what_may_be_sent(self.chain, context)
-        if not self.leaving and self.may_draw():
-            self.supply.order(context.now())
+            self._send(self.chain, context)
+        if not self.leaving and self._exhausted < max(1, self.passes):
+            self.prefetch.request(context.now())
         pause = None if self._orders is None else self._orders.pause
-        if pause is not None and not (self.outbox or self._held or self._left):
+        if pause is not None and not (self.in_flight or self._held or self._left):
             self._held = True
-            self.conductor.tell(Held(context.me, pause, self.supply.place(self.ledger, context.now())))
-        if self.leaving and not self.outbox:
+            self._conductor.tell(Held(context.me, pause, self.prefetch.position(self.epochs, context.now())))
+        if self.leaving and not self.in_flight:
             self._leave(context)
-        elif not self._ticking and (self.outbox or self.supply.waits):
+        elif not self._ticking and (self.in_flight or self.prefetch.is_waiting):
             self._ticking = True
-            context.tell_later(self._tick, _Tick())
+            context.tell_later(min(1.0, self.sentinel.time_limit / 4), _Tick())
 
-    def _send_what_may_be_sent(self, chain: Chain, context: Context) -> None:
-        while (batch := self.outbox.next_waiting()) is not None:
-            self._send_again(batch, chain, context)
-        ready = self.supply.ready
-        while ready and len(self.outbox) < self.window and self._sends(ready[0].epoch):
-            self._send(ready.popleft(), chain, context)
+    def _send(self, chain: Chain, context: Context) -> None:
+        """Send batches that go once more, then, if none of these is left, new ones while the window has room."""
+        while (again := self.in_flight.next_waiting()) is not None:
+            self._send_again(again, chain, context)
+        ready = self.prefetch.ready
+        while ready and len(self.in_flight) < self.window.size and self._may_send(ready[0].epoch):
+            if (batch := self._open(ready.popleft(), context)) is not None:
+                chain.first.tell(self.sends(batch.route, batch.x))
 
-    def _sends(self, epoch: int) -> bool:
-        return not (self.leaving or self.is_held or self.outbox.is_waiting) and self.may_send(epoch)
+    def _send_again(self, batch: OpenBatch, chain: Chain, context: Context) -> None:
+        self.in_flight.again(batch, context.now())
+        chain.first.tell(self.sends(batch.route, batch.x))
+
+    def _may_send(self, epoch: int) -> bool:
+        return epoch <= self.passes and not (self.leaving or self._is_held or self.in_flight.is_waiting)
 
     @property
-    def is_held(self) -> bool:
+    def _is_held(self) -> bool:
         """Whether it may send nothing new for now."""
         return self._orders is None or self._orders.pause is not None
 
-    @property
-    def window(self) -> int:
-        """How many batches it may have out."""
-        return 0 if self._orders is None else self._orders.window
-
-    def _send(self, drawn: Drawn, chain: Chain, context: Context) -> None:
+    def _open(self, drawn: Drawn, context: Context) -> OpenBatch | None:
+        """Note that what was drawn is in flight; None where it is no batch."""
         seq, self._seq = self._seq, self._seq + 1
         try:
             x, target = as_pair(drawn.item, with_target=self.sentinel.kind != "test")
-            samples = num_samples(x, target)
+            size = num_samples(x, target)
         except TypeError as error:
-            self.fail(self.failure(f"batch {seq} cannot be used", error))
-            return
+            self.fail(f"batch {seq} cannot be used", error)
+            return None
         now = context.now()
         batch_id = BatchId(self._network, self.sentinel.name, self._incarnation, seq)
-        epoch = self.ledger.begin(drawn.epoch, now)
-        batch = self.outbox.add(batch_id, context.me, samples, now, epoch=epoch, x=x, target=target)
-        self.send(batch, chain)
-
-    def _send_again(self, batch: OpenBatch, chain: Chain, context: Context) -> None:
-        self.outbox.again(batch, context.now())
-        self.send(batch, chain)
-
-    def _close(self, epoch: Epoch, context: Context) -> None:
-        """Report on an epoch, and see whether it was the last."""
-        try:
-            report = self.ledger.close(epoch, context.now())
-        except Exception as error:  # noqa: BLE001 - a metric may raise anything
-            self.fail(self.failure(f"no figures for epoch {epoch.number}", error))
-            return
-        if epoch.complete and epoch.samples == 0 and self.sentinel.kind == "train":
-            self.fail(self.failure(f"no batch of epoch {epoch.number} had a finite loss; check data and lr", None))
-        self.conductor.tell(report)
-        if self._is_last(report):
-            self.leaving = True
-
-    def _is_last(self, report: Report) -> bool:
-        if report.epoch == self.sentinel.last_epoch:
-            return True
-        try:
-            return self.sentinel.until is not None and bool(self.sentinel.until(report))
-        except Exception as error:  # noqa: BLE001 - the user's function may raise anything
-            self.fail(self.failure("its `until` raised", error))
-            return True
+        epoch = self.epochs.begin(drawn.epoch, now)
+        return self.in_flight.add(batch_id, context.me, size, now, epoch=epoch, x=x, target=target)
 
     def _leave(self, context: Context) -> None:
         if self._left is not None:
             return
         self.leaving = True
-        position = None
+        position, now = None, context.now()
         if self.sentinel.kind == "train":
-            position = self.supply.place(self.ledger, context.now())
-            for epoch in self.ledger.under_way():
-                if epoch.samples:
-                    self._close(epoch, context)
-        self.supply.stop(context)
+            position = self.prefetch.position(self.epochs, now)
+            for epoch in [each for each in self.epochs.under_way() if each.samples]:
+                self._close(epoch, now)
+        self.prefetch.stop(context)
         self._left = Left(context.me, self.error, position)
-        self.conductor.tell(self._left)
-
-    # Time limits, and how it stands
-
-    @property
-    def _tick(self) -> float:
-        return min(1.0, self.sentinel.time_limit / 4)
+        self._conductor.tell(self._left)
 
     def _check_time_limits(self, context: Context) -> None:
         self._ticking = False
@@ -331,48 +305,44 @@ class SentinelActor(Actor):
             return
         now, limit = context.now(), self.sentinel.time_limit
         if self.chain is not None:
-            self._check_batches(self.chain, context)
-        if self.supply.waits and not self.outbox and not self.leaving and self.supply.waited(now) > limit:
-            remedy = "raise time_limit if it needs longer"
-            self.fail(self.failure(f"its loader has yielded nothing for {limit:g} s; {remedy}", None))
+            self._check_batches(self.chain, now, context)
+        idle = self.prefetch.is_waiting and not self.in_flight and not self.leaving
+        if idle and self.prefetch.waited(now) > limit:
+            self.fail(f"its loader has yielded nothing for {limit:g} s; raise time_limit if it needs longer")
 
-    def _check_batches(self, chain: Chain, context: Context) -> None:
-        now = context.now()
-        for batch in self.outbox.lost(now):
-            if self.outbox.is_stuck(batch):
-                self.fail(self._lost(batch, now - batch.sent))
+    def _check_batches(self, chain: Chain, now: float, context: Context) -> None:
+        for batch in self.in_flight.lost(now):
+            if self.in_flight.is_stuck(batch):
+                text = (
+                    f"batch {batch.route.batch} has not come back after {now - batch.sent:.1f} s (time_limit is "
+                    f"{self.sentinel.time_limit:g} s), nor has any other since: a gate is slow, or hangs. "
+                    "Raise time_limit if gates need longer"
+                )
+                self._fail(BatchLost(text))
                 self._leave(context)
                 return
             logger.warning("batch %s is dropped: it has not come back", batch.route.batch)
-            self.drop(batch, "lost", context)
-        for batch in self.outbox.overdue(now):
+            self._give_up(batch, "lost", context)
+        for batch in self.in_flight.overdue(now):
             self._send_again(batch, chain, context)
 
-    def _lost(self, batch: OpenBatch, age: float) -> BatchLost:
-        return BatchLost(
-            f"batch {batch.route.batch} has not come back after {age:.1f} s (time_limit is "
-            f"{self.sentinel.time_limit:g} s), nor has any other since: a gate is slow, or hangs. "
-            "Raise time_limit if gates need longer"
-        )
-
+    @override
     def look(self, now: float) -> str:
-        """Say what the sentinel waits for."""
-        oldest = self.outbox.oldest
+        oldest = self.in_flight.oldest
         if oldest is not None:
             which = f"batch {oldest.route.batch}, attempt {oldest.route.attempt}"
-            return f"has {len(self.outbox)} batches out; the oldest is {which}, for {now - oldest.sent:.1f} s"
-        if self.supply.waits and not self.leaving:
-            return f"waits for its loader since {self.supply.waited(now):.1f} s"
+            return f"has {len(self.in_flight)} batches in flight; the oldest is {which}, for {now - oldest.sent:.1f} s"
+        if self.prefetch.is_waiting and not self.leaving:
+            return f"has waited {self.prefetch.waited(now):.1f} s for its loader"
         return ""
 
     def _status(self, context: Context) -> SentinelStatus:
-        status = self.ledger.status(self.sentinel.last_epoch, self.supply.length, context.now())
         return replace(
-            status,
-            in_flight=len(self.outbox),
+            self.epochs.status(self.sentinel.last_epoch, self.prefetch.length, context.now()),
+            in_flight=len(self.in_flight),
             draining=self.leaving,
-            window=self.window,
-            reason=self.reason,
-            resent=self.outbox.resent,
-            dropped=tuple(self.outbox.given_up),
+            window=self.window.size,
+            reason=self.window.reason,
+            resent=self.in_flight.resent,
+            dropped=tuple(self.in_flight.given_up),
         )

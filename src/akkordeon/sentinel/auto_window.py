@@ -1,4 +1,4 @@
-"""How many batches to have in flight so that the bottleneck is busy, and no more: found while training goes on.
+"""Finds, while training goes on, how many batches in flight keep the bottleneck busy: that many, and no more.
 
 Each batch more in flight makes gradients staler, and pays only as long as some gate, or the cores, have time to spare.
 So the window begins at 1 and grows while that brings more batches per second. Which of two windows brings more is found
@@ -13,39 +13,40 @@ import math
 from dataclasses import dataclass
 from statistics import fmean, median
 
-MOST = 16
-"""Batches in flight at most; what needs more than that has gates that hardly work, or a very long way between them."""
+MOST_IN_FLIGHT = 16
+"""Batches in flight at most; gates that need more than that hardly compute, or are very far apart."""
 
-GAIN, LOSS = 0.02, 0.01
-"""Of throughput: what more in flight must bring, and what one less may cost. A step up that was just worth it must not
-be taken back, so the second is less."""
+LEAST_GAIN, MOST_LOSS = 0.02, 0.01
+"""Shares of throughput: what a wider window must gain, and what one batch less may lose. The loss is smaller, so that a
+step up that was just worth it is not taken back."""
 
-FAR = 4
-"""How many more are tried where one more brings nothing: gains may be small steps for a while, or come in jumps."""
+FAR_STEP = 4
+"""How many more are tried where one more gains nothing: gains may be small steps for a while, or come in jumps."""
 
-CLEAR = 1.1
-"""A ratio so far from the threshold needs no more than two pairs of spans."""
+CLEAR_RATIO = 1.1
+"""If all ratios are this factor away from the threshold, on the same side, two pairs of spans are enough."""
 
-ODD_ONES = {5: 0, 8: 1, 11: 2}
-"""Pairs of spans, and how many of them may speak against all others; by chance alone they do once in some 15 times."""
+OUTLIERS = {5: 0, 8: 1, 11: 2}
+"""Pairs of spans, and how many of them may contradict all others for a decision. By chance alone, two equal windows
+give a decision about once in 15 times: a sign test."""
 
 REST = (8, 128)
-"""Spans until the next look: after a change, and at most; twice as long after each look that changed nothing."""
+"""Spans until the next look: after a change, and at most; doubled after each look that changed nothing."""
 
 UNUSUAL = 0.15
-"""By how much throughput must differ from what it was, in three spans in a row, to be looked at before that."""
+"""Share by which throughput must differ from what it was, in three spans in a row, for a look before that."""
 
 SPARE = 0.5
-"""Batches of the window that are not out, on average, from which on the loader is taken for the bottleneck."""
+"""If this many batches of the window are not in flight, on average, the loader is taken for the bottleneck."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Another window than before; windows that are only tried for some spans are none.
+    """A change of the window; to try another one for some spans is no change.
 
     Args:
         before: batches in flight until now.
-        window: from now on.
+        window: batches in flight from now on.
         reason: why, for a person to read.
     """
 
@@ -55,31 +56,35 @@ class Change:
 
 
 class AutoWindow:
-    """Finds the window; told of each batch that comes back, in the order of time.
+    """Finds the window from when batches come back.
+
+    It alternates between a look, in which other windows are tried against the one that is kept, and a rest, in which
+    throughput is only watched. A look tries one more; if that gains nothing, several more; if that gains nothing
+    either, one less. A step up is followed by another look up, a step down by another one down.
 
     Args:
         most: batches in flight at most.
-        batches: that a span has at least.
-        seconds: that a span has at least.
+        batches: in a span, at least.
+        seconds: of a span, at least.
 
     Attributes:
         window: how many batches to have in flight now.
-        reason: why that is so, for a person to read.
+        reason: why, for a person to read.
     """
 
-    def __init__(self, most: int = MOST, *, batches: int = 40, seconds: float = 0.3) -> None:
+    def __init__(self, most: int = MOST_IN_FLIGHT, *, batches: int = 40, seconds: float = 0.3) -> None:
         self.window = 1
         self.reason = "it begins with 1"
         self._most = most
         self._least = (batches, seconds)
-        self._base = 1  # the window that is kept to, but for trials of others
+        self._base = 1  # the window that is kept, except while another one is tried
         self._span = _Span(1, 1, self._least)
         self._trial: _Trial | None = None
-        self._climbed = False  # in this look: one less is known to be worse
-        self._rest = 1
-        self._left = 0
-        self._usual: float | None = None
-        self._odd = 0
+        self._climbed = False  # whether this look has made the window wider, so that one less is known to be worse
+        self._rest = 1  # spans from the end of the next look to the one after it
+        self._left = 0  # spans of the present rest
+        self._usual: float | None = None  # batches per second, in the first span of the present rest
+        self._odd = 0  # latest spans, in a row, that differed from that
         self._begin_look()
 
     def limit(self, most: int) -> Change | None:
@@ -87,11 +92,12 @@ class AutoWindow:
         if most == self._most:
             return None
         self._most = most
-        self._trial = None if self._trial is None or self._trial.other > most else self._trial
+        if self._trial is not None and self._trial.other > most:
+            self._trial = None
         change = None
         if self._base > most:
             change = self._move(most, f"no more than {most} are granted")
-        if self._trial is None:
+        if self._trial is None:  # what is granted has changed, so another window may be the best one
             self._begin_look()
         if self.window > most:
             self.window = most
@@ -103,26 +109,25 @@ class AutoWindow:
         self._span = _Span(self.window, self.window, self._least)
 
     def came_back(self, now: float, out: int) -> Change | None:
-        """Take in that a batch has come back.
+        """Take in that a batch has come back; return what changes, if anything.
 
         Args:
             now: seconds.
-            out: how many were out until then, with this one.
-
-        Returns:
-            What changes, if anything does.
+            out: batches that were in flight until then, this one among them.
         """
         if not self._span.add(now, out):
             return None
         span, change = self._span, None
+        # Where the loader is slow, a comparison of windows would measure its moods; what is not used is given up first.
         if (used := math.ceil(span.out + SPARE)) < self._base:
-            change = self._move(used, f"of {self._base} only {span.out:.1f} were out on average: the loader is slow")
+            change = self._move(used, f"on average {span.out:.1f} of {self._base} were in flight: the loader is slow")
             self._finish_look()
         elif self._trial is not None:
             change = self._tried(self._trial, span)
         else:
             self._rested(span)
-        before, self.window = self.window, self._base if self._trial is None else self._trial.next
+        before = self.window
+        self.window = self._base if self._trial is None else self._trial.next
         self._span = _Span(before, self.window, self._least)
         return change
 
@@ -134,14 +139,15 @@ class AutoWindow:
         self._try_more(self._base + 1)
 
     def _try_more(self, other: int) -> None:
-        if self._base < (other := min(other, self._most)):
-            self._trial = _Trial(self._base, other, 1 + GAIN)
+        other = min(other, self._most)
+        if other > self._base:
+            self._trial = _Trial(self._base, other, 1 + LEAST_GAIN)
         else:
             self._try_less()
 
     def _try_less(self) -> None:
         if self._base > 1 and not self._climbed:
-            self._trial = _Trial(self._base, self._base - 1, 1 - LOSS)
+            self._trial = _Trial(self._base, self._base - 1, 1 - MOST_LOSS)
         else:
             self._finish_look()
 
@@ -155,8 +161,9 @@ class AutoWindow:
         verdict = False if trial.is_loader_slow(span) else trial.verdict()
         if verdict is None:
             return None
-        before, self.reason = self._base, trial.told()
+        before, self.reason = self._base, trial.summary()
         if verdict and trial.other > before:
+            # One step at a time, even if several more were tried: staleness grows with each, and the first may do.
             self._climbed = True
             change = self._move(before + 1, self.reason)
             self._try_more(self._base + 1)
@@ -166,7 +173,8 @@ class AutoWindow:
             self._try_less()
             return change
         if trial.other == before + 1 and not trial.is_loader_slow(span):
-            self._try_more(min(2 * before, before + FAR) if before > 1 else FAR)
+            # One more gains nothing by itself; look behind the plateau, at most twice as far.
+            self._try_more(min(2 * before, before + FAR_STEP) if before > 1 else FAR_STEP)
         elif trial.other > before:
             self._try_less()
         else:
@@ -194,9 +202,9 @@ class _Span:
     """What comes back at one window.
 
     Args:
-        before: the window before; what was sent at it does not count, and how the gates settle neither.
+        before: the window until now. What was sent at it does not count, nor does what comes back while gates settle.
         window: the present one.
-        least: batches and seconds that the span has at least.
+        least: batches and seconds of the span, at least.
     """
 
     def __init__(self, before: int, window: int, least: tuple[int, float]) -> None:
@@ -214,7 +222,8 @@ class _Span:
             self._began = now if self._skip < 0 else None
             return False
         self._now, self._count, self._out = now, self._count + 1, self._out + out
-        whole = self._count % self.window == 0  # batches may come back in bursts of as many as are out
+        # Batches may come back in bursts, as many as are in flight; part of a burst would spoil the rate.
+        whole = self._count % self.window == 0
         return whole and self._count >= self._batches and now - self._began >= self._seconds
 
     @property
@@ -225,17 +234,19 @@ class _Span:
 
     @property
     def out(self) -> float:
-        """How many were out, on average."""
+        """Batches in flight, on average."""
         return self._out / self._count
 
 
 class _Trial:
-    """One window against another: spans of both in turns, first A B, then B A.
+    """One window against another: spans of both in turns.
+
+    The turns are A B, B A, A B, ...: a drift of the machine's speed then favours each of them equally often.
 
     Args:
-        base: the window that is kept to.
-        other: what is tried.
-        threshold: ratio of batches per second from which on the other is taken.
+        base: the window that is kept.
+        other: the one that is tried.
+        threshold: ratio of batches per second, other to base, above which the other is taken.
     """
 
     def __init__(self, base: int, other: int, threshold: float) -> None:
@@ -255,36 +266,39 @@ class _Trial:
         self._rates.append(span.rate)
 
     def is_loader_slow(self, span: _Span) -> bool:
-        """Whether more batches could be out than there are, so that still more are of no use."""
+        """Whether fewer batches are in flight than the tried window allows, so that it gains nothing."""
         return span.window == self.other > self._base and span.out < self.other - SPARE
 
     def verdict(self) -> bool | None:
-        """Say whether the other window is to be taken; None as long as that is not clear."""
+        """Decide whether to take the other window; None as long as that is not clear."""
         ratios = self._ratios
         if len(self._rates) % 2 or len(ratios) < 2:
             return None
-        if min(ratios) > CLEAR * self._threshold or max(ratios) < self._threshold / CLEAR:
+        # A large difference shows at once; a smaller one needs as many pairs as chance allows for (`OUTLIERS`).
+        if min(ratios) > CLEAR_RATIO * self._threshold or max(ratios) < self._threshold / CLEAR_RATIO:
             return min(ratios) > self._threshold
-        if len(ratios) not in ODD_ONES:
+        if len(ratios) not in OUTLIERS:
             return None
         for_it = sum(ratio > self._threshold for ratio in ratios)
-        if min(for_it, len(ratios) - for_it) <= ODD_ONES[len(ratios)]:
+        if min(for_it, len(ratios) - for_it) <= OUTLIERS[len(ratios)]:
             return 2 * for_it > len(ratios)
-        if len(ratios) < max(ODD_ONES):
+        if len(ratios) < max(OUTLIERS):
             return None
-        # Nobody can tell for sure. A smaller window is none the worse; a larger one must bring anything at all.
+        # Not decided after the most pairs: the windows are about equal at the threshold. The median decides for a
+        # smaller window; a larger one must also gain something in all but the worst pairs, since it costs staleness.
         likely = median(ratios) > self._threshold
-        return likely and (self.other < self._base or sorted(ratios)[max(ODD_ONES.values())] > 1)
+        return likely and (self.other < self._base or sorted(ratios)[max(OUTLIERS.values())] > 1)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Say what is known, for a person to read."""
         if not (ratios := self._ratios):
-            return f"{self.other} in flight instead of {self._base} were never out: the loader is slow"
+            return f"{self.other} instead of {self._base} were never in flight: the loader is slow"
         rate = fmean(self._rates)
         gain = f"{median(ratios) - 1:+.1%} batches per second"
-        return f"{self.other} in flight instead of {self._base}: {gain}, at some {rate:.3g}"
+        return f"{self.other} in flight instead of {self._base}: {gain}, at about {rate:.3g}"
 
     @property
     def _ratios(self) -> list[float]:
+        """Batches per second, other to base, in each pair of spans; in every second pair the other one came first."""
         pairs = zip(self._rates[::2], self._rates[1::2], strict=False)
         return [one / other if n % 2 else other / one for n, (one, other) in enumerate(pairs)]

@@ -1,13 +1,13 @@
-"""Takes apart what a loader yields: a pair (x, target), and its number of samples."""
+"""Takes apart what a loader yields: into x and target, and counts its samples."""
 
 from akkordeon.messages.tree import Tree, describe, flatten
 
 
 def as_pair(item: object, *, with_target: bool) -> tuple[Tree, Tree]:
-    """Return (x, target) of what a loader yielded; target is None where none is wanted or there.
+    """Return (x, target) of what a loader yielded; target is None where x comes alone.
 
     Raises:
-        TypeError: a target is wanted, and the item is no pair.
+        TypeError: a target is wanted, and the item is not a pair.
     """
     if isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1]

@@ -1,4 +1,4 @@
-"""Sentinels: data, loss and metrics. These classes describe; `SentinelActor` (sentinel_actor.py) lives."""
+"""Describes sentinels: data, loss and metrics. `SentinelActor` runs one."""
 
 from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
@@ -16,32 +16,36 @@ Data = Callable[[], Iterable[object]]
 """Makes a loader: a `DataLoader`, or any iterable of pairs (x, target), such as `partial(batches, "train")`."""
 
 Until = Callable[[Report], bool]
+"""Takes the report on an epoch; returns whether the sentinel ends after it."""
 
 Window = int | Literal["auto"]
+"""How many batches may be in flight; "auto" is found out while training."""
 
 
 @dataclass(frozen=True)
 class Sentinel(ABC):
-    """What all sentinels have in common.
+    """Describe what all sentinels have in common.
 
     Args:
         name: unique in its network.
-        data: makes the loader; called where the sentinel lives. Each batch must be made of new tensors.
-        loss: mean loss of a batch, a scalar tensor.
-        metrics: other figures to report, by name: callables, whose means are weighted by batch size as the loss is, or
-            objects with `update`, `compute` and `reset`, such as `Perplexity()` and those of torchmetrics.
-        in_flight: how many batches it has out at once. Of a training sentinel also "auto": as few as keep the slowest
-            gate, or the cores, busy, found while it runs, and no more than 16; it begins with 1.
-        epochs: end after so many passes through the data.
-        seconds: end after so long.
-        until: end after the first report for which this holds.
+        data: makes the loader, in the process where the sentinel runs: an iterable of pairs (x, target), each a tensor
+            or a tuple, list or dict of tensors. Each batch must be made of new tensors.
+        loss: takes the network's output and the target; returns their mean loss over the batch, a scalar tensor.
+        metrics: other figures to report, by name: callables as the loss, whose means over an epoch are weighted by
+            batch size as its are, or objects with `update`, `compute` and `reset`, such as `Perplexity()` and the
+            metrics of torchmetrics.
+        in_flight: how many batches it has in flight at once; at least 1. A training sentinel also takes "auto": as few
+            as keep the slowest gate, or the cores, busy, at most 16. It begins with 1 and finds that while it runs.
+        epochs: end after this many passes through the data.
+        seconds: end after this time.
+        until: takes a report; the sentinel ends after the first one for which it returns True.
         time_limit: seconds after which a batch that has not come back is lost, and a loader that yields nothing has
             failed.
-        seed: of a `DataLoader`'s shuffling, where it has no generator of its own; None derives one from
+        seed: for the shuffling of a `DataLoader` that has no generator of its own; None derives one from
             `torch.initial_seed()` and the name.
 
     Raises:
-        WiringError: a value cannot work; says which, and what to do.
+        WiringError: a value cannot work; the text says which, and what to do.
     """
 
     kind: ClassVar[Kind]
@@ -63,7 +67,7 @@ class Sentinel(ABC):
 
     @property
     def last_epoch(self) -> int | None:
-        """The epoch after which it ends; None if there is no such."""
+        """The epoch after which it ends; None if it goes on."""
         return self.epochs
 
     @property
@@ -74,13 +78,16 @@ class Sentinel(ABC):
 
 @dataclass(frozen=True)
 class TrainingSentinel(Sentinel):
-    """Trains the network: sends batches through the gates, and gradients back.
+    """Train the network: send batches through the gates, and gradients back.
 
     With `in_flight=1` and no other sentinel, training is exactly that of a plain PyTorch loop at one intra-op thread on
-    the same batches; with more, batches overlap and gradients are late. It goes on until it is detached, unless an end
-    is given.
+    the same batches; with more, batches overlap and gradients are stale. It goes on until it is detached, unless
+    `epochs`, `seconds` or `until` is given.
 
-    Args: as `Sentinel`; the loss is needed.
+    Args: as for `Sentinel`; the loss is required.
+
+    Raises:
+        WiringError: a value cannot work; the text says which, and what to do.
     """
 
     kind: ClassVar[Kind] = "train"
@@ -88,11 +95,14 @@ class TrainingSentinel(Sentinel):
 
 @dataclass(frozen=True)
 class ValidationSentinel(Sentinel):
-    """Measures the network on other data, beside whatever else goes on; changes nothing.
+    """Measure the network on other data, while training goes on; change nothing.
 
-    Args: as `Sentinel`; the loss is needed; and
-        every: seconds between the beginnings of two passes, the first of which begins after as long. A pass that comes
+    Args: as for `Sentinel`; the loss is required; and
+        every: seconds from the beginning of one pass to the next; the first one begins after as long. A pass that comes
             due while one is running is skipped and counted. None makes one pass at once, then ends.
+
+    Raises:
+        WiringError: a value cannot work; the text says which, and what to do.
     """
 
     kind: ClassVar[Kind] = "validate"
@@ -109,12 +119,15 @@ class ValidationSentinel(Sentinel):
 
 @dataclass(frozen=True)
 class TestSentinel(Sentinel):
-    """Makes one pass through its data and yields the outputs in order, and figures where there are targets.
+    """Make one pass through the data; report the outputs in order, and figures where there are targets.
 
-    Its data may yield pairs (x, target), or x alone.
+    The data may yield pairs (x, target), or x alone.
 
-    Args: as `Sentinel`; and
+    Args: as for `Sentinel`; and
         outputs: keep the outputs for the report.
+
+    Raises:
+        WiringError: a value cannot work; the text says which, and what to do.
     """
 
     __test__: ClassVar[bool] = False  # for pytest: not a test
@@ -137,7 +150,7 @@ def _check(sentinel: Sentinel) -> None:
         raise WiringError(f"the name of a sentinel must be a word, not {sentinel.name!r}")
     if not callable(sentinel.data):
         raise WiringError(
-            f"{who}: data is a {type(sentinel.data).__name__}, and must be a callable that makes the loader; "
+            f"{who}: data must be a callable that makes the loader, not a {type(sentinel.data).__name__}; "
             "wrap it, as in data=lambda: loader"
         )
     if sentinel.loss is None and sentinel.kind != "test":
@@ -145,7 +158,7 @@ def _check(sentinel: Sentinel) -> None:
     if sentinel.loss is not None and not callable(sentinel.loss):
         raise WiringError(f"{who}: loss must be a callable of output and target, not {sentinel.loss!r}")
     if isinstance(sentinel.loss, nn.Module) and any(p.requires_grad for p in sentinel.loss.parameters()):
-        raise WiringError(f"{who}: its loss has trainable parameters, which nobody would train; put them into a gate")
+        raise WiringError(f"{who}: its loss has trainable parameters, which would not be trained; put them into a gate")
     _check_metrics(who, sentinel.metrics)
     _check_numbers(who, sentinel)
 
@@ -160,7 +173,7 @@ def _check_numbers(who: str, sentinel: Sentinel) -> None:
         if value is not None and not value > 0:
             raise WiringError(f"{who}: {setting} must be more than 0, not {value}")
     if sentinel.last_epoch == 1 and sentinel.epochs not in (None, 1):
-        raise WiringError(f"{who} makes one pass, so epochs={sentinel.epochs} cannot be; a validation needs `every`")
+        raise WiringError(f"{who} makes one pass, so epochs={sentinel.epochs} cannot work; a validation needs `every`")
 
 
 def _check_metrics(who: str, metrics: Metrics) -> None:

@@ -1,4 +1,4 @@
-"""Messages between a sentinel and its provider."""
+"""Defines the messages between a sentinel and its provider."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from akkordeon.messages.states import Mark
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """From a sentinel, to its provider: prepare that many batches."""
+    """From a sentinel, to its provider: prepare this many batches."""
 
     amount: int
 
@@ -20,7 +20,7 @@ class Drawn:
         epoch: from 1.
         item: the batch.
         index: in its epoch, from 0.
-        mark: where the loader stood before; given now and then, and with the first batch of each epoch.
+        mark: where the loader stood before this batch; with the first batch of each epoch, and now and then.
     """
 
     epoch: int

@@ -1,4 +1,4 @@
-"""What a sentinel knows of its epochs: which batches came back, what they gave, and when an epoch is complete."""
+"""Sums up, for each epoch of a sentinel, which batches came back and with which figures, and reports on the epoch."""
 
 import logging
 from collections import Counter, defaultdict
@@ -9,9 +9,10 @@ from typing import Any
 
 from akkordeon.messages.batches import ALREADY_APPLIED, NOTHING_TO_LEARN
 from akkordeon.messages.histogram import Histogram
-from akkordeon.messages.reports import Kind, Report, SentinelStatus
-from akkordeon.messages.states import Mark, Position
+from akkordeon.messages.reports import Report, SentinelStatus
+from akkordeon.messages.states import Position
 from akkordeon.messages.tree import Tree
+from akkordeon.sentinel.description import Sentinel
 from akkordeon.sentinel.metrics import Gauges, Mean, read
 from akkordeon.tensors import copied
 
@@ -47,7 +48,7 @@ class Epoch:
         return self.done == self.batches
 
     def state(self, now: float) -> dict[str, Any]:
-        """Return all that went into the figures so far, as plain values."""
+        """Return what the figures are made of so far, as plain values."""
         return {
             "done": self.done,
             "samples": self.samples,
@@ -59,7 +60,7 @@ class Epoch:
         }
 
     def restore(self, state: Mapping[str, Any], now: float) -> None:
-        """Go on from there."""
+        """Go on from what `state` returned."""
         self.began = now - state["seconds"]
         self.done, self.samples = state["done"], state["samples"]
         self.skipped.update(state["skipped"])
@@ -68,7 +69,7 @@ class Epoch:
         # One that cannot tell what it took in so far has no figure for this epoch.
         self.gauges = {name: gauge for name, gauge in self.gauges.items() if name in state["gauges"]}
         for name, gauge in self.gauges.items():
-            gauge.load_state_dict(state["gauges"][name])  # type: ignore[attr-defined] # it has the other one
+            gauge.load_state_dict(state["gauges"][name])  # type: ignore[attr-defined] # one that was saved has it
 
     def _gauge_states(self) -> Iterator[tuple[str, Any]]:
         for name, gauge in self.gauges.items():
@@ -86,28 +87,23 @@ class Epoch:
 
 
 class Epochs:
-    """The epochs of one sentinel that are under way; several may overlap.
+    """The epochs of one sentinel that are not closed; several may overlap.
 
     Args:
-        sentinel: its name.
-        kind: what it does.
-        metrics: names of the figures to report besides the loss.
+        sentinel: describes it.
         gauges: makes the metrics of an epoch that are no means.
+
+    Attributes:
+        gates: names, in the order of the chain.
+        done: batches that came back, over all epochs.
+        latest: number of the latest epoch that has begun; 0 before the first.
     """
 
-    def __init__(
-        self,
-        sentinel: str,
-        kind: Kind,
-        metrics: Sequence[str],
-        gauges: Callable[[], Gauges] = dict,
-    ) -> None:
-        self.gates: Sequence[str] = ()  # names, in the order of the chain
+    def __init__(self, sentinel: Sentinel, gauges: Callable[[], Gauges] = dict) -> None:
+        self.gates: Sequence[str] = ()
         self.done = 0
         self.latest = 0
         self._sentinel = sentinel
-        self._kind = kind
-        self._metrics = tuple(metrics)
         self._gauges = gauges
         self._epochs: dict[int, Epoch] = {}
         self._skipped = Counter[str]()  # of the epochs that are closed
@@ -150,19 +146,19 @@ class Epochs:
         """Forget an epoch and report on it.
 
         Raises:
-            Exception: whatever a metric raises when it is read.
+            Exception: anything that a metric raises when it is read.
         """
         del self._epochs[epoch.number]
         self._skipped += epoch.skipped
         figures = {name: mean.value for name, mean in epoch.figures.items()}
         figures |= read(epoch.gauges) if epoch.samples else {}
         return Report(
-            sentinel=self._sentinel,
-            kind=self._kind,
+            sentinel=self._sentinel.name,
+            kind=self._sentinel.kind,
             epoch=epoch.number,
             samples=epoch.samples,
             loss=figures.get("loss", nan),
-            metrics={name: figures.get(name, nan) for name in self._metrics},
+            metrics={name: figures.get(name, nan) for name in self._sentinel.metrics},
             seconds=0.0 if epoch.began is None else now - epoch.began,
             staleness={gate: epoch.staleness[gate] for gate in self.gates if gate in epoch.staleness},
             skipped=dict(epoch.skipped),
@@ -170,17 +166,27 @@ class Epochs:
             outputs=tuple(output for _, output in sorted(epoch.outputs.items())),
         )
 
-    def take_up(self, position: Position, now: float) -> None:
+    def is_last(self, report: Report) -> bool:
+        """Whether the sentinel ends after this report.
+
+        Raises:
+            Exception: anything that the sentinel's `until` raises.
+        """
+        if report.epoch == self._sentinel.last_epoch:
+            return True
+        return self._sentinel.until is not None and bool(self._sentinel.until(report))
+
+    def resume(self, position: Position, now: float) -> None:
         """Go on where a sentinel stood."""
         if position.figures is not None:
             epoch = self.begin(position.epoch, now)
             epoch.restore(position.figures, now)
             epoch.done = position.index  # with those that were refused or lost
 
-    def position(self, epoch: int, index: int, mark: Mark, now: float) -> Position:
-        """Return where the sentinel stands before a batch, with nothing in flight."""
-        known = self._epochs.get(epoch)
-        return Position(epoch, index, mark, known.state(now) if known and known.began is not None else None)
+    def state(self, number: int, now: float) -> dict[str, Any] | None:
+        """Return what is known of an epoch, as plain values; None where it has not begun."""
+        epoch = self._epochs.get(number)
+        return None if epoch is None or epoch.began is None else epoch.state(now)
 
     def status(self, epochs: int | None, length: int | None, now: float) -> SentinelStatus:
         """Return how the sentinel stands, as far as its epochs go.
@@ -192,8 +198,8 @@ class Epochs:
         """
         latest = self._epochs.get(self.latest) or Epoch(self.latest)
         return SentinelStatus(
-            name=self._sentinel,
-            kind=self._kind,
+            name=self._sentinel.name,
+            kind=self._sentinel.kind,
             epoch=self.latest,
             in_flight=0,
             done=self.done,

@@ -1,4 +1,4 @@
-"""Where a loader stands in its data, and how to bring it there again."""
+"""Saves where a loader stands in its data, and brings it there again."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -9,20 +9,18 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler,
 from akkordeon.errors import DataUnavailable
 from akkordeon.messages.states import Mark
 
-STRIDE = 100
+MARK_EVERY = 100
 """Batches from one mark to the next, where a loader can tell its state within an epoch."""
 
-
-OWN, GENERATORS = "its own state_dict", "its random generators"
+OWN_STATE, GENERATORS = "its own state_dict", "its random generators"
 """What tells where a loader stands."""
 
 
 class LoaderState:
-    """Tells where a loader stands, and puts it there.
+    """Saves and restores where a loader stands.
 
-    Exactly so for a loader that has `state_dict()` and `load_state_dict()`, for a list or tuple of batches, and for a
-    `DataLoader` whose order hangs on `torch.Generator`s alone. Of others nothing is known: after a return, they begin
-    their epoch again.
+    Exactly for a loader that has `state_dict()` and `load_state_dict()`, for a list or tuple of batches, and for a
+    `DataLoader` whose order depends on `torch.Generator`s alone. Any other loader begins its epoch again.
 
     Args:
         loader: any iterable.
@@ -34,31 +32,31 @@ class LoaderState:
         self._stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
         self._generators: list[torch.Generator] = []
         if isinstance(loader, DataLoader):
-            self._generators = list(_generators(loader, torch.Generator().manual_seed(seed)))
+            self._generators = _generators(loader, torch.Generator().manual_seed(seed))
 
     def mark(self, epoch: int, index: int) -> Mark | None:
         """Return where the loader stands before a batch; None where it cannot tell, or it is too early to ask again."""
-        if index and not (self._stateful and index % STRIDE == 0):
+        if index and not (self._stateful and index % MARK_EVERY == 0):
             return None
         return Mark(epoch, index, self._state(), self._exact, self._length)
 
-    def put(self, mark: Mark) -> None:
-        """Bring the loader to where it stood at a mark, as far as it can be brought there.
+    def restore(self, mark: Mark) -> None:
+        """Bring the loader to where it stood at a mark; one that is not exact stays at the beginning of its data.
 
         Raises:
-            DataUnavailable: it is of another kind than the one that the mark tells of.
-            Exception: whatever it raises when it is given its state.
+            DataUnavailable: the mark is of a loader of another kind or length.
+            Exception: anything that the loader raises when it is given its state.
         """
         kind, *saved = mark.state
         if kind != self._kind or (kind == GENERATORS and len(saved) != len(self._generators)):
             raise DataUnavailable(
-                f"the loader is of another kind than the one that was saved: that one was told by {kind}, and this one "
-                f"is by {self._kind}; give it the same data, or begin anew"
+                f"the loader is of another kind than the one that was saved: {kind} told where that one stood, and "
+                f"{self._kind} would tell it of this one; use the same data, or start afresh"
             )
         if mark.length != self._length:
             raise DataUnavailable(
                 f"the loader yields {self._length} batches in an epoch, and yielded {mark.length} when it was saved; "
-                "give it the same data and batch size, or begin anew"
+                "use the same data and batch size, or start afresh"
             )
         if self._stateful:
             self._loader.load_state_dict(saved[0])
@@ -73,7 +71,7 @@ class LoaderState:
 
     @property
     def _kind(self) -> str:
-        return OWN if self._stateful else GENERATORS
+        return OWN_STATE if self._stateful else GENERATORS
 
     @property
     def _exact(self) -> bool:
@@ -89,7 +87,8 @@ class LoaderState:
             return None
 
 
-def _samplers(loader: "DataLoader[Any]") -> Iterator[object]:
+def _samplers(loader: "DataLoader[Any]") -> Iterator[Any]:
+    """Yield what decides on the order of the samples."""
     if isinstance(loader.dataset, IterableDataset):
         yield loader.dataset
         return
@@ -97,21 +96,22 @@ def _samplers(loader: "DataLoader[Any]") -> Iterator[object]:
 
 
 def _is_determined(sampler: object) -> bool:
-    """Whether the order of a sampler hangs on nothing but its generator."""
-    ours = type(sampler).__module__ == Sampler.__module__
-    return ours and (isinstance(sampler, SequentialSampler | BatchSampler) or hasattr(sampler, "generator"))
+    """Whether the order of a sampler depends on nothing but its generator; a user's own sampler may keep more."""
+    is_of_torch = type(sampler).__module__ == Sampler.__module__
+    return is_of_torch and (isinstance(sampler, SequentialSampler | BatchSampler) or hasattr(sampler, "generator"))
 
 
-def _generators(loader: "DataLoader[Any]", spare: torch.Generator) -> Iterator[torch.Generator]:
-    """Yield the generators that a loader draws its order from; those it lacks become the spare one.
+def _generators(loader: "DataLoader[Any]", spare: torch.Generator) -> list[torch.Generator]:
+    """Return the generators that a loader draws its order from, each once; parts that have none get the spare one.
 
-    torch's process-wide generator is left to the gates.
+    Without one of its own, a part would draw from torch's process-wide generator, which is left to the gates.
     """
-    seen: list[torch.Generator] = []
+    found: list[torch.Generator] = []
     for part in (loader, *_samplers(loader)):
-        generator = getattr(part, "generator", None)
-        if generator is None and hasattr(part, "generator"):
-            setattr(part, "generator", generator := spare)  # noqa: B010 - which samplers have one is not in their type
-        if generator is not None and all(generator is not other for other in seen):
-            seen.append(generator)
-            yield generator
+        if not hasattr(part, "generator"):
+            continue
+        if part.generator is None:
+            part.generator = spare
+        if all(part.generator is not other for other in found):
+            found.append(part.generator)
+    return found

@@ -1,4 +1,4 @@
-"""Loss and metrics of one batch, and the gradient of the loss with respect to the network's output."""
+"""Computes loss and metrics of one batch, and the gradient of the loss with respect to the network's output."""
 
 import copy
 import math
@@ -16,16 +16,17 @@ from akkordeon.tensors import differentiate, to_device
 Loss = Callable[[Tree, Tree], Tensor]
 """Takes the network's output and the target of a batch; returns the mean over its samples, a scalar tensor."""
 
-
-Learned = tuple[dict[str, float], tuple[Tensor | None, ...]]
-"""Figures, and a gradient for each tensor of the output."""
-
 NO_GAUGES: Gauges = MappingProxyType({})
 """Where no metric is to take a batch in."""
 
 
 class LossAndMetrics:
-    """Takes outputs and targets, returns figures: the loss under the name "loss", and the metrics under theirs."""
+    """Takes outputs and targets, returns figures: the loss under the name "loss", and the metrics under their own.
+
+    Args:
+        loss: the mean over a batch, a scalar; None where only metrics are measured.
+        metrics: by name.
+    """
 
     def __init__(self, loss: Loss | None, metrics: Metrics) -> None:
         self._loss = loss
@@ -33,13 +34,14 @@ class LossAndMetrics:
         self._means = {name: metric for name, metric in metrics.items() if name not in self._gauges}
 
     def gauges(self) -> Gauges:
-        """Return fresh ones, for an epoch that begins."""
+        """Return new copies of those metrics that are gauges, for an epoch that begins."""
         fresh = copy.deepcopy(self._gauges)
         for gauge in fresh.values():
             gauge.reset()
             if isinstance(gauge, nn.Module) and hasattr(gauge, "persistent"):
-                persistent: Any = gauge.persistent  # as those of torchmetrics have it
-                persistent(mode=True)  # so that its state dict holds what it took in
+                # A metric of torchmetrics: only then does its state dict hold what it took in.
+                persistent: Any = gauge.persistent
+                persistent(mode=True)
         return fresh
 
     def learn(
@@ -48,13 +50,13 @@ class LossAndMetrics:
         """Return figures, and the gradient of the loss for each tensor of the output, None where there is none.
 
         Args:
-            output: of the network.
-            target: that the sentinel kept.
+            output: of the network, of any shapes.
+            target: that the sentinel kept; moved to the output's device.
             gauges: of the batch's epoch; they take the batch in.
 
         Raises:
-            TypeError: the loss is no scalar, or does not depend on the output.
-            Exception: whatever loss or metrics raise, with a note that says which.
+            TypeError: the loss is not one number, or does not depend on the output.
+            Exception: anything that loss or metrics raise, with a note that says which of them.
         """
         leaves, structure = flatten(output)
         leaves = [leaf.detach().requires_grad_(leaf.is_floating_point() or leaf.is_complex()) for leaf in leaves]
@@ -75,7 +77,10 @@ class LossAndMetrics:
 
     @torch.no_grad()
     def measure(self, output: Tree, target: Tree, gauges: Gauges = NO_GAUGES) -> Mapping[str, float]:
-        """Return figures alone; takes and raises what `learn` does."""
+        """Return the figures alone.
+
+        Args and Raises: as for `learn`.
+        """
         target = _beside(flatten(output)[0], target)
         figures = {} if self._loss is None else {"loss": float(self._value(output, target))}
         return figures | self._others(output, target, gauges)
@@ -89,7 +94,7 @@ class LossAndMetrics:
             raise
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise TypeError(
-                f"the loss must be one number, the mean over the batch, and is {describe(value)}; "
+                f"the loss must be one number, the mean over the batch, not {describe(value)}; "
                 "reduce it, as with .mean()"
             )
         return value.squeeze() if value.dim() else value
@@ -110,7 +115,7 @@ class LossAndMetrics:
 
 
 def _take_in(gauge: Gauge, output: Tree, target: Tree) -> None:
-    if isinstance(gauge, nn.Module):  # as those of torchmetrics are: they must be where the batch is
+    if isinstance(gauge, nn.Module):  # a metric of torchmetrics, whose state must be on the batch's device
         for leaf in flatten(output)[0][:1]:
             gauge.to(leaf.device)
     gauge.update(output, target)

@@ -1,4 +1,4 @@
-"""Figures of merit, and their means over samples rather than batches.
+"""Measures outputs: accuracy, top-k accuracy, perplexity, and means over samples rather than batches.
 
 Shapes: B = batch, C = classes, … = any further dimensions, such as the positions of a text.
 """
@@ -17,7 +17,7 @@ from akkordeon.messages.tree import Tree
 
 @runtime_checkable
 class Gauge(Protocol):
-    """A metric that is no mean over samples: it takes in batches and is read at the end of an epoch.
+    """A metric that is not a mean over samples: it takes in batches, and is read at the end of an epoch.
 
     The metrics of torchmetrics are gauges as they are. Each epoch reads a copy of its own, since epochs may overlap.
     """
@@ -29,7 +29,7 @@ class Gauge(Protocol):
         """Return the figure so far: one number."""
 
     def reset(self) -> object:
-        """Begin anew."""
+        """Forget all batches."""
 
 
 Metric = Callable[[Tree, Tree], Tensor | float] | Gauge
@@ -45,7 +45,7 @@ def read(gauges: Gauges) -> dict[str, float]:
     """Return the figures of an epoch that ends.
 
     Raises:
-        Exception: whatever a gauge raises, with a note that says which.
+        Exception: anything that a gauge raises, with a note that says which.
     """
     figures = {}
     for name, gauge in gauges.items():
@@ -91,7 +91,7 @@ class TopK:
             ValueError: there are fewer than `k` classes.
         """
         if self.k > output.shape[1]:
-            raise ValueError(f"the top {self.k} of {output.shape[1]} classes cannot be; choose a smaller k")
+            raise ValueError(f"k must be at most the number of classes, {output.shape[1]}, not {self.k}")
         largest = output.topk(self.k, dim=1).indices
         return (largest == target.unsqueeze(1)).any(dim=1).float().mean()
 
@@ -119,15 +119,15 @@ class Perplexity:
         return math.exp(self._mean.value) if not self._mean.value > 700 else math.inf
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Forget all batches."""
         self._mean = Mean()
 
     def state_dict(self) -> dict[str, float]:
-        """Return what it took in so far."""
+        """Return the sum and the number of targets so far."""
         return {"sum": self._mean.sum, "weight": self._mean.weight}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from there."""
+        """Go on from what `state_dict` returned."""
         self._mean = Mean(state["sum"], state["weight"])
 
 

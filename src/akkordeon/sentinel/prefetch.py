@@ -1,4 +1,4 @@
-"""Where a sentinel's batches come from: its provider, the shelf they wait on, and where in the data the next one is."""
+"""Requests batches ahead of demand, keeps those that are ready, and knows where in the data the next one is."""
 
 import logging
 import zlib
@@ -16,46 +16,53 @@ from akkordeon.sentinel.provider import Provider
 
 logger = logging.getLogger(__name__)
 
+LEAST_READY = 4
+"""Batches that may be ready or requested at least, however few may be in flight."""
+
 
 class Prefetch:
-    """The batches of a sentinel that are not out yet.
+    """The batches of a sentinel that are not in flight yet.
 
     Args:
-        sentinel: describes where they come from.
+        sentinel: describes the data.
         incarnation: tells sentinels of one name apart.
-        position: where to begin in the data; None is at the beginning.
+        position: where to begin in the data; None is the first batch of the first epoch.
+
+    Attributes:
+        ready: batches that can be sent, in the order of the data.
     """
 
     def __init__(self, sentinel: Sentinel, incarnation: int, position: Position | None) -> None:
+        self.ready: deque[Drawn] = deque()
         self._sentinel = sentinel
         self._incarnation = incarnation
-        self._position = position  # until the first batch is sent
-        self._shelf = Shelf(0)
-        self.widen(1)
+        self._position = position
         self._provider: Ref | None = None
-
-    @property
-    def ready(self) -> deque[Drawn]:
-        """Batches that can be sent."""
-        return self._shelf.ready
+        self._room = LEAST_READY
+        self._requested = 0
+        self._last_answer = 0.0  # or, later than that, when a request was made while none was open
+        # Marks are rare: a loader's state may be large. Only the last one before the next batch is needed, and those
+        # between that batch and the ones that are ready.
+        self._marks: deque[Mark] = deque()
+        self._end = (0, 0)  # epoch and index of the batch to be drawn next
 
     @property
     def length(self) -> int | None:
-        """Batches in an epoch, where the loader tells."""
-        return self._shelf.length
+        """Batches in an epoch; None where the loader has no length."""
+        return self._marks[-1].length if self._marks else None
 
     @property
-    def waits(self) -> bool:
-        """Whether there is none, and some were asked for."""
-        return self._shelf.waiting
+    def is_waiting(self) -> bool:
+        """Whether no batch is ready, and some were requested."""
+        return self._requested > 0 and not self.ready
 
     def waited(self, now: float) -> float:
-        """Return for how many seconds nothing has come."""
-        return now - self._shelf.waiting_since
+        """Return the seconds since the provider's last answer."""
+        return now - self._last_answer
 
     def widen(self, window: int) -> None:
-        """Have enough ready for so many in flight."""
-        self._shelf.widen(max(4, 2 * window))
+        """Keep enough batches ready for a window of this size."""
+        self._room = max(self._room, 2 * window)
 
     def begin(self, context: Context) -> None:
         """Start the provider."""
@@ -64,90 +71,47 @@ class Prefetch:
         if seed is None:  # as far apart as names are, and the same in each run after torch.manual_seed
             seed = (torch.initial_seed() + zlib.crc32(sentinel.name.encode())) % 2**63
         make = partial(Provider, sentinel.data, context.me, sentinel.last_epoch, seed, self._position)
-        name = f"provider {sentinel.name} {self._incarnation}"  # that of one before may not have ended yet
-        self._provider = context.spawn(name, make, blocking=True)
+        # The provider of an earlier sentinel of this name may not have ended yet, so the incarnation is in the name.
+        self._provider = context.spawn(f"provider {sentinel.name} {self._incarnation}", make, blocking=True)
         context.watch(self._provider, context.me)
         context.watch(context.me, self._provider)
-
-    def take_up(self, ledger: Epochs, now: float) -> bool:
-        """Go on where a sentinel of this name stood when it was saved; return whether it had come to its end."""
-        position, last = self._position, self._sentinel.last_epoch
-        if position is None:
-            return False
-        if last is not None and position.epoch > last:
-            return True
-        if position.mark.exact:
-            ledger.take_up(position, now)
-        elif position.index:
-            again = f"epoch {position.epoch} begins again, of which it had trained {position.index} batches"
-            logger.warning("sentinel %r: its loader cannot tell where it stood, so %s", self._sentinel.name, again)
-        return False
-
-    def place(self, ledger: Epochs, now: float) -> Position | None:
-        """Return where the sentinel stands, with nothing in flight."""
-        place = self._shelf.place()
-        return self._position if place is None else ledger.position(*place, now)
-
-    def answered(self, answer: Drawn | Exhausted | DrawFailed, now: float) -> None:
-        """Take in what the provider answered."""
-        self._shelf.answered(answer, now)
-
-    def order(self, now: float) -> None:
-        """Ask for as many batches as there is room for."""
-        if self._provider is not None and (amount := self._shelf.order(now)):
-            self._provider.tell(Draw(amount))
 
     def stop(self, context: Context) -> None:
         """End the provider."""
         if self._provider is not None:
             context.stop(self._provider)
 
+    def resume(self, epochs: Epochs, now: float) -> bool:
+        """Go on where a sentinel of this name stood when it was saved; return whether it had reached its end."""
+        position, last = self._position, self._sentinel.last_epoch
+        if position is None:
+            return False
+        if last is not None and position.epoch > last:
+            return True
+        if position.mark.exact:
+            epochs.resume(position, now)
+        elif position.index:
+            again = f"epoch {position.epoch}, of which it had trained {position.index} batches, begins again"
+            logger.warning("sentinel %r: its loader cannot tell where it stood, so %s", self._sentinel.name, again)
+        return False
 
-class Shelf:
-    """A sentinel's side: batches that are ready, how many more to ask for, and where the next one stands in the data.
+    def request(self, now: float) -> None:
+        """Ask for as many batches as there is room for.
 
-    It asks for many at a time, so that the provider's thread is not woken for each.
-
-    Args:
-        room: how many batches may be ready or asked for.
-    """
-
-    def __init__(self, room: int) -> None:
-        self.ready: deque[Drawn] = deque()
-        self.waiting_since = 0.0
-        self._room = room
-        self._asked = 0
-        self._marks: deque[Mark] = deque()
-        self._end = (0, 0)
-
-    @property
-    def waiting(self) -> bool:
-        """Whether it is empty, and something has been asked for."""
-        return self._asked > 0 and not self.ready
-
-    @property
-    def length(self) -> int | None:
-        """Batches in an epoch, where the loader tells."""
-        return self._marks[-1].length if self._marks else None
-
-    def order(self, now: float) -> int:
-        """Return how many batches to ask for now; they count as asked for."""
-        missing = self._room - len(self.ready) - self._asked
-        if 2 * missing < self._room:
-            return 0
-        if self._asked == 0:
-            self.waiting_since = now
-        self._asked += missing
-        return missing
-
-    def widen(self, room: int) -> None:
-        """Have room for that many, if it had less."""
-        self._room = max(self._room, room)
+        It asks only once half of the room is free: the provider's thread need not be woken for each batch.
+        """
+        missing = self._room - len(self.ready) - self._requested
+        if self._provider is None or 2 * missing < self._room:
+            return
+        if self._requested == 0:
+            self._last_answer = now
+        self._requested += missing
+        self._provider.tell(Draw(missing))
 
     def answered(self, answer: Drawn | Exhausted | DrawFailed, now: float) -> None:
-        """Note that the provider answered one wish; a batch is put on the shelf."""
-        self._asked -= 1
-        self.waiting_since = now
+        """Take in one answer of the provider; each answers one requested batch."""
+        self._requested -= 1
+        self._last_answer = now
         match answer:
             case Drawn():
                 self.ready.append(answer)
@@ -158,11 +122,16 @@ class Shelf:
                 return
         if answer.mark is not None:
             self._marks.append(answer.mark)
-            self.place()  # drops the marks that are behind
+            self._next()
 
-    def place(self) -> tuple[int, int, Mark] | None:
-        """Return epoch and index of the batch to be sent next, and the last mark before it; None before the first."""
-        epoch, index = (self.ready[0].epoch, self.ready[0].index) if self.ready else self._end
-        while len(self._marks) > 1 and (self._marks[1].epoch, self._marks[1].index) <= (epoch, index):
+    def position(self, epochs: Epochs, now: float) -> Position | None:
+        """Return where the sentinel stands with nothing in flight; None before the first batch of all."""
+        epoch, index = self._next()
+        return Position(epoch, index, self._marks[0], epochs.state(epoch, now)) if self._marks else self._position
+
+    def _next(self) -> tuple[int, int]:
+        """Return epoch and index of the batch to be sent next; of the marks that lie behind it, keep only the last."""
+        following = (self.ready[0].epoch, self.ready[0].index) if self.ready else self._end
+        while len(self._marks) > 1 and (self._marks[1].epoch, self._marks[1].index) <= following:
             self._marks.popleft()
-        return (epoch, index, self._marks[0]) if self._marks else None
+        return following

@@ -1,12 +1,12 @@
 """Draws a sentinel's next batches from its loader ahead of demand, on a thread of its own.
 
-The actor may block for as long as its loader does, so it has a thread of its own. It prepares as many batches as its
-sentinel asks for, and answers each of these wishes once: with a batch, the end of an epoch, or an error; after the last
-epoch it answers none.
+The actor may block for as long as its loader does, so it has a thread of its own. It answers each batch that its
+sentinel requests once: with the batch, the end of an epoch, or an error. After the last epoch it answers no more.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
+
+from typing_extensions import override
 
 from akkordeon.actor import Actor, Context, Ended, Ref
 from akkordeon.errors import DataUnavailable
@@ -14,7 +14,8 @@ from akkordeon.messages.states import Mark, Position
 from akkordeon.sentinel.draws import Draw, DrawFailed, Drawn, Exhausted
 from akkordeon.sentinel.loader_state import LoaderState
 
-logger = logging.getLogger(__name__)
+_END = object()
+"""Stands for the end of an iterator, whose items may be anything, None among them."""
 
 
 class Provider(Actor):
@@ -22,7 +23,7 @@ class Provider(Actor):
 
     Args:
         data: makes the loader, any iterable. Called once, or once per epoch if what it makes can be iterated only once.
-        sentinel: who gets the batches.
+        sentinel: gets the batches.
         epochs: the last epoch to draw; None for no end.
         seed: of a `DataLoader` that has no generator of its own; torch's process-wide one is left to the gates.
         position: where to begin; None is the first batch of the first epoch.
@@ -42,13 +43,13 @@ class Provider(Actor):
         self._seed = seed
         self._position = position
         self._loader: Iterable[object] | None = None
-        self._cursor: LoaderState | None = None
+        self._loader_state: LoaderState | None = None
         self._iterator: Iterator[object] | None = None
         self._epoch = position.mark.epoch - 1 if position else 0
         self._batches = 0
 
+    @override
     def receive(self, message: object, context: Context) -> object:
-        """Draw as many batches as asked for; end with the sentinel."""
         if isinstance(message, Ended):
             context.stop(context.me)
         if isinstance(message, Draw):
@@ -63,8 +64,8 @@ class Provider(Actor):
             begins = self._iterator is None
             mark = self._begin_epoch() if begins else self._mark(self._epoch, self._batches)
             assert self._iterator is not None
-            item = next(self._iterator, self)  # itself: nothing that a loader could yield
-            if item is self:
+            item = next(self._iterator, _END)
+            if item is _END:
                 self._iterator = None
                 return Exhausted(self._epoch, self._batches, self._mark(self._epoch + 1, 0))
         except Exception as error:  # noqa: BLE001 - a loader may raise anything
@@ -77,33 +78,31 @@ class Provider(Actor):
         self._batches = 0
         if self._loader is None:
             self._loader = self._make()
-            self._cursor = LoaderState(self._loader, self._seed)
+            self._loader_state = LoaderState(self._loader, self._seed)
         position, self._position = self._position, None
+        exact = position is not None and position.mark.exact
         if position is not None:
-            self._return_to(position)
+            assert self._loader_state is not None
+            self._loader_state.restore(position.mark)
+            self._batches = position.mark.index if exact else 0
+        # The mark comes before `iter`, which draws from the generators that the loader shuffles with.
         mark = self._mark(self._epoch, self._batches)
         self._iterator = iter(self._loader)
         if self._iterator is self._loader and not hasattr(self._loader, "state_dict"):
-            self._loader = None  # a generator: used up after this epoch
-        if position is not None and position.mark.exact:
+            self._loader = None  # an iterator that is used up after this epoch, so the next epoch needs another one
+        if position is not None and exact:
             self._skip(position.index - position.mark.index)
         return mark
 
     def _mark(self, epoch: int, index: int) -> Mark | None:
-        return None if self._cursor is None else self._cursor.mark(epoch, index)
-
-    def _return_to(self, position: Position) -> None:
-        assert self._cursor is not None
-        self._cursor.put(position.mark)
-        if position.mark.exact:
-            self._batches = position.mark.index
+        return None if self._loader_state is None else self._loader_state.mark(epoch, index)
 
     def _skip(self, amount: int) -> None:
         assert self._iterator is not None
         for _ in range(amount):
-            if next(self._iterator, self) is self:
+            if next(self._iterator, _END) is _END:
                 raise DataUnavailable(
-                    f"the loader ended after batch {self._batches} of epoch {self._epoch}, and had more when it was "
-                    "saved; give it the same data, or begin anew"
+                    f"the loader ended after batch {self._batches} of epoch {self._epoch}, and had more batches when "
+                    "it was saved; use the same data, or start afresh"
                 )
             self._batches += 1

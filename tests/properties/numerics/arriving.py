@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 import akkordeon as ak
-from akkordeon.gate.backward import Gradients
+from akkordeon.gate.backward import BatchGradients
 from akkordeon.gate.learner import Learner
 
 __all__ = [
@@ -98,7 +98,7 @@ class Late:
         version = learner.weights.version
         arrival = ak.Arrival(staleness, learner.weights.trainable, then, version - staleness, version)
         g = torch.tensor(gradient, dtype=torch.double)
-        outcome = learner.learn(Gradients([g], (), finite=True), staleness, lambda: arrival)
+        outcome = learner.learn(BatchGradients([g], (), finite=True), staleness, lambda: arrival)
         if learner.weights.version > version:
             self.history.append(self.now)
         return outcome

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import akkordeon as ak
-from akkordeon.gate.backward import Gradients
+from akkordeon.gate.backward import BatchGradients
 from akkordeon.gate.learner import Learner
 from akkordeon.messages.leases import Setting
 from tests.properties.numerics.arriving import GRADIENTS, LR, MOMENTUM, STALENESS, Late, Line, close
@@ -65,7 +65,7 @@ def test_sparse_gradients_are_as_dense_ones(name: str) -> None:
         for step, staleness in enumerate(STALENESS):
             g = torch.zeros(5, 2)
             g[step % 3] = torch.tensor(GRADIENTS[step][:2])
-            given = Gradients([g.to_sparse(1) if is_sparse else g], (), finite=True)
+            given = BatchGradients([g.to_sparse(1) if is_sparse else g], (), finite=True)
             arrival = ak.Arrival(staleness, learner.weights.trainable, history[-1 - staleness])
             assert learner.learn(given, staleness, partial(lambda it: it, arrival)) == staleness
             history.append([each.detach().clone() for each in learner.weights.trainable])

@@ -358,7 +358,7 @@ def test_a_gate_that_recomputes_is_refused() -> None:
 
 
 def test_something_else_than_a_compensation_is_refused() -> None:
-    with pytest.raises(ak.WiringError, match=r"gate 'stem': 0\.04 is no compensation; give one such as"):
+    with pytest.raises(ak.WiringError, match=r"gate 'stem': 0\.04 is not a compensation; give one such as"):
         ak.Gate("stem", nn.Linear(2, 2), partial(SGD, lr=0.1), [0.04])  # type: ignore[list-item]
 
 

@@ -36,8 +36,7 @@ def test_gap_aware_divides_by_how_far_the_weights_have_gone(decay: float) -> Non
 
 def test_gap_aware_goes_by_the_highest_rate_so_far() -> None:
     late = Late(ak.GapAware(), MOMENTUM).run(GRADIENTS[:2], [0, 0])
-    (group,) = late.learner._optimizer.param_groups  # type: ignore[union-attr]
-    group["lr"] = LR / 10
+    late.learner.tune([("lr", LR / 10, 1)])
     velocity = [M * a + b for a, b in zip(*GRADIENTS[:2], strict=True)]
     first = GRADIENTS[0]
     squares = [(0.999 * 0.001 * a * a + 0.001 * v * v) / (1 - 0.999**2) for a, v in zip(first, velocity, strict=True)]
@@ -52,8 +51,7 @@ def test_gap_aware_goes_by_the_highest_rate_so_far() -> None:
 def test_gap_aware_changes_nothing_before_anything_has_moved() -> None:
     late = Late(ak.GapAware(), partial(SGD, lr=0.0, momentum=M)).run(GRADIENTS[:3], [0, 1, 2])
     assert late.now == START
-    (group,) = late.learner._optimizer.param_groups  # type: ignore[union-attr]
-    group["lr"] = LR
+    late.learner.tune([("lr", LR, 1)])
     late.arrives(GRADIENTS[3], 2)
     velocity = [M * (M * (M * a + b) + c) + d for a, b, c, d in zip(*GRADIENTS[:4], strict=True)]
     assert late.now == close([w - LR * v for w, v in zip(START, velocity, strict=True)])

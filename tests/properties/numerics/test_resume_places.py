@@ -246,7 +246,7 @@ def test_a_loader_of_another_kind_is_an_error_that_says_so(before: Any, after: A
     with ak.launch(normed(), engine=stepped(), resume=tmp_path) as network:
         network.attach(ak.TrainingSentinel("train", after, cross_entropy))
         with pytest.raises(
-            SentinelFailed, match=r"loader is of another kind than the one that was saved.*or begin anew"
+            SentinelFailed, match=r"loader is of another kind than the one that was saved.*or start afresh"
         ):
             list(network.watch())
 

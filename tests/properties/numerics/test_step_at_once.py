@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim import Optimizer
 
-from akkordeon.gate.updates import SAME_BITS, SMALL, step_at_once
+from akkordeon.gate.updates import SAME_BITS, SMALL_GATE, step_at_once
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "as they are": {},
@@ -63,6 +63,6 @@ def test_what_was_chosen_stays(make: Callable[[list[nn.Parameter]], Optimizer]) 
 
 
 def test_large_gates_are_left_alone() -> None:
-    optimizer = optim.SGD([nn.Parameter(torch.zeros(SMALL + 1))], lr=0.01)
+    optimizer = optim.SGD([nn.Parameter(torch.zeros(SMALL_GATE + 1))], lr=0.01)
     step_at_once(optimizer)
     assert optimizer.param_groups[0]["foreach"] is None

@@ -128,7 +128,7 @@ class GateWatch(Records):
         table = Counter(batch.incarnation for batch in private.pending(actor))
         for incarnation, amount in table.items():
             watched = next((w for w in self.sentinels.values() if private.incarnation(w.actor) == incarnation), None)
-            dropped = 0 if watched is None else len(watched.actor.outbox.given_up)
+            dropped = 0 if watched is None else len(watched.actor.in_flight.given_up)
             window = self.members[incarnation].window
             if amount > window + dropped + self.engine.injected["duplicate"]:  # one that comes late is kept for a while
                 self.violated(f"{name} keeps {amount} batches of sentinel {incarnation}, whose window is {window}")

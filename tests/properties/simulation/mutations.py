@@ -1,6 +1,6 @@
 """The rules that keep a network safe, and how to switch each off: the oracle must notice within a few seeds.
 
-In the library, the docstring of each method named here ends with `RULE`.
+In the library, the docstring of each method named here names it as a `RULE`.
 """
 
 import math
@@ -15,6 +15,7 @@ from akkordeon.conductor.heartbeat import Heartbeat
 from akkordeon.conductor.sentinels import Membership
 from akkordeon.gate import copies
 from akkordeon.gate.actor import GateActor
+from akkordeon.gate.lease import HeldLease
 from akkordeon.gate.pending import PendingBatches
 from akkordeon.sentinel import in_flight
 from akkordeon.sentinel.actor import SentinelActor
@@ -22,7 +23,7 @@ from akkordeon.sentinel.in_flight import InFlight
 from tests.properties.simulation.run import SimState
 from tests.properties.simulation.scenario import FLAVOURS, Flavour
 
-RULE = "Rule of the protocol; tested by switching it off."
+RULE = "Rule of the protocol"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ MUTATIONS = (
     Mutation(
         "a gradient meets the forward of its own attempt",
         PendingBatches,
-        "_is_latest",
+        "_is_own_attempt",
         _always(value=True),
         ("slow", "wide"),
     ),
@@ -109,10 +110,8 @@ MUTATIONS = (
         _always(value=True),
         ("wide", "sleep"),
     ),
-    Mutation("no update without a lease", GateActor, "_may_update", _commits_at_once, ("sleep",)),
-    Mutation(
-        "a lease runs from when it was asked for", GateActor, "_asked", lambda _gate, _lease: math.inf, ("sleep",)
-    ),
+    Mutation("no update without a lease", HeldLease, "allows_update", _commits_at_once, ("sleep",)),
+    Mutation("a lease runs from when it was asked for", HeldLease, "began", lambda _gate, _lease: math.inf, ("sleep",)),
     Mutation(
         "nothing is applied that is too stale",
         GateActor,
@@ -133,13 +132,13 @@ MUTATIONS = (
     ),
     Mutation("copies are finite", copies, "all_finite", _always(value=True), ("numbers",)),
     Mutation("gates hand copies over", copies.Copies, "maybe", _always(value=None)),
-    Mutation("sentinels know the latest attempt", InFlight, "_is_latest", _always(value=True)),
-    Mutation("gates ignore what is of another term", PendingBatches, "fits", _always(value=True)),
+    Mutation("sentinels know the latest attempt", InFlight, "_is_latest_attempt", _always(value=True)),
+    Mutation("gates ignore what is of another term", PendingBatches, "is_of_this_term", _always(value=True)),
     Mutation("a term takes nothing from the one before", PendingBatches, "rewire", _takes_along),
     Mutation("a term that is over is over", GateSupervisor, "_next_term", lambda supervisor: supervisor.term),
-    Mutation("gates keep to the newest lease", GateActor, "_is_news", _always(value=True), ("reordering",)),
+    Mutation("gates keep to the newest lease", HeldLease, "is_news", _always(value=True), ("reordering",)),
     Mutation("sentinels keep to the newest orders", SentinelActor, "_is_news", _always(value=True), ("reordering",)),
-    Mutation("what is of a term that is over does not count", InFlight, "_fits", _always(value=True)),
+    Mutation("what is of a term that is over does not count", InFlight, "_is_of_this_term", _always(value=True)),
     Mutation("what is overdue is sent again", InFlight, "overdue", _always(value=[])),
     Mutation("what is lost is given up", InFlight, "lost", _always(value=[])),
     Mutation("a batch has three tries", in_flight, "STRIKES", 1000, ("poison",)),

@@ -37,58 +37,58 @@ def events(conductor: Conductor, after: int) -> Sequence[Notice]:
 
 def latest_sign(gate: GateActor) -> int:
     """Return the number of the latest heartbeat that a gate sent."""
-    return max(gate._signs, default=0)
+    return max(gate._lease.heartbeats, default=0)
 
 
 def lease_number(gate: GateActor) -> tuple[int, int]:
     """Return the number of the lease that a gate keeps to."""
-    return gate._lease_number
+    return gate._lease.number
 
 
 def term_of_gate(gate: GateActor) -> int:
     """Return the term that a gate keeps to."""
-    return gate._entries.term
+    return gate._pending.term
 
 
 def open_batches(gate: GateActor) -> int:
     """Return how many batches are between forward and gradient at a gate."""
-    return len(gate._entries)
+    return len(gate._pending)
 
 
 def pending(gate: GateActor) -> dict[BatchId, int]:
     """Return the attempts of the batches between forward and gradient at a gate."""
-    return {batch: entry.attempt for batch, entry in gate._entries._table.items()}
+    return {batch: entry.attempt for batch, entry in gate._pending._table.items()}
 
 
 def known_incarnations(gate: GateActor) -> set[int]:
     """Return the sentinels of whose batches a gate remembers anything."""
-    return set(gate._entries._known)
+    return set(gate._pending._known)
 
 
 def remembers(gate: GateActor, incarnation: int) -> bool:
     """Whether a gate remembers anything of the batches of a sentinel."""
-    return incarnation in gate._entries._known
+    return incarnation in gate._pending._known
 
 
 def applied(gate: GateActor, incarnation: int) -> set[int]:
     """Return the batches of a sentinel that a gate remembers to have applied."""
-    return gate._entries._known[incarnation].applied
+    return gate._pending._known[incarnation].applied
 
 
 def is_pending(gate: GateActor, batch: BatchId) -> int | None:
     """Return the attempt of a batch between forward and gradient at a gate; None if there is none."""
-    entry = gate._entries._table.get(batch)
+    entry = gate._pending._table.get(batch)
     return None if entry is None else entry.attempt
 
 
 def in_hand(gate: GateActor) -> str:
     """Say what a gate computes, or has parked until it gets a lease."""
-    return f"{gate._parked}{gate._doing}" if gate._parked or gate._doing else ""
+    return f"{gate._parked}{gate._computations}" if gate._parked or gate._computations else ""
 
 
 def skipped(gate: GateActor) -> dict[str, int]:
     """Return how many messages a gate did not act on, by reason."""
-    return gate._tally.skipped
+    return gate._skipped
 
 
 # Sentinels

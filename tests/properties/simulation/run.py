@@ -252,7 +252,7 @@ class Run:
         moving = [
             name
             for name, watched in self.oracle.sentinels.items()
-            if watched.ended is None and watched.actor.sentinel.kind == "train" and watched.actor.outbox
+            if watched.ended is None and watched.actor.sentinel.kind == "train" and watched.actor.in_flight
         ]
         attached = {each.actor for each in self.oracle.state.sentinels.values() if each.kind == "train"}
         if private.is_paused(conductor) and attached & set(moving):

@@ -23,12 +23,12 @@ class SentinelWatch(Records):
         if isinstance(message, Orders):
             self._check_orders(watched, name, message)
         member = self.members.get(private.incarnation(actor))
-        if member is not None and len(actor.outbox) > member.window:
-            self.violated(f"{name} has {len(actor.outbox)} batches out, and may have {member.window}")
+        if member is not None and len(actor.in_flight) > member.window:
+            self.violated(f"{name} has {len(actor.in_flight)} batches out, and may have {member.window}")
         if type(message).__name__ == "_Tick" and actor.chain is not None and not private.has_left(actor):
             self._check_age(actor, name)
-        if actor.ledger.done > watched.done:
-            watched.done = actor.ledger.done
+        if actor.epochs.done > watched.done:
+            watched.done = actor.epochs.done
             if isinstance(message, Backward):
                 self._check_done(watched, name, message)
         self._check_mailbox(name)
@@ -44,7 +44,7 @@ class SentinelWatch(Records):
     def _check_age(self, actor: SentinelActor, name: str) -> None:
         """C2: in time, a batch comes back or is given up."""
         now = self.engine.time + self.engine.bodies[name].host.offset
-        oldest = actor.outbox.oldest
+        oldest = actor.in_flight.oldest
         if oldest is not None and not oldest.waits and now - oldest.sent > actor.sentinel.time_limit + PATIENCE:
             self.violated(f"{name} waits for {oldest.route} since {now - oldest.sent:.1f} s")
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
-from akkordeon.gate.backward import Gradients, Graph
+from akkordeon.gate.backward import BatchGradients, Graph
 from akkordeon.gate.description import Gate
 from akkordeon.gate.forward import Trained
 from akkordeon.gate.updates import Norms
@@ -102,7 +102,7 @@ class _Gradient:
 
 
 @dataclass(frozen=True, slots=True)
-class _StubGradients(Gradients):
+class _StubGradients(BatchGradients):
     batch: Batch = (0, 0)
     version: int = 0
 
@@ -113,7 +113,7 @@ class _StubGraph(Graph):
     token: Token = (0, 0, 0, True)
     output: int = 0
 
-    def gradients(self, of_outputs: Any) -> Gradients:
+    def gradients(self, of_outputs: Any) -> BatchGradients:
         learner = self.learner
         assert learner is not None
         return learner.backward(self.token, self.output, self.snapshot.version, of_outputs)
@@ -175,7 +175,7 @@ class StubLearner:
         self._check_whole("evaluates")
         return x
 
-    def backward(self, token: Token, output: int, version: int, of_outputs: Any) -> Gradients:
+    def backward(self, token: Token, output: int, version: int, of_outputs: Any) -> BatchGradients:
         batch, trouble = token[:2], self._book.trouble
         for gradient in of_outputs:
             if gradient.of_output != output:

@@ -51,7 +51,7 @@ def _check_poison(trouble: Trouble, oracle: Oracle) -> None:
     if oracle.cause is not None:
         oracle.violated(f"the network has failed of one batch: {oracle.cause}")
     for watched in oracle.sentinels.values():
-        found = [int(each.split(" ", 1)[0]) for each in watched.actor.outbox.given_up if reason_of(each) == "poison"]
+        found = [int(each.split(" ", 1)[0]) for each in watched.actor.in_flight.given_up if reason_of(each) == "poison"]
         innocent = [(watched.key, seq) for seq in found if (watched.key, seq) not in guilty]
         if len(innocent) > others + (not trouble.torn and len(found) == len(innocent)):
             oracle.violated(f"batches {innocent} are dropped as poison, and {guilty} is it")
@@ -59,7 +59,9 @@ def _check_poison(trouble: Trouble, oracle: Oracle) -> None:
 
 def dropped(oracle: Oracle) -> Counter[str]:
     """Return how many batches were given up, by reason."""
-    return Counter(reason_of(each) for watched in oracle.sentinels.values() for each in watched.actor.outbox.given_up)
+    return Counter(
+        reason_of(each) for watched in oracle.sentinels.values() for each in watched.actor.in_flight.given_up
+    )
 
 
 def _check_departures(oracle: Oracle) -> None:
@@ -74,19 +76,19 @@ def _check_departures(oracle: Oracle) -> None:
 def _check_batches(oracle: Oracle, watched: Watched) -> None:
     """C2: each batch is done, or was given up and counted, or its sentinel has ended with an error that says why."""
     actor = watched.actor
-    name, outbox = actor.sentinel.name, actor.outbox
-    given_up = len(outbox.given_up)
+    name, in_flight = actor.sentinel.name, actor.in_flight
+    given_up = len(in_flight.given_up)
     sent = private.sent(actor)
-    if sent != actor.ledger.done + given_up + len(outbox) and given_up < 20:
-        oracle.violated(f"{name} has sent {sent} batches; {actor.ledger.done} are done and {given_up} given up")
+    if sent != actor.epochs.done + given_up + len(in_flight) and given_up < 20:
+        oracle.violated(f"{name} has sent {sent} batches; {actor.epochs.done} are done and {given_up} given up")
     excused = watched.crashed or actor.error is not None or oracle.cause is not None or _taken_for_dead(oracle, name)
-    if len(outbox) and not excused:
-        oracle.violated(f"{name} has left {len(outbox)} batches behind, and says no reason")
-    if given_up and not all(reason_of(each) for each in outbox.given_up):
+    if len(in_flight) and not excused:
+        oracle.violated(f"{name} has left {len(in_flight)} batches behind, and says no reason")
+    if given_up and not all(reason_of(each) for each in in_flight.given_up):
         oracle.violated(f"{name} has given batches up and says no reason")
-    oracle.counts["batches_done"] += actor.ledger.done
-    oracle.counts["batches_resent"] += outbox.resent
-    oracle.counts["abandoned"] += len(outbox) if watched.ended is not None else 0
+    oracle.counts["batches_done"] += actor.epochs.done
+    oracle.counts["batches_resent"] += in_flight.resent
+    oracle.counts["abandoned"] += len(in_flight) if watched.ended is not None else 0
 
 
 def _taken_for_dead(oracle: Oracle, name: str) -> bool:
