@@ -19,6 +19,7 @@ import akkordeon as ak
 from akkordeon.actor import Ref
 from akkordeon.engines import Delays, Stepped
 from akkordeon.gate.actor import GateActor
+from akkordeon.gate.copies import Copying
 from akkordeon.messages.leases import Chain, Lease, MessageNumber, Orders, Wire
 from akkordeon.sentinel.training import TrainingActor
 from benchmarks.common.chain import MESSAGE_BYTES
@@ -26,7 +27,7 @@ from benchmarks.common.costs import Table, role
 from benchmarks.growth_simulated.formulas import Link
 from benchmarks.growth_simulated.stand_ins import Census, StandIn
 
-COPIES = (10**12, 0.001)
+COPIES = Copying(every=10**12, share=0.001)
 """Updates and share of time between copies: gates never send any."""
 
 FOR_EVER = 1e9

@@ -72,79 +72,33 @@ if TYPE_CHECKING:
     from akkordeon.staleness import nadamw as nadamw
 
 _NAMES = {
-    "conductor.placement": ("Placement",),
-    "conductor.supervision": ("Supervision",),
+    "conductor.placement": "Placement",
+    "conductor.supervision": "Supervision",
     "errors": (
-        "ActorFailed",
-        "ActorNotFound",
-        "AkkordeonError",
-        "BatchLost",
-        "BatchRefused",
-        "CheckpointDamaged",
-        "CheckpointMismatch",
-        "DataUnavailable",
-        "NameTaken",
-        "NoAnswer",
-        "NodeFailed",
-        "RecipeError",
-        "SaveFailed",
-        "SentinelFailed",
-        "SharedTensorWritten",
-        "TokenUnusable",
-        "Unreachable",
-        "UpdateFailed",
-        "WiringError",
+        "ActorFailed ActorNotFound AkkordeonError BatchLost BatchRefused CheckpointDamaged CheckpointMismatch "
+        "DataUnavailable NameTaken NoAnswer NodeFailed RecipeError SaveFailed SentinelFailed "
+        "SharedTensorWritten TokenUnusable Unreachable UpdateFailed WiringError"
     ),
-    "gate.description": ("Gate",),
-    "gate.modules": ("DropConnect",),
-    "messages.histogram": ("Histogram",),
-    "messages.reports": (
-        "Report",
-        "SentinelStatus",
-        "Status",
-    ),
-    "messages.states": ("GateStatus",),
-    "network.launching": (
-        "connect",
-        "launch",
-    ),
-    "network.network": ("Network",),
-    "saving.restore": ("load",),
-    "sentinel.description": (
-        "TestSentinel",
-        "TrainingSentinel",
-        "ValidationSentinel",
-    ),
-    "sentinel.metrics": (
-        "Gauge",
-        "Mean",
-        "Perplexity",
-        "TopK",
-        "accuracy",
-    ),
-    "splitting": (
-        "split",
-        "untie",
-    ),
+    "gate.description": "Gate",
+    "gate.modules": "DropConnect",
+    "messages.histogram": "Histogram",
+    "messages.reports": "Report SentinelStatus Status",
+    "messages.states": "GateStatus",
+    "network.launching": "connect launch",
+    "network.network": "Network",
+    "saving.restore": "load",
+    "sentinel.description": "TestSentinel TrainingSentinel ValidationSentinel",
+    "sentinel.metrics": "Gauge Mean Perplexity TopK accuracy",
+    "splitting": "split untie",
     "staleness": (
-        "Arrival",
-        "Compensation",
-        "Compensator",
-        "DelayCompensation",
-        "DiscrepancyCorrection",
-        "GapAware",
-        "GradientEnergyMatching",
-        "RateRescheduling",
-        "SpikeCompensation",
-        "StalenessLimit",
-        "StalenessScaledRate",
-        "WeightPrediction",
-        "nadamw",
+        "Arrival Compensation Compensator DelayCompensation DiscrepancyCorrection GapAware "
+        "GradientEnergyMatching RateRescheduling SpikeCompensation StalenessLimit StalenessScaledRate "
+        "WeightPrediction nadamw"
     ),
 }
 """The public names of each module. They are imported when first used: torch takes seconds, and help needs none."""
 
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = ["engines", *_MODULES]  # noqa: PLE0604 - all of them are strings
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import SGD
 
 import akkordeon as ak
+from akkordeon.messages.leases import Setting
 from tests.properties.numerics.arriving import GRADIENTS, LR, MOMENTUM, START, Late, M, arrivals, assert_follows, close
 
 
@@ -36,7 +37,7 @@ def test_gap_aware_divides_by_how_far_the_weights_have_gone(decay: float) -> Non
 
 def test_gap_aware_goes_by_the_highest_rate_so_far() -> None:
     late = Late(ak.GapAware(), MOMENTUM).run(GRADIENTS[:2], [0, 0])
-    late.learner.tune([("lr", LR / 10, 1)])
+    late.learner.tune([Setting("lr", LR / 10, 1)])
     velocity = [M * a + b for a, b in zip(*GRADIENTS[:2], strict=True)]
     first = GRADIENTS[0]
     squares = [(0.999 * 0.001 * a * a + 0.001 * v * v) / (1 - 0.999**2) for a, v in zip(first, velocity, strict=True)]
@@ -51,7 +52,7 @@ def test_gap_aware_goes_by_the_highest_rate_so_far() -> None:
 def test_gap_aware_changes_nothing_before_anything_has_moved() -> None:
     late = Late(ak.GapAware(), partial(SGD, lr=0.0, momentum=M)).run(GRADIENTS[:3], [0, 1, 2])
     assert late.now == START
-    late.learner.tune([("lr", LR, 1)])
+    late.learner.tune([Setting("lr", LR, 1)])
     late.arrives(GRADIENTS[3], 2)
     velocity = [M * (M * (M * a + b) + c) + d for a, b, c, d in zip(*GRADIENTS[:4], strict=True)]
     assert late.now == close([w - LR * v for w, v in zip(START, velocity, strict=True)])
