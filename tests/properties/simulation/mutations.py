@@ -136,7 +136,7 @@ MUTATIONS = (
     Mutation("sentinels know the latest attempt", InFlight, "_is_latest", _always(value=True)),
     Mutation("gates ignore what is of another term", PendingBatches, "fits", _always(value=True)),
     Mutation("a term takes nothing from the one before", PendingBatches, "rewire", _takes_along),
-    Mutation("a term that is over is over", GateSupervisor, "_next_term", lambda supervisor: supervisor.term),
+    Mutation("a term that is over is over", GateSupervisor, "_next_term", lambda supervisor: supervisor._state.term),
     Mutation("gates keep to the newest lease", GateActor, "_is_news", _always(value=True), ("reordering",)),
     Mutation("sentinels keep to the newest orders", SentinelActor, "_is_news", _always(value=True), ("reordering",)),
     Mutation("what is of a term that is over does not count", InFlight, "_fits", _always(value=True)),
