@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from akkordeon.engines.ray.cluster import Access
 from akkordeon.cli import values
 from akkordeon.cli.every import Every
 from akkordeon.cli.interrupt import Interrupts
@@ -223,7 +224,7 @@ class AccessOptions(Command):
     @property
     def access(self) -> dict[str, Any]:
         """These options as arguments of the engine."""
-        return {"token": self.token, "tls": self.tls, "insecure": self.insecure, "ray_address": self.ray_address}
+        return {"access": Access(self.token, self.tls, self.insecure), "ray_address": self.ray_address}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,7 +135,7 @@ MUTATIONS = (
     Mutation("sentinels know the latest attempt", InFlight, "_is_latest_attempt", _always(value=True)),
     Mutation("gates ignore what is of another term", PendingBatches, "is_of_this_term", _always(value=True)),
     Mutation("a term takes nothing from the one before", PendingBatches, "rewire", _takes_along),
-    Mutation("a term that is over is over", GateSupervisor, "_next_term", lambda supervisor: supervisor.term),
+    Mutation("a term that is over is over", GateSupervisor, "_next_term", lambda supervisor: supervisor._state.term),
     Mutation("gates keep to the newest lease", HeldLease, "is_news", _always(value=True), ("reordering",)),
     Mutation("sentinels keep to the newest orders", SentinelActor, "_is_news", _always(value=True), ("reordering",)),
     Mutation("what is of a term that is over does not count", InFlight, "_is_of_this_term", _always(value=True)),
