@@ -23,6 +23,7 @@ PUBLIC_DESPITE_THEIR_NAMES = {
 PRIVATE_TO_TORCH = {
     "_dynamo",  # to forget what was compiled, and to know whether anything can be
     "_inductor",
+    "_version",  # of a tensor: how often it was written in place
 }
 
 

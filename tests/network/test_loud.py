@@ -276,7 +276,7 @@ def test_a_network_without_a_free_worker_says_what_the_workers_do(monkeypatch: p
     ("loss", "message"),
     [
         (lambda output, target: (output - 1) ** 2, r"must be one number, .* \(4, 3\) float32; reduce it"),
-        (lambda output, target: 1.0, "must be one number, the mean over the batch, and is float"),
+        (lambda output, target: 1.0, "must be one number, the mean over the batch, not float"),
         (lambda output, target: (output.argmax(1) == target).float().mean(), "does not depend on the network's output"),
     ],
 )

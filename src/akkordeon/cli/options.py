@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from akkordeon.engines.ray.cluster import Access
 from akkordeon.cli import values
 from akkordeon.cli.every import Every
 from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import BUILT_IN, Recipe
+from akkordeon.engines.ray.cluster import Access
 from akkordeon.errors import AkkordeonError, RecipeError
 
 if TYPE_CHECKING:

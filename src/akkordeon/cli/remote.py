@@ -297,7 +297,7 @@ def is_open(engine: Engine) -> bool:
     """Return whether the engine finds an open network."""
     try:
         engine.find("conductor")
-    except ActorNotFound:
+    except (ActorNotFound, WiringError):
         return False
     return True
 

@@ -218,8 +218,7 @@ def test_the_rate_is_scaled_by_the_staleness_whatever_the_optimizer(optimizer: p
 
 def test_the_rate_is_what_it_was_after_a_late_gradient() -> None:
     late = Late(ak.StalenessScaledRate(), MOMENTUM).run()
-    assert late.learner._optimizer is not None
-    assert late.learner._optimizer.param_groups[0]["lr"] == LR
+    assert late.learner.state().rest["optimizer"]["param_groups"][0]["lr"] == LR
 
 
 def test_the_rate_of_several_batches_is_the_mean() -> None:
