@@ -7,7 +7,10 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 	$$($(PYTHON) scripts/cpu_index.py) --editable
 DOCS = $(BIN)/sphinx-build -W --keep-going -q docs build/docs
 
-.PHONY: train test check lint soak docs bench sizes clean
+.PHONY: help train test check lint soak docs bench sizes clean
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z]*\):.*##/\1/p' Makefile | awk '{name = $$1; $$1 = ""; printf "%-6s %s\n", name, $$0}'
 
 train: $(VENV)/.installed  ## Fetch MNIST, train it as actors, show the result
 	$(BIN)/akkordeon run mnist
@@ -25,6 +28,7 @@ lint: $(VENV)/.installed-dev  ## What can be told without running anything
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/sizes.py
 
 soak: $(VENV)/.installed-dev  ## Simulate 100,000 networks under faults: hours
 	$(BIN)/python -m tests.properties.simulation.soak

@@ -41,6 +41,7 @@ def test_a_module_says_what_it_is_for(name: str) -> None:
     ("old", "name"),
     [
         ("checkpoint", "read"),
+        ("cluster", "Address"),
         ("cutting", "split"),
         ("events", "Report"),
         ("histogram", "Histogram"),
@@ -49,6 +50,7 @@ def test_a_module_says_what_it_is_for(name: str) -> None:
         ("modules", "DropConnect"),
         ("placement", "Placement"),
         ("restore", "load"),
+        ("signals", "GateStatus"),
         ("supervision", "Supervision"),
     ],
 )

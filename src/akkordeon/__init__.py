@@ -117,6 +117,7 @@ def __dir__() -> list[str]:
 
 _MOVED = {
     "checkpoint": "saving",
+    "cluster": "engines.ray.cluster",
     "cutting": "splitting",
     "events": "messages.reports",
     "histogram": "messages.histogram",
@@ -125,6 +126,7 @@ _MOVED = {
     "modules": "gate.modules",
     "placement": "conductor.placement",
     "restore": "saving.restore",
+    "signals": "messages.states",
     "supervision": "conductor.supervision",
 }
 """Modules of version 0.1 that hold public names, and where these are now."""
