@@ -11,10 +11,10 @@ import typer
 
 from akkordeon.cli import values
 from akkordeon.cli.every import Every
-from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import BUILT_IN, Recipe
-from akkordeon.errors import AkkordeonError, RecipeError
+from akkordeon.engines.ray.cluster import Access, Address, Token, check_cluster, check_ray, read_token
+from akkordeon.errors import AkkordeonError, NodeFailed, RecipeError, WiringError
 
 if TYPE_CHECKING:
     from akkordeon.gate.description import Gate
@@ -77,7 +77,7 @@ class Command:
     def __post_init__(self) -> None:
         """Refuse options that do not go together."""
 
-    def run(self, output: Output, interrupts: Interrupts) -> int | None:
+    def run(self, output: Output) -> int | None:
         """Do the work and return the exit code, or None for 0."""
         raise NotImplementedError
 
@@ -154,6 +154,11 @@ class TrainingOptions(RecipeOptions, StartOptions):
     ] = None
     save_every: Annotated[float | None, FILES("S", "Also save every S seconds.", min=0.1)] = None
 
+    @property
+    def start(self) -> dict[str, Any]:
+        """Arguments of `launch`."""
+        return {"weights": self.weights, "resume": self.resume, "max_staleness": self.max_staleness}
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.save_every is not None and self.save is None:
@@ -223,7 +228,29 @@ class AccessOptions(Command):
     @property
     def access(self) -> dict[str, Any]:
         """These options as arguments of the engine."""
-        return {"token": self.token, "tls": self.tls, "insecure": self.insecure, "ray_address": self.ray_address}
+        return {"access": Access(self.token, self.tls, self.insecure), "ray_address": self.ray_address}
+
+    def token_for(self, address: Address) -> Token | None:
+        """Read the token, where one is needed.
+
+        Raises:
+            TokenUnusable: there is none.
+        """
+        return None if address.is_loopback or self.insecure else read_token(self.token)
+
+    def check_installed(self) -> None:
+        """Check that Ray is installed, and that the user's own cluster is there, where one is named.
+
+        Raises:
+            WiringError: Ray is missing.
+            Unreachable: there is no such cluster.
+        """
+        try:
+            check_ray()
+        except NodeFailed as error:
+            raise WiringError(str(error)) from None
+        if self.ray_address is not None:
+            check_cluster(self.ray_address)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,8 +271,7 @@ class ReachOptions(AccessOptions):
     @property
     def where(self) -> values.Where:
         """The network."""
-        found: values.Where = self.network or values.Where(None, values.NETWORK)
-        return found
+        return self.network or values.Where(None, values.NETWORK)
 
     @property
     def title(self) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import ReachOptions, argument
 from akkordeon.cli.output import Output
 from akkordeon.cli.remote import Remote, check_reach, joined
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
 class AskCommand(ReachOptions):
     """A command that joins a network, asks, and leaves."""
 
-    def run(self, output: Output, interrupts: Interrupts) -> int | None:
+    def run(self, output: Output) -> int | None:
         """Join the network and ask."""
         check_reach(self)
-        with joined(self, output, interrupts) as remote:
+        with joined(self, output) as remote:
             return self.ask(remote, output)
 
     def ask(self, remote: Remote, output: Output) -> int | None:
@@ -47,8 +46,7 @@ class WatchCommand(AskCommand):
 
     def ask(self, remote: Remote, output: Output) -> None:
         """Show reports."""
-        for report in remote.watch():
-            output.report(report)
+        output.reports(remote.watch())
         output.say(f"the network at {self.title} is closed")
 
 
@@ -120,8 +118,7 @@ class DetachCommand(AskCommand):
     def ask(self, remote: Remote, output: Output) -> None:
         """Detach the sentinel, and wait until it has left."""
         remote.network.detach(self.name)
-        output.event("detached", sentinel=self.name)
-        output.say(f"{self.name} has left")
+        output.tell(f"{self.name} has left", "detached", sentinel=self.name)
 
 
 def _change(text: str) -> tuple[str, int | float | str]:
@@ -158,8 +155,8 @@ class SetCommand(AskCommand):
         """Change the settings."""
         settings = dict(self.settings)
         remote.network.set(self.name, **settings)
-        output.event("set", name=self.name, settings=settings)
-        output.say(f"{self.name}: {', '.join(f'{key} is now {value}' for key, value in settings.items())}")
+        line = f"{self.name}: {', '.join(f'{key} is now {value}' for key, value in settings.items())}"
+        output.tell(line, "set", name=self.name, settings=settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,5 +194,4 @@ class CloseCommand(AskCommand):
     def ask(self, remote: Remote, output: Output) -> None:
         """Close the network, and wait for its end."""
         remote.close()
-        output.event("closed")
-        output.say(f"the network at {self.title} is closed")
+        output.tell(f"the network at {self.title} is closed", "closed")

@@ -12,7 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import Command
 from akkordeon.cli.output import Output
 from akkordeon.engines.posix import available_cores, memory_bytes
@@ -38,7 +37,7 @@ class DoctorCommand(Command):
       akkordeon doctor --json
     """  # noqa: D301
 
-    def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
+    def run(self, output: Output) -> int:
         """Show all findings; return 0 if training works, 1 if it does not."""
         code = 0
         for look in (_versions, _machine, _cache, _extras, _several_machines, _training):

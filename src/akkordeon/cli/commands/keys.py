@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 from akkordeon.cli import values
-from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import FILES, REACH, Command, argument
 from akkordeon.cli.output import Output
 from akkordeon.engines.ray.cluster import new_token
@@ -40,15 +39,14 @@ class TokenCommand(Command):
 
     force: Annotated[bool, FILES(None, "Replace the present token, which stops working.", "--force")] = False
 
-    def run(self, output: Output, interrupts: Interrupts) -> None:  # noqa: ARG002
+    def run(self, output: Output) -> None:
         """Write the file."""
         try:
             path = new_token(overwrite=self.force)
         except TokenUnusable as error:
             raise TokenUnusable(f"{error}, with --force") from None
-        output.event("token", path=path)
-        output.say(f"token written to {path}. Copy it to the same path on each machine of the network, readable only")
-        output.say("by you (chmod 600): anyone who has it can run code on all of them")
+        text = f"token written to {path}. Copy it to the same path on each machine of the network, readable only"
+        output.tell(f"{text}\nby you (chmod 600): anyone who has it can run code on all of them", "token", path=path)
 
 
 def _host(text: str) -> str:
@@ -69,7 +67,7 @@ class TlsCommand(Command):
     folder: Annotated[Path, argument("DIR", "Folder for the files; its authority is reused.", parser=values.new_folder)]
     host: Annotated[list[str], REACH("IP_OR_NAME", "Address of a machine; repeat for more.", parser=_host)]
 
-    def run(self, output: Output, interrupts: Interrupts) -> None:  # noqa: ARG002
+    def run(self, output: Output) -> None:
         """Write the authority, where there is none, and the certificates."""
         try:
             from akkordeon.engines.ray.cluster.certificates import init  # noqa: PLC0415 - of an extra
@@ -82,6 +80,6 @@ class TlsCommand(Command):
         except ValueError as error:
             raise WiringError(f"cannot use the authority in {self.folder} ({error}): name another folder") from error
         for host, files in written.items():
-            output.event("certificate", host=host, files=list(files))
-            output.say(f"{host}: copy {', '.join(each.name for each in files)} there, into a folder for --tls")
+            line = f"{host}: copy {', '.join(each.name for each in files)} there, into a folder for --tls"
+            output.tell(line, "certificate", host=host, files=list(files))
         output.say(f"{self.folder / 'ca.key'} stays here: anyone who has it can create certificates")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import DATA, IN_FLIGHT, IN_FLIGHT_OPTION, STOP, TRAINING, DataOptions, ReachOptions
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import Recipe, explaining_missing_modules, find, load
@@ -43,7 +42,7 @@ class SentinelCommand(DataOptions, ReachOptions):
         """Describe the sentinel, under a name."""
         raise NotImplementedError
 
-    def run(self, output: Output, interrupts: Interrupts) -> None:
+    def run(self, output: Output) -> None:
         """Attach the sentinel, and show its reports."""
         find(self.recipe)
         check_reach(self)
@@ -56,12 +55,10 @@ class SentinelCommand(DataOptions, ReachOptions):
         x, target = as_pair(first, with_target=self.kind != "test")
         gates = recipe.gates()
         known = own_handshake(gates, shapes(x), None if target is None else shapes(target))
-        with joined(self, output, interrupts, gates, recipe.ship) as remote:
+        with joined(self, output, gates, recipe.ship) as remote:
             name = self._attach(remote, recipe, known)
-            output.event("attached", sentinel=name)
-            output.say(f"{name} has joined; Ctrl-C lets it leave")
-            leave = partial(output.winding_down, "leaving", partial(remote.network.detach, name))
-            with interrupts.gently(leave):
+            output.tell(f"{name} has joined; Ctrl-C lets it leave", "attached", sentinel=name)
+            with output.winding_down("leaving", partial(remote.network.detach, name)):
                 _show(remote, name, output)
         output.event("done", sentinel=name)
 
@@ -168,14 +165,17 @@ def _show(remote: Remote, name: str, output: Output) -> None:
         AkkordeonError: the sentinel or the network has failed, or the network is lost.
     """
     try:
-        for report in remote.network.watch(name):
-            output.report(report)
+        output.reports(remote.network.watch(name))
     except AkkordeonError as error:
-        remote.check(error)
+        if (cause := remote.cause()) is not None:
+            raise cause from error
         raise
     if remote.network.is_closing:
         with suppress(AkkordeonError):  # it is closing meanwhile
             remote.network.detach(name)
-            for report in remote.network.watch(name):
-                output.report(report)
+            output.reports(remote.network.watch(name))
         remote.lost()
+
+
+KINDS = {"train": TrainCommand, "validate": ValidateCommand, "test": TestSentinelCommand}
+"""The commands of this group."""

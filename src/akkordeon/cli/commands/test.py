@@ -3,7 +3,6 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
-from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import LocalOptions, refusal
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import load
@@ -25,7 +24,7 @@ class TestCommand(LocalOptions):
         if self.resume is None and self.weights is None:
             raise refusal("--resume", "name what to test: --resume DIR or --weights FILE")
 
-    def run(self, output: Output, interrupts: Interrupts) -> None:
+    def run(self, output: Output) -> None:
         """Make one pass over the test data."""
         recipe = load(self.recipe, self.settings, batch_size=self.batch_size, folder=self.data)
         import torch  # noqa: PLC0415 - takes seconds
@@ -44,7 +43,6 @@ class TestCommand(LocalOptions):
                 with suppress(ActorNotFound):  # it may not have been attached yet
                     network.detach("test")
 
-            with interrupts.gently(detach), output.watching(network.status):
+            with output.interrupts.gently(detach), output.watching(network.status):
                 network.attach(test)
-                for report in network.watch():
-                    output.report(report)
+                output.reports(network.watch())
