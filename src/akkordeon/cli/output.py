@@ -21,7 +21,7 @@ from akkordeon.errors import AkkordeonError, Unreachable
 from akkordeon.messages.histogram import Histogram
 
 if TYPE_CHECKING:
-    from akkordeon.cli.live import View
+    from akkordeon.cli.live import Lines
     from akkordeon.messages.reports import Report, Status
 
 YOURS = (ValueError, Unreachable)
@@ -41,7 +41,7 @@ class Output:
     def __init__(self, *, as_json: bool = False) -> None:
         self.interrupts = Interrupts()
         self._json = as_json
-        self._view: View | None = None
+        self._view: Lines | None = None
 
     def say(self, line: str) -> None:
         """Show a line to people."""
@@ -134,10 +134,9 @@ class Output:
         """
         from akkordeon.cli.live import new_view  # noqa: PLC0415 - imports torch
 
-        if not self._json:
-            self._view = new_view(status, typer.echo, live=is_terminal() if live is None else live)
         try:
-            if self._view is not None:
+            if not self._json:
+                self._view = new_view(status, typer.echo, live=is_terminal() if live is None else live)
                 self._view.start()
             yield
         finally:

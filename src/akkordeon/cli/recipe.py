@@ -185,11 +185,9 @@ class Batches:
 
 
 def _is_beside(file: Path, folder: Path) -> bool:
-    try:
-        parts = file.resolve().relative_to(folder).parts
-    except ValueError:
-        return False
-    return not {"site-packages", "dist-packages", "akkordeon"} & set(parts)
+    file = file.resolve()
+    installed = {"site-packages", "dist-packages", "akkordeon"}
+    return file.is_relative_to(folder) and installed.isdisjoint(file.relative_to(folder).parts)
 
 
 def _import_built_in(name: str) -> ModuleType:

@@ -16,15 +16,7 @@ from akkordeon.cli.options import ReachOptions
 from akkordeon.cli.output import Output
 from akkordeon.engines.ray.cluster import Address, Cause, Tls, own_address, probe
 from akkordeon.engines.ray.cluster.home import wait_until
-from akkordeon.errors import (
-    ActorFailed,
-    ActorNotFound,
-    AkkordeonError,
-    NoAnswer,
-    TokenUnusable,
-    Unreachable,
-    WiringError,
-)
+from akkordeon.errors import ActorFailed, ActorNotFound, AkkordeonError, NoAnswer, TokenUnusable, Unreachable
 
 if TYPE_CHECKING:
     from akkordeon.engines import Ray
@@ -65,11 +57,7 @@ def check_reach(options: ReachOptions, wait: float = 0.0) -> None:
     address: Address = options.network.address
     _check_name(address)
     options.token_for(address)
-    mine = own_address(address)
-    if options.address is not None and not Address(options.address, address.port).is_own:
-        raise WiringError(
-            f"--address {options.address} is not an address of this machine; towards {address}, it is {mine}"
-        )
+    options.check_address()
     wait_until(lambda: _is_there(options), time.monotonic() + wait)
     probe_network(options)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from akkordeon.messages.reports import Status
 
 
-@dataclass(frozen=True, kw_only=True)
 class AskCommand(ReachOptions):
     """A command that joins a network, asks, and leaves."""
 
@@ -32,7 +30,6 @@ class AskCommand(ReachOptions):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, kw_only=True)
 class WatchCommand(AskCommand):
     """Follow the reports of a network.
 
@@ -50,7 +47,6 @@ class WatchCommand(AskCommand):
         output.say(f"the network at {self.title} is closed")
 
 
-@dataclass(frozen=True, kw_only=True)
 class StatusCommand(AskCommand):
     """Show gates and sentinels of a network.
 
@@ -101,7 +97,6 @@ def _skipped(counts: Mapping[str, int]) -> str:
     return "  skipped " + ", ".join(f"{count} {reason}" for reason, count in counts.items()) if counts else ""
 
 
-@dataclass(frozen=True, kw_only=True)
 class DetachCommand(AskCommand):
     """Detach a sentinel from a network.
 
@@ -133,7 +128,6 @@ def _change(text: str) -> tuple[str, int | float | str]:
     raise typer.BadParameter(f"invalid setting {text!r}: expected KEY=NUMBER, such as in_flight=1 or lr=0.01")
 
 
-@dataclass(frozen=True, kw_only=True)
 class SetCommand(AskCommand):
     """Change settings while a network runs.
 
@@ -159,7 +153,6 @@ class SetCommand(AskCommand):
         output.tell(line, "set", name=self.name, settings=settings)
 
 
-@dataclass(frozen=True, kw_only=True)
 class SaveCommand(AskCommand):
     """Save a running network on this machine.
 
@@ -179,7 +172,6 @@ class SaveCommand(AskCommand):
         output.saved(remote.network.save(self.folder))
 
 
-@dataclass(frozen=True, kw_only=True)
 class CloseCommand(AskCommand):
     """Close a running network.
 

@@ -1,16 +1,15 @@
 """`akkordeon data`: fetches data sets before they are needed, for a machine without a network, say."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+from akkordeon.cli import values
 from akkordeon.cli.options import DATA, Command, argument
 from akkordeon.cli.output import Output
-from akkordeon.cli.values import existing_folder
 from akkordeon.errors import RecipeError
 
 
-@dataclass(frozen=True, kw_only=True)
 class DataCommand(Command):
     """List, fetch and verify data sets.
 
@@ -21,7 +20,7 @@ class DataCommand(Command):
     """  # noqa: D301
 
     name: Annotated[str | None, argument("NAME", "Data set to fetch; lists them if omitted.")] = None
-    folder: Annotated[Path | None, DATA("DIR", "Verify the data set in this folder.", parser=existing_folder)] = None
+    folder: Annotated[Path | None, DATA("DIR", "Verify the data set in this folder.", parser=values.folder)] = None
 
     def run(self, output: Output) -> None:
         """List the data sets, or fetch one."""

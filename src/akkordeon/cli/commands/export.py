@@ -1,6 +1,5 @@
 """`akkordeon export`: writes the weights of a save into one file."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,6 @@ from akkordeon.cli.output import Output
 from akkordeon.cli.values import new_file, saved_folder
 
 
-@dataclass(frozen=True, kw_only=True)
 class ExportCommand(Command):
     """Write saved weights to one safetensors file.
 

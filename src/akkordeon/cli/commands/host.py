@@ -1,7 +1,6 @@
 """`akkordeon host`: lends this machine to a network, to hold gates."""
 
 import time
-from dataclasses import dataclass
 from typing import Annotated
 
 from akkordeon.actor import Engine
@@ -12,7 +11,6 @@ from akkordeon.cli.remote import check_reach, is_open, joined
 from akkordeon.engines.ray.cluster.home import wait_until
 
 
-@dataclass(frozen=True, kw_only=True)
 class HostCommand(ReachOptions):
     """Lend this machine to a network.
 

@@ -1,6 +1,5 @@
 """`akkordeon token` and `akkordeon tls`: create the secrets that the machines of a network share."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +26,6 @@ Examples:
   akkordeon tls init certificates --host gpu3.example.org"""
 
 
-@dataclass(frozen=True, kw_only=True)
 class TokenCommand(Command):
     """Create a token in a private file.
 
@@ -53,7 +51,6 @@ def _host(text: str) -> str:
     return values.address(f"{text}:25520").host
 
 
-@dataclass(frozen=True, kw_only=True)
 class TlsCommand(Command):
     """Create a certificate for each machine.
 

@@ -3,14 +3,13 @@
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from akkordeon.cli import values
-from akkordeon.cli.options import REACH, TRAINING, AccessOptions, TrainingOptions
+from akkordeon.cli.options import REACH, TRAIN, AccessOptions, TrainingOptions
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import explaining_missing_modules, find, load
 from akkordeon.cli.remote import follow
@@ -39,7 +38,6 @@ def _hosts(text: str) -> tuple[str, ...]:
     return tuple(values.name(each.strip()) for each in text.split(","))
 
 
-@dataclass(frozen=True, kw_only=True)
 class NetworkCommand(TrainingOptions, AccessOptions):
     """Open a network that others can join.
 
@@ -54,10 +52,10 @@ class NetworkCommand(TrainingOptions, AccessOptions):
     """  # noqa: D301
 
     place: Annotated[
-        list[Any] | None, TRAINING("GATE=HOST", "Put a gate on a host, by name; repeat for more.", parser=_place)
+        list[Any] | None, TRAIN("GATE=HOST", "Put a gate on a host, by name; repeat for more.", parser=_place)
     ] = None
-    hosts: Annotated[Any, TRAINING("A,B", "Spread all other gates over hosts.", parser=_hosts)] = None
-    wait: Annotated[float, TRAINING("S", "Seconds to wait for these hosts.", min=0.0)] = 20.0
+    hosts: Annotated[Any, TRAIN("A,B", "Spread all other gates over hosts.", parser=_hosts)] = None
+    wait: Annotated[float, TRAIN("S", "Seconds to wait for these hosts.", min=0.0)] = 20.0
     address: Annotated[
         Any, REACH("HOST:PORT", "Address of this machine for others, with a free port.", parser=values.address)
     ] = LOCAL
@@ -140,8 +138,9 @@ class NetworkCommand(TrainingOptions, AccessOptions):
 
     def _close(self, network: "Network", output: Output) -> None:
         """Let all sentinels leave, and save, where that was asked for."""
-        leave: list[Callable[[], None]] = [partial(network.detach, name) for name in network.attached()]
-        for action in (*leave, lambda: output.reports(network.watch())):
+        actions: list[Callable[[], None]] = [partial(network.detach, name) for name in network.attached()]
+        actions.append(lambda: output.reports(network.watch()))
+        for action in actions:
             try:
                 action()
             except AkkordeonError as error:  # the rest must be done all the same

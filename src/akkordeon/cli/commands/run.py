@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from akkordeon.cli import options, values
-from akkordeon.cli.options import EPOCHS, FILES, IN_FLIGHT, SHOWN, STOP, TRAINING, VALIDATE_EVERY
+from akkordeon.cli.options import EPOCHS, FILES, IN_FLIGHT, SHOWN, STOP, TRAIN, VALIDATE_EVERY
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import Loader, Recipe, load
 from akkordeon.errors import ActorNotFound, AkkordeonError, RecipeError, SaveFailed
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 RECIPE = "or the recipe's "
 
 
-@dataclass(frozen=True, kw_only=True)
 class RunCommand(options.LocalOptions, options.TrainingOptions):
     """Train, validate and test a recipe.
 
@@ -44,7 +43,7 @@ class RunCommand(options.LocalOptions, options.TrainingOptions):
     """  # noqa: D301
 
     in_flight: Annotated[Any, options.IN_FLIGHT_OPTION] = None
-    sentinels: Annotated[int, TRAINING("N", "Training sentinels at once, each on its share.", min=1)] = 1
+    sentinels: Annotated[int, TRAIN("N", "Training sentinels at once, each on its share.", min=1)] = 1
     epochs: Annotated[int | None, STOP("N", "Passes through the data.", min=1, default=f"{EPOCHS}, {RECIPE}EPOCHS")] = (
         None
     )

@@ -3,11 +3,10 @@
 import itertools
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from akkordeon.cli.options import DATA, IN_FLIGHT, IN_FLIGHT_OPTION, STOP, TRAINING, DataOptions, ReachOptions
+from akkordeon.cli.options import DATA, IN_FLIGHT, IN_FLIGHT_OPTION, STOP, TRAIN, DataOptions, ReachOptions
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import Recipe, explaining_missing_modules, find, load
 from akkordeon.cli.remote import Remote, check_reach, joined
@@ -28,14 +27,13 @@ Examples:
 The data are here; the gates are where akkordeon network opened the network, with the same recipe and settings."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class SentinelCommand(DataOptions, ReachOptions):
     """A command that attaches a sentinel, and shows its reports until it has left."""
 
     kind: ClassVar[str]
 
     name: Annotated[str | None, DATA("NAME", "Name of the sentinel.", default="its kind and a number")] = None
-    in_flight: Annotated[int | None, TRAINING("N", "Batches in flight.", min=1, default="4")] = None
+    in_flight: Annotated[int | None, TRAIN("N", "Batches in flight.", min=1, default="4")] = None
     seed: Annotated[int | None, DATA("N", "Seed for shuffling.", default="one for each name")] = None
 
     def describe(self, recipe: Recipe, name: str) -> "Sentinel":
@@ -87,7 +85,6 @@ class SentinelCommand(DataOptions, ReachOptions):
         return zlib.crc32(name.encode()) if self.seed is None else self.seed
 
 
-@dataclass(frozen=True, kw_only=True)
 class TrainCommand(SentinelCommand):
     """Train a network with the data here.
 
@@ -115,7 +112,6 @@ class TrainCommand(SentinelCommand):
         return TrainingSentinel(name, seed=self.seed_of(name), **(how | self.common(recipe, name)))
 
 
-@dataclass(frozen=True, kw_only=True)
 class ValidateCommand(SentinelCommand):
     """Validate a network on the data here.
 
@@ -139,7 +135,6 @@ class ValidateCommand(SentinelCommand):
         return ValidationSentinel(name, every=self.every, **self.common(recipe, name))
 
 
-@dataclass(frozen=True, kw_only=True)
 class TestSentinelCommand(SentinelCommand):
     """Test a network on the data here.
 

@@ -1,7 +1,6 @@
 """`akkordeon test`: tests a saved network in this process."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 
 from akkordeon.cli.options import LocalOptions, refusal
 from akkordeon.cli.output import Output
@@ -9,7 +8,6 @@ from akkordeon.cli.recipe import load
 from akkordeon.errors import ActorNotFound
 
 
-@dataclass(frozen=True, kw_only=True)
 class TestCommand(LocalOptions):
     """Test saved weights on the test data.
 
