@@ -89,12 +89,9 @@ class Picture(Lines):
         super().__init__(look, write, seconds=REDRAW)
         self._console = console
         # Where stderr is a terminal, other output there would tear the picture; it is shown above it instead.
+        above = sys.stderr.isatty()
         self._live = Live(
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=sys.stderr.isatty(),
+            console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=above
         )
 
     @override

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from akkordeon.messages.reports import Report
     from akkordeon.network.network import Network
 
+    Gates = list[Gate]
     Prepare = Callable[[Ray], object]
 
 CLOSE = 90.0
@@ -251,11 +252,7 @@ def is_open(engine: Engine) -> bool:
 
 @contextmanager
 def joined(
-    options: ReachOptions,
-    output: Output,
-    gates: "list[Gate] | None" = None,
-    prepare: "Prepare | None" = None,
-    **part: Any,
+    options: ReachOptions, output: Output, gates: "Gates | None" = None, prepare: "Prepare | None" = None, **part: Any
 ) -> Iterator[Remote]:
     """Join a network; sentinels attached from here end with it.
 

@@ -77,8 +77,8 @@ class SentinelCommand(DataOptions, ReachOptions):
     def common(self, recipe: Recipe, name: str) -> dict[str, Any]:
         """Return the arguments that sentinels of all kinds have."""
         data = recipe.data(self.kind, self.samples, seed=self.seed_of(name))
-        limit, in_flight = self.time_limit, {} if self.in_flight is None else {"in_flight": self.in_flight}
-        return {"data": data, "loss": recipe.loss, "metrics": recipe.metrics, "time_limit": limit, **in_flight}
+        window = {} if self.in_flight is None else {"in_flight": self.in_flight}
+        return {"data": data, "loss": recipe.loss, "metrics": recipe.metrics, "time_limit": self.time_limit, **window}
 
     def seed_of(self, name: str) -> int:
         """Return the seed, another one for each name: two sentinels must not draw the same batches in one order."""
