@@ -3,13 +3,13 @@
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from akkordeon.cli.commands import ask, data, doctor, export, host, keys, network, run, sentinel, test
 from akkordeon.cli.help import CommandGroup, CommandHelp
+from akkordeon.cli.interrupt import leave
 from akkordeon.cli.options import Command
 from akkordeon.cli.output import reporting
 
@@ -97,7 +97,7 @@ def main() -> None:
         app(prog_name="akkordeon")
     except SystemExit as end:
         if "ray" in sys.modules and isinstance(end.code, int):
-            _exit(end.code)
+            leave(end.code)  # after Ray was used, the regular end of Python may take a minute
         raise
 
 
@@ -109,11 +109,3 @@ def _open_streams() -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if number == 0 else "w"))
-
-
-def _exit(code: int) -> NoReturn:
-    """End this process at once: after Ray was used, the regular end of Python may take a minute."""
-    with suppress(OSError):  # the reader has left
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)

@@ -3,15 +3,14 @@
 The checks come before torch is imported, which takes seconds.
 """
 
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from akkordeon.actor import Engine
 from akkordeon.cli.every import Every
+from akkordeon.cli.interrupt import leave
 from akkordeon.cli.options import ReachOptions
 from akkordeon.cli.output import Output
 from akkordeon.engines.ray.cluster import Address, Cause, Tls, own_address, probe
@@ -144,10 +143,7 @@ class NetworkWatch:
     def _end(self, error: Unreachable) -> None:
         if self.code is None:
             self._report(Unreachable(f"lost the network: {error}", error.cause))
-        with suppress(OSError):  # the reader has left
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(1 if self.code is None else self.code)
+        leave(1 if self.code is None else self.code)
 
 
 class Remote:

@@ -49,10 +49,8 @@ def goal(text: str) -> Goal:
 
 def take(text: str) -> slice:
     """Return the slice of --take."""
-    if (found := re.fullmatch(r"(\d+)", text)) and int(text) > 0:
-        return slice(int(found[1]))
-    if (found := re.fullmatch(r"(\d+):(\d+)", text)) and int(found[1]) < int(found[2]):
-        return slice(int(found[1]), int(found[2]))
+    if (found := re.fullmatch(r"(?:(\d+):)?(\d+)", text)) and int(found[1] or 0) < int(found[2]):
+        return slice(None if found[1] is None else int(found[1]), int(found[2]))
     raise typer.BadParameter(f"{text!r} is neither a number of samples (1000) nor a range (5000:6000)")
 
 
