@@ -17,6 +17,7 @@ from akkordeon.engines.ray.cluster import Access, Address, Token, check_cluster,
 from akkordeon.errors import AkkordeonError, NodeFailed, RecipeError, WiringError
 
 if TYPE_CHECKING:
+    from akkordeon.engines import Threads
     from akkordeon.gate.description import Gate
     from akkordeon.network.network import Network
 
@@ -131,6 +132,12 @@ class LocalOptions(DataOptions, StartOptions):
     """Options of all commands that run a network in this process."""
 
     workers: Annotated[int | None, TRAIN("N", "Compute threads.", min=1, default="one per core")] = None
+
+    def engine(self) -> "Threads | None":
+        """Make the engine; None where the default one will do."""
+        from akkordeon.engines import Threads  # noqa: PLC0415 - imports torch
+
+        return None if self.workers is None else Threads(self.workers)
 
 
 class TrainingOptions(RecipeOptions, StartOptions):

@@ -77,11 +77,9 @@ class RunCommand(options.LocalOptions, options.TrainingOptions):
         """Train, keep what was learned, and measure it."""
         recipe = load(self.recipe, self.settings, lr=self.lr, batch_size=self.batch_size, folder=self.data)
         updates, sentinels = self._describe(recipe)
-        from akkordeon.engines import Threads  # noqa: PLC0415 - imports torch
-        from akkordeon.network.launching import launch  # noqa: PLC0415
+        from akkordeon.network.launching import launch  # noqa: PLC0415 - imports torch
 
-        engine = None if self.workers is None else Threads(self.workers)
-        with launch(self.gates(recipe, **updates), engine=engine, **self.start) as network:
+        with launch(self.gates(recipe, **updates), engine=self.engine(), **self.start) as network:
             _check_writable("--save", self.save)
             _check_writable("--export", self.export)
             course = _Course(self, network, output, *sentinels)

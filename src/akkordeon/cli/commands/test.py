@@ -27,15 +27,13 @@ class TestCommand(LocalOptions):
         recipe = load(self.recipe, self.settings, batch_size=self.batch_size, folder=self.data)
         import torch  # noqa: PLC0415 - takes seconds
 
-        from akkordeon.engines import Threads  # noqa: PLC0415
         from akkordeon.network.launching import launch  # noqa: PLC0415
         from akkordeon.sentinel.description import TestSentinel  # noqa: PLC0415
 
         torch.manual_seed(0)
         data = recipe.loader("test", self.samples)
         test = TestSentinel("test", data, recipe.loss, recipe.metrics, outputs=False, time_limit=self.time_limit)
-        engine = None if self.workers is None else Threads(self.workers)
-        with launch(recipe.gates(), engine=engine, weights=self.weights or self.resume) as network:
+        with launch(recipe.gates(), engine=self.engine(), weights=self.weights or self.resume) as network:
 
             def detach() -> None:
                 with suppress(ActorNotFound):  # it may not have been attached yet
