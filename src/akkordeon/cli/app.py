@@ -2,21 +2,14 @@
 
 import os
 import sys
-from contextlib import suppress
-from typing import Annotated, Any, NoReturn
+from collections.abc import Mapping
+from typing import Annotated
 
 import typer
 
-from akkordeon.cli.commands import ask, keys, sentinel
-from akkordeon.cli.commands.data import DataCommand
-from akkordeon.cli.commands.doctor import DoctorCommand
-from akkordeon.cli.commands.export import ExportCommand
-from akkordeon.cli.commands.host import HostCommand
-from akkordeon.cli.commands.network import NetworkCommand
-from akkordeon.cli.commands.run import RunCommand
-from akkordeon.cli.commands.test import TestCommand
+from akkordeon.cli.commands import ask, data, doctor, export, host, keys, network, run, sentinel, test
 from akkordeon.cli.help import CommandGroup, CommandHelp
-from akkordeon.cli.interrupt import Interrupts
+from akkordeon.cli.interrupt import leave
 from akkordeon.cli.options import Command
 from akkordeon.cli.output import reporting
 
@@ -26,9 +19,9 @@ HERE, SEVERAL, LOOK, MANAGE = "Train here", "Train on several machines", "Look",
 
 def execute(command: Command, **_: object) -> int:
     """Run a command and return the exit code."""
-    with reporting(as_json=command.json, debug=command.debug) as output, Interrupts() as interrupts:
-        code = command.run(output, interrupts)
-    return interrupts.code or code or 0
+    with reporting(as_json=command.json, debug=command.debug) as output, output.interrupts:
+        code = command.run(output)
+    return output.interrupts.code or code or 0
 
 
 app = typer.Typer(
@@ -72,36 +65,29 @@ def _add(name: str, command: type[Command], panel: str | None = None, to: typer.
     to.command(name, cls=CommandHelp, rich_help_panel=panel)(command)
 
 
-def _add_group(name: str, about: str, panel: str, **commands: type[Command]) -> None:
+def _add_group(name: str, about: str, commands: Mapping[str, type[Command]]) -> None:
     group = typer.Typer(cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, callback=lambda: None)
     for each, command in commands.items():
         _add(each, command, to=group)
-    app.add_typer(group, name=name, help=about, rich_help_panel=panel)
+    app.add_typer(group, name=name, help=about, rich_help_panel=SEVERAL)
 
 
-_add("run", RunCommand, HERE)
-_add("test", TestCommand, HERE)
-_add("data", DataCommand, HERE)
-_add("network", NetworkCommand, SEVERAL)
-_add("host", HostCommand, SEVERAL)
+_add("run", run.RunCommand, HERE)
+_add("test", test.TestCommand, HERE)
+_add("data", data.DataCommand, HERE)
+_add("network", network.NetworkCommand, SEVERAL)
+_add("host", host.HostCommand, SEVERAL)
 _add("watch", ask.WatchCommand, LOOK)
 _add("status", ask.StatusCommand, LOOK)
-_add("doctor", DoctorCommand, LOOK)
+_add("doctor", doctor.DoctorCommand, LOOK)
 _add("detach", ask.DetachCommand, MANAGE)
 _add("set", ask.SetCommand, MANAGE)
 _add("save", ask.SaveCommand, MANAGE)
 _add("close", ask.CloseCommand, MANAGE)
-_add("export", ExportCommand, MANAGE)
-_add_group(
-    "sentinel",
-    sentinel.ABOUT,
-    SEVERAL,
-    train=sentinel.TrainCommand,
-    validate=sentinel.ValidateCommand,
-    test=sentinel.TestSentinelCommand,
-)
-_add_group("token", keys.TOKENS, SEVERAL, new=keys.TokenCommand)
-_add_group("tls", keys.CERTIFICATES, SEVERAL, init=keys.TlsCommand)
+_add("export", export.ExportCommand, MANAGE)
+_add_group("sentinel", sentinel.ABOUT, sentinel.KINDS)
+_add_group("token", keys.TOKENS, {"new": keys.TokenCommand})
+_add_group("tls", keys.CERTIFICATES, {"init": keys.TlsCommand})
 
 
 def main() -> None:
@@ -111,7 +97,7 @@ def main() -> None:
         app(prog_name="akkordeon")
     except SystemExit as end:
         if "ray" in sys.modules and isinstance(end.code, int):
-            _exit(end.code)
+            leave(end.code)  # after Ray was used, the regular end of Python may take a minute
         raise
 
 
@@ -122,13 +108,4 @@ def _open_streams() -> None:
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            nowhere: Any = os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if number == 0 else "w")
-            setattr(sys, name, nowhere)
-
-
-def _exit(code: int) -> NoReturn:
-    """End this process at once: after Ray was used, the regular end of Python may take a minute."""
-    with suppress(OSError):  # the reader has left
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if number == 0 else "w"))

@@ -2,9 +2,9 @@
 
 import difflib
 import inspect
-import types
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from akkordeon.errors import RecipeError
@@ -15,9 +15,15 @@ FLAGS = {"lr": "--lr", "batch_size": "--batch-size", "folder": "--data"}
 TAKEN = {"split": "the kind of sentinel", "take": "--take and --share"}
 """Keywords that `-o` cannot set, and what sets them."""
 
+NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+"""Types whose values can be typed, besides None and those of a `Literal`, and their names in messages."""
+
 WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 Parameters = Mapping[str, inspect.Parameter]
+
+Settings = Iterable[tuple[str, str]]
+"""Keywords and texts, of `-o`."""
 
 
 class Binding:
@@ -34,11 +40,7 @@ class Binding:
     """
 
     def __init__(
-        self,
-        recipe: str,
-        functions: Mapping[str, Parameters],
-        given: Mapping[str, object],
-        settings: Iterable[tuple[str, str]],
+        self, recipe: str, functions: Mapping[str, Parameters], given: Mapping[str, object], settings: Settings
     ) -> None:
         self._recipe = recipe
         self._functions = functions
@@ -105,7 +107,7 @@ def _value(key: str, text: str, parameter: inspect.Parameter) -> object:
             return _as(kind, text)
         except ValueError:
             continue
-    able = [_name(kind) for kind in kinds if _is_typable(kind)]
+    able = [_name(kind) for kind in kinds if kind in (*NAMES, NoneType) or get_origin(kind) is Literal]
     if not able:
         raise RecipeError(
             f"-o {key}={text}: {key} is a {_name(kinds[0])}, which cannot be given on the command line; "
@@ -120,12 +122,12 @@ def _kinds(parameter: inspect.Parameter) -> list[Any]:
         return [str] if default is None or default is parameter.empty else [type(default)]
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
-    kinds = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     return sorted(kinds, key=lambda kind: (kind is str, kind is float))  # the narrower type is tried first
 
 
 def _as(kind: Any, text: str) -> object:
-    if kind is type(None) and text.lower() == "none":
+    if kind is NoneType and text.lower() == "none":
         return None
     if kind is bool and text.lower() in WORDS:
         return WORDS[text.lower()]
@@ -138,12 +140,7 @@ def _as(kind: Any, text: str) -> object:
     raise ValueError(text)
 
 
-def _is_typable(kind: Any) -> bool:
-    return kind in (int, float, str, Path, bool, type(None)) or get_origin(kind) is Literal
-
-
 def _name(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(str, get_args(kind)))
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
-    return "none" if kind is type(None) else names.get(kind, getattr(kind, "__name__", str(kind)))
+    return "none" if kind is NoneType else NAMES.get(kind, getattr(kind, "__name__", str(kind)))

@@ -60,5 +60,4 @@ def _refused(error: Any) -> int:
         context = getattr(error, "ctx", None)
         command = "akkordeon" if context is None else context.command_path
         typer.echo(f"error: {message}{'' if message[-1] in '.?' else '.'} See {command} --help", err=True)
-    code: int = error.exit_code
-    return code
+    return int(error.exit_code)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from typing_extensions import override
 
@@ -29,8 +29,10 @@ REMIND = 10.0
 """Seconds between two lines on a long epoch; shorter ones report often enough."""
 
 
-class View:
-    """Shows lines, and beside them the status of a network, from `start` to `stop`. Errors in it never reach training.
+class Lines:
+    """Plain lines, for log files: beside those given, one on each long epoch every so often, from `start` to `stop`.
+
+    Errors in it never reach training.
 
     Args:
         look: asks the network.
@@ -38,7 +40,7 @@ class View:
         seconds: between two looks.
     """
 
-    def __init__(self, look: Look, write: Callable[[str], None], seconds: float) -> None:
+    def __init__(self, look: Look, write: Callable[[str], None], *, seconds: float = REMIND) -> None:
         self._look = look
         self._write = write
         self._seconds = seconds
@@ -69,23 +71,12 @@ class View:
             self.stop()
 
     def _show(self, status: Status) -> None:
-        raise NotImplementedError
-
-
-class Lines(View):
-    """Plain lines, for log files: beside those given, one on each long epoch every so often."""
-
-    def __init__(self, look: Look, write: Callable[[str], None], *, seconds: float = REMIND) -> None:
-        super().__init__(look, write, seconds)
-
-    @override
-    def _show(self, status: Status) -> None:
         for sentinel in shown(status):
             if sentinel.seconds >= self._seconds and sentinel.batches:
                 self.print(progress(sentinel))
 
 
-class Picture(View):
+class Picture(Lines):
     """Bars and a table that change in place, below the lines that stay. After an error in drawing, lines alone.
 
     Args:
@@ -95,15 +86,12 @@ class Picture(View):
     """
 
     def __init__(self, look: Look, console: Console, write: Callable[[str], None]) -> None:
-        super().__init__(look, write, REDRAW)
+        super().__init__(look, write, seconds=REDRAW)
         self._console = console
         # Where stderr is a terminal, other output there would tear the picture; it is shown above it instead.
+        above = sys.stderr.isatty()
         self._live = Live(
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=sys.stderr.isatty(),
+            console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=above
         )
 
     @override
@@ -128,7 +116,7 @@ class Picture(View):
         self._live.update(draw(status), refresh=True)
 
 
-def new_view(look: Look, write: Callable[[str], None], *, live: bool) -> View:
+def new_view(look: Look, write: Callable[[str], None], *, live: bool) -> Lines:
     """Return a picture on stdout, or plain lines."""
     return Picture(look, Console(force_terminal=True), write) if live else Lines(look, write)
 
@@ -137,9 +125,10 @@ def draw(status: Status) -> RenderableType:
     """Return a bar per sentinel and a table of the gates."""
     bars = Table.grid(padding=(0, 1))  # all in 80 columns
     for sentinel in shown(status):
-        done = fraction(sentinel)
-        bar = ProgressBar(total=1.0, completed=done or 0.0, width=12, pulse=done is None, animation_time=0.0)
-        bars.add_row(Text(sentinel.name), f"epoch {_epoch(sentinel)}", bar, _batch(sentinel), *_figures(sentinel))
+        # Without a total, the bar pulses; a fixed time of the animation keeps it still between two looks.
+        bar = ProgressBar(sentinel.length or None, sentinel.batches, width=12, animation_time=0.0)
+        epoch, batch = _of(sentinel.epoch, sentinel.epochs), _of(sentinel.batches, sentinel.length)
+        bars.add_row(Text(sentinel.name), f"epoch {epoch}", bar, batch, *_figures(sentinel))
     table = _table(status.gates)
     return Group(bars, table) if bars.rows else table
 
@@ -152,13 +141,8 @@ def shown(status: Status) -> Iterable[SentinelStatus]:
 
 def progress(sentinel: SentinelStatus) -> str:
     """Return a line on the epoch under way, laid out as a report."""
-    where = [f"{sentinel.name:<11} epoch {_epoch(sentinel):>4}", f"batch {_batch(sentinel)}"]
-    return "  ".join([*where, *filter(None, _figures(sentinel))])
-
-
-def fraction(sentinel: SentinelStatus) -> float | None:
-    """Return how much of the latest epoch is done, from 0 to 1; None if its length is unknown."""
-    return min(1.0, sentinel.batches / sentinel.length) if sentinel.length else None
+    epoch, batch = _of(sentinel.epoch, sentinel.epochs), _of(sentinel.batches, sentinel.length)
+    return "  ".join([f"{sentinel.name:<11} epoch {epoch:>4}", f"batch {batch}", *filter(None, _figures(sentinel))])
 
 
 def time_left(sentinel: SentinelStatus) -> float | None:
@@ -176,12 +160,8 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _epoch(sentinel: SentinelStatus) -> str:
-    return f"{sentinel.epoch}" + ("" if sentinel.epochs is None else f"/{sentinel.epochs}")
-
-
-def _batch(sentinel: SentinelStatus) -> str:
-    return f"{sentinel.batches}" + ("" if sentinel.length is None else f"/{sentinel.length}")
+def _of(done: int, total: int | None) -> str:
+    return f"{done}" if total is None else f"{done}/{total}"
 
 
 def _figures(sentinel: SentinelStatus) -> list[str]:
@@ -194,10 +174,8 @@ def _figures(sentinel: SentinelStatus) -> list[str]:
 
 
 def _table(gates: Iterable[GateStatus]) -> Table:
-    table = Table(box=None, padding=(0, 2), pad_edge=False)
-    table.add_column("gate")
-    for title in ("version", "staleness", "open"):
-        table.add_column(title, justify="right")
+    figures = [Column(title, justify="right") for title in ("version", "staleness", "open")]
+    table = Table("gate", *figures, box=None, padding=(0, 2), pad_edge=False)
     for gate in gates:
         table.add_row(Text(gate.name), str(gate.version), str(gate.staleness), str(gate.open))
     return table

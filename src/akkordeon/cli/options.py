@@ -5,19 +5,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, dataclass_transform
 
 import typer
 
 from akkordeon.cli import values
 from akkordeon.cli.every import Every
-from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import BUILT_IN, Recipe
-from akkordeon.engines.ray.cluster import Access
-from akkordeon.errors import AkkordeonError, RecipeError
+from akkordeon.engines.ray.cluster import Access, Address, Token, check_cluster, check_ray, own_address, read_token
+from akkordeon.errors import AkkordeonError, NodeFailed, RecipeError, WiringError
 
 if TYPE_CHECKING:
+    from akkordeon.engines import Threads
     from akkordeon.gate.description import Gate
     from akkordeon.network.network import Network
 
@@ -48,10 +48,10 @@ def option(group: str, metavar: str | None, text: str, *names: str, default: str
 
 
 GROUPS = ("Recipe and data", "Training", "When to stop", "Load and save", "Network", "Output")
-DATA, TRAINING, STOP, FILES, REACH, SHOWN = (partial(option, title) for title in GROUPS)
+DATA, TRAIN, STOP, FILES, REACH, SHOWN = (partial(option, title) for title in GROUPS)
 
 
-IN_FLIGHT_OPTION = TRAINING(
+IN_FLIGHT_OPTION = TRAIN(
     "N|auto",
     "Batches in flight; 1 is synchronous training, auto as few as keep all busy.",
     parser=values.in_flight,
@@ -65,8 +65,15 @@ def refusal(name: str, why: str) -> typer.BadParameter:
     return typer.BadParameter(why, param_hint=f"'{name}'")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Command:
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Fields:
+    """Makes each subclass a frozen dataclass with keyword arguments."""
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, kw_only=True)(cls)
+
+
+class Command(Fields):
     """A command: its fields are the options, its docstring is the help, `run` is the body.
 
     typer makes one from the command line; `akkordeon.cli.app` runs it.
@@ -78,12 +85,11 @@ class Command:
     def __post_init__(self) -> None:
         """Refuse options that do not go together."""
 
-    def run(self, output: Output, interrupts: Interrupts) -> int | None:
+    def run(self, output: Output) -> int | None:
         """Do the work and return the exit code, or None for 0."""
         raise NotImplementedError
 
 
-@dataclass(frozen=True, kw_only=True)
 class RecipeOptions(Command):
     """Options of all commands that use a recipe."""
 
@@ -94,19 +100,14 @@ class RecipeOptions(Command):
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class DataOptions(RecipeOptions):
     """Options of all commands that use the data of a recipe."""
 
     batch_size: Annotated[int | None, DATA("N", "Samples per batch.", min=1, default="the recipe's")] = None
-    data: Annotated[
-        Path | None, DATA("PATH", "Data set on disk: a folder, or a text file.", parser=values.existing_path)
-    ] = None
+    data: Annotated[Path | None, DATA("PATH", "Data set on disk: a folder, or a text file.", parser=values.path)] = None
     take: Annotated[slice | None, DATA("N|A:B", "Use N samples, or A up to B.", parser=values.take)] = None
     share: Annotated[Any, DATA("K/N", "Use the K-th of N disjoint shares.", parser=values.share)] = None
-    time_limit: Annotated[float, TRAINING("S", "Seconds for a batch to return, or a loader to yield one.", min=0.1)] = (
-        30.0
-    )
+    time_limit: Annotated[float, TRAIN("S", "Seconds for a batch to return, or a loader to yield one.", min=0.1)] = 30.0
 
     @property
     def samples(self) -> slice:
@@ -115,14 +116,11 @@ class DataOptions(RecipeOptions):
         return take if self.share is None else values.part_of(take, self.share)
 
 
-@dataclass(frozen=True, kw_only=True)
 class StartOptions(Command):
     """Options of all commands that start a network."""
 
     resume: Annotated[Path | None, FILES("DIR", "Resume what --save wrote.", parser=values.saved_folder)] = None
-    weights: Annotated[
-        Path | None, FILES("FILE", "Start from these weights (safetensors).", parser=values.weights_file)
-    ] = None
+    weights: Annotated[Path | None, FILES("FILE", "Start from these weights (safetensors).", parser=values.file)] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -130,30 +128,37 @@ class StartOptions(Command):
             raise refusal("--weights", "--resume restores weights too; leave one of the two out")
 
 
-@dataclass(frozen=True, kw_only=True)
 class LocalOptions(DataOptions, StartOptions):
     """Options of all commands that run a network in this process."""
 
-    workers: Annotated[int | None, TRAINING("N", "Compute threads.", min=1, default="one per core")] = None
+    workers: Annotated[int | None, TRAIN("N", "Compute threads.", min=1, default="one per core")] = None
+
+    def engine(self) -> "Threads | None":
+        """Make the engine; None where the default one will do."""
+        from akkordeon.engines import Threads  # noqa: PLC0415 - imports torch
+
+        return None if self.workers is None else Threads(self.workers)
 
 
-@dataclass(frozen=True, kw_only=True)
 class TrainingOptions(RecipeOptions, StartOptions):
     """Options of all commands that make gates to be trained."""
 
-    lr: Annotated[float | None, TRAINING("RATE", "Learning rate.", min=0.0, default="the recipe's")] = None
-    seed: Annotated[int, TRAINING("N", "Seed for initial weights and shuffling.")] = 0
-    max_staleness: Annotated[int | None, TRAINING("N", "Bound on staleness, in updates; 0 is synchronous.", min=0)] = (
-        None
-    )
+    lr: Annotated[float | None, TRAIN("RATE", "Learning rate.", min=0.0, default="the recipe's")] = None
+    seed: Annotated[int, TRAIN("N", "Seed for initial weights and shuffling.")] = 0
+    max_staleness: Annotated[int | None, TRAIN("N", "Bound on staleness, in updates; 0 is synchronous.", min=0)] = None
     compensation: Annotated[
         str | None,
-        TRAINING("NAME,…", "Staleness compensation for every gate: none, linear (SGD+momentum), rate (Adam), …"),
+        TRAIN("NAME,…", "Staleness compensation for every gate: none, linear (SGD+momentum), rate (Adam), …"),
     ] = None
     save: Annotated[
         Path | None, FILES("DIR", "Save all that --resume needs, at the end.", parser=values.new_folder)
     ] = None
     save_every: Annotated[float | None, FILES("S", "Also save every S seconds.", min=0.1)] = None
+
+    @property
+    def start(self) -> dict[str, Any]:
+        """Arguments of `launch`."""
+        return {"weights": self.weights, "resume": self.resume, "max_staleness": self.max_staleness}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -203,7 +208,6 @@ class TrainingOptions(RecipeOptions, StartOptions):
         return Every(self.save_every, save)
 
 
-@dataclass(frozen=True, kw_only=True)
 class AccessOptions(Command):
     """Options that all machines of a network share."""
 
@@ -226,8 +230,29 @@ class AccessOptions(Command):
         """These options as arguments of the engine."""
         return {"access": Access(self.token, self.tls, self.insecure), "ray_address": self.ray_address}
 
+    def token_for(self, address: Address) -> Token | None:
+        """Read the token, where one is needed.
 
-@dataclass(frozen=True, kw_only=True)
+        Raises:
+            TokenUnusable: there is none.
+        """
+        return None if address.is_loopback or self.insecure else read_token(self.token)
+
+    def check_installed(self) -> None:
+        """Check that Ray is installed, and that the user's own cluster is there, where one is named.
+
+        Raises:
+            WiringError: Ray is missing.
+            Unreachable: there is no such cluster.
+        """
+        try:
+            check_ray()
+        except NodeFailed as error:
+            raise WiringError(str(error)) from None
+        if self.ray_address is not None:
+            check_cluster(self.ray_address)
+
+
 class ReachOptions(AccessOptions):
     """Options of all commands that use a running network."""
 
@@ -245,8 +270,21 @@ class ReachOptions(AccessOptions):
     @property
     def where(self) -> values.Where:
         """The network."""
-        found: values.Where = self.network or values.Where(None, values.NETWORK)
-        return found
+        return self.network or values.Where(None, values.NETWORK)
+
+    def check_address(self) -> None:
+        """Check that --address belongs to this machine.
+
+        Raises:
+            WiringError: it does not.
+            Unreachable: there is no route to the network.
+        """
+        there: Address = self.network.address
+        mine = own_address(there)
+        if self.address is not None and not Address(self.address, there.port).is_own:
+            raise WiringError(
+                f"--address {self.address} is not an address of this machine; towards {there}, it is {mine}"
+            )
 
     @property
     def title(self) -> str:

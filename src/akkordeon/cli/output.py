@@ -8,32 +8,24 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from akkordeon.cli.interrupt import Stop
+from akkordeon.cli.interrupt import Interrupts, Stop
 from akkordeon.cli.recipe import user_line
-from akkordeon.errors import (
-    AkkordeonError,
-    CheckpointMismatch,
-    NameTaken,
-    RecipeError,
-    TokenUnusable,
-    Unreachable,
-    WiringError,
-)
+from akkordeon.errors import AkkordeonError, Unreachable
 from akkordeon.messages.histogram import Histogram
 
 if TYPE_CHECKING:
-    from akkordeon.cli.live import View
+    from akkordeon.cli.live import Lines
     from akkordeon.messages.reports import Report, Status
 
-YOURS = (RecipeError, WiringError, CheckpointMismatch, NameTaken, TokenUnusable, Unreachable)
-"""Errors that show a wrong input: exit code 2 instead of 1."""
+YOURS = (ValueError, Unreachable)
+"""Errors that show a wrong input: exit code 2 instead of 1. All our errors about values are `ValueError`."""
 
 
 class Output:
@@ -41,11 +33,15 @@ class Output:
 
     Args:
         as_json: show objects.
+
+    Attributes:
+        interrupts: of the command; entered by `akkordeon.cli.app`.
     """
 
     def __init__(self, *, as_json: bool = False) -> None:
+        self.interrupts = Interrupts()
         self._json = as_json
-        self._view: View | None = None
+        self._view: Lines | None = None
 
     def say(self, line: str) -> None:
         """Show a line to people."""
@@ -57,23 +53,29 @@ class Output:
         if self._json:
             typer.echo(json.dumps(_plain({"event": event, **values})))
 
+    def tell(self, line: str, event: str, **values: object) -> None:
+        """Show a line to people, or an event to programs."""
+        self.event(event, **values)
+        self.say(line)
+
     def report(self, report: "Report") -> None:
         """Show a report."""
-        values = {
-            each.name: getattr(report, each.name) for each in dataclasses.fields(report) if each.name != "outputs"
-        }
-        self.event("report", **values, samples_per_second=report.samples_per_second)
-        self.say(str(report))
+        names = [each.name for each in dataclasses.fields(report) if each.name != "outputs"]
+        values = {name: getattr(report, name) for name in names}
+        self.tell(str(report), "report", **values, samples_per_second=report.samples_per_second)
+
+    def reports(self, reports: "Iterable[Report]") -> None:
+        """Show reports as they come."""
+        for report in reports:
+            self.report(report)
 
     def saved(self, path: Path) -> None:
         """Say where a network was saved."""
-        self.event("saved", path=path)
-        self.say(f"saved to {path}")
+        self.tell(f"saved to {path}", "saved", path=path)
 
     def exported(self, path: Path) -> None:
         """Say where weights were written."""
-        self.event("exported", path=path)
-        self.say(f"weights written to {path}")
+        self.tell(f"weights written to {path}", "exported", path=path)
 
     def warn(self, line: str) -> None:
         """Show a line on stderr; above the picture where both are on the screen."""
@@ -88,14 +90,18 @@ class Output:
         line = user_line(error.__cause__) if error.__cause__ is not None else ""
         self.warn(f"error: {error}" + (f" ({line})" if line and line not in str(error) else ""))
 
-    def winding_down(self, what: str, finish: Callable[[], None]) -> None:
-        """Say that the work is ending, and end it; called in another thread when the user wants to stop."""
-        self.stop_watching()
-        self.warn(f"{what}: waiting for the batches in flight (Ctrl-C again exits at once)")
-        try:
-            finish()
-        except AkkordeonError as error:
-            self.error(error)
+    def winding_down(self, what: str, finish: Callable[[], None]) -> AbstractContextManager[None]:
+        """While entered, let the first signal call `finish` in another thread, and say that the work is ending."""
+
+        def wind_down() -> None:
+            self.stop_watching()
+            self.warn(f"{what}: waiting for the batches in flight (Ctrl-C again exits at once)")
+            try:
+                finish()
+            except AkkordeonError as error:
+                self.error(error)
+
+        return self.interrupts.gently(wind_down)
 
     @contextmanager
     def showing_logs(self) -> Iterator[None]:
@@ -115,9 +121,8 @@ class Output:
 
     def _warned(self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
         ours = Path(filename).is_relative_to(Path(__file__).parents[1])
-        self.warn(
-            f"warning: {message}" + ("" if ours else f" ({category.__name__}, {Path(filename).name}, line {lineno})")
-        )
+        where = "" if ours else f" ({category.__name__}, {Path(filename).name}, line {lineno})"
+        self.warn(f"warning: {message}{where}")
 
     @contextmanager
     def watching(self, status: "Callable[[], Status]", *, live: bool | None = None) -> Iterator[None]:
@@ -129,10 +134,9 @@ class Output:
         """
         from akkordeon.cli.live import new_view  # noqa: PLC0415 - imports torch
 
-        if not self._json:
-            self._view = new_view(status, typer.echo, live=is_terminal() if live is None else live)
         try:
-            if self._view is not None:
+            if not self._json:
+                self._view = new_view(status, typer.echo, live=is_terminal() if live is None else live)
                 self._view.start()
             yield
         finally:
@@ -159,9 +163,9 @@ def reporting(*, as_json: bool = False, debug: bool = False) -> Iterator[Output]
     except Stop as stop:
         raise typer.Exit(stop.code) from None
     except SystemError as error:  # native code, such as Ray's, wraps an exception that a signal handler raised
-        if not isinstance(error.__cause__, Stop):
-            raise
-        raise typer.Exit(error.__cause__.code) from None
+        if isinstance(error.__cause__, Stop):
+            raise typer.Exit(error.__cause__.code) from None
+        raise
     except BrokenPipeError:
         raise  # the reader has left, as in `akkordeon run mnist | head -1`: typer ends quietly
     except (AkkordeonError, OSError) as error:
@@ -181,8 +185,7 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):  # actors log in their own threads: one must not fail since the reader has left
             if (adjustment := getattr(record, "adjustment", None)) is not None:
-                self._output.event("adjustment", **dataclasses.asdict(adjustment))
-                self._output.say(str(adjustment))
+                self._output.tell(str(adjustment), "adjustment", **dataclasses.asdict(adjustment))
             elif record.levelno >= logging.WARNING:
                 self._output.warn(f"{record.levelname.lower()}: {record.getMessage()}")
 

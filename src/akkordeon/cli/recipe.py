@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from akkordeon import recipes
-from akkordeon.cli.binding import Binding, parameters
+from akkordeon.cli.binding import Binding, Settings, parameters
 from akkordeon.errors import AkkordeonError, RecipeError, WiringError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def find(name: str) -> str | Path:
     )
 
 
-def load(name: str, settings: Iterable[tuple[str, str]] | None = None, **given: object) -> "Recipe":
+def load(name: str, settings: Settings | None = None, **given: object) -> "Recipe":
     """Import a recipe and bind options to it.
 
     Args:
@@ -104,9 +104,7 @@ class Recipe:
         metrics: other figures, by name.
     """
 
-    def __init__(
-        self, name: str, module: ModuleType, given: Mapping[str, object], settings: Iterable[tuple[str, str]]
-    ) -> None:
+    def __init__(self, name: str, module: ModuleType, given: Mapping[str, object], settings: Settings) -> None:
         self.name = name
         self.loss: Loss = module.loss
         self.metrics: Metrics = getattr(module, "metrics", None) or {}
@@ -185,11 +183,9 @@ class Batches:
 
 
 def _is_beside(file: Path, folder: Path) -> bool:
-    try:
-        parts = file.resolve().relative_to(folder).parts
-    except ValueError:
-        return False
-    return not {"site-packages", "dist-packages", "akkordeon"} & set(parts)
+    file = file.resolve()
+    installed = {"site-packages", "dist-packages", "akkordeon"}
+    return file.is_relative_to(folder) and installed.isdisjoint(file.relative_to(folder).parts)
 
 
 def _import_built_in(name: str) -> ModuleType:

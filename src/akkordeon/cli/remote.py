@@ -3,48 +3,28 @@
 The checks come before torch is imported, which takes seconds.
 """
 
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from akkordeon.actor import Engine
 from akkordeon.cli.every import Every
-from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.options import AccessOptions, ReachOptions
+from akkordeon.cli.interrupt import leave
+from akkordeon.cli.options import ReachOptions
 from akkordeon.cli.output import Output
-from akkordeon.engines.ray.cluster import (
-    Address,
-    Cause,
-    Tls,
-    Token,
-    check_cluster,
-    check_ray,
-    own_address,
-    probe,
-    read_token,
-    token_path,
-)
+from akkordeon.engines.ray.cluster import Address, Cause, Tls, own_address, probe
 from akkordeon.engines.ray.cluster.home import wait_until
-from akkordeon.errors import (
-    ActorFailed,
-    ActorNotFound,
-    AkkordeonError,
-    NoAnswer,
-    NodeFailed,
-    TokenUnusable,
-    Unreachable,
-    WiringError,
-)
+from akkordeon.errors import ActorFailed, ActorNotFound, AkkordeonError, NoAnswer, TokenUnusable, Unreachable
 
 if TYPE_CHECKING:
     from akkordeon.engines import Ray
     from akkordeon.gate.description import Gate
     from akkordeon.messages.reports import Report
     from akkordeon.network.network import Network
+
+    Gates = list[Gate]
+    Prepare = Callable[[Ray], object]
 
 CLOSE = 90.0
 """Seconds that a network has to let its sentinels leave, and to save."""
@@ -59,18 +39,6 @@ SILENCE = 10.0
 # Before joining
 
 
-def check_installed() -> None:
-    """Check that Ray is installed.
-
-    Raises:
-        WiringError: it is not.
-    """
-    try:
-        check_ray()
-    except NodeFailed as error:
-        raise WiringError(str(error)) from None
-
-
 def check_reach(options: ReachOptions, wait: float = 0.0) -> None:
     """Check that a network can be joined from here.
 
@@ -83,29 +51,15 @@ def check_reach(options: ReachOptions, wait: float = 0.0) -> None:
         TokenUnusable: there is no token, or it cannot be used.
         Unreachable: there is no such network, or it refuses this process.
     """
-    check_installed()
+    options.check_installed()
     if options.ray_address is not None:
-        check_cluster(options.ray_address)
         return
-    address = _address(options)
+    address: Address = options.network.address
     _check_name(address)
-    token_of(options, address)
-    mine = own_address(address)
-    if options.address is not None and not Address(options.address, address.port).is_own:
-        raise WiringError(
-            f"--address {options.address} is not an address of this machine; towards {address}, it is {mine}"
-        )
+    options.token_for(address)
+    options.check_address()
     wait_until(lambda: _is_there(options), time.monotonic() + wait)
     probe_network(options)
-
-
-def token_of(options: AccessOptions, address: Address) -> Token | None:
-    """Read the token, where one is needed.
-
-    Raises:
-        TokenUnusable: there is none.
-    """
-    return None if address.is_loopback or options.insecure else read_token(options.token or token_path())
 
 
 def probe_network(options: ReachOptions) -> None:
@@ -114,11 +68,10 @@ def probe_network(options: ReachOptions) -> None:
     Raises:
         Unreachable: there is none, or it comes from something else.
     """
-    address = _address(options)
-    token = token_of(options, address)
+    address: Address = options.network.address
     tls = None if options.tls is None else Tls.of(options.tls, options.address or own_address(address))
     try:
-        probe(address, token, tls)
+        probe(address, options.token_for(address), tls)
     except Unreachable as error:
         if error.cause != Cause.NO_TOKEN or not address.is_loopback:  # on loopback, Ray reads the token from a file
             raise
@@ -141,12 +94,6 @@ def _is_there(options: ReachOptions) -> bool:
     except Unreachable as error:
         return error.cause not in (Cause.REFUSED, Cause.SILENT)
     return True
-
-
-def _address(options: ReachOptions) -> Address:
-    address = options.where.address
-    assert address is not None  # only a Ray cluster of the user's own has none
-    return address
 
 
 # Once joined
@@ -178,9 +125,7 @@ class NetworkWatch:
             self._every.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._every.stop()
 
     def _probe(self) -> None:
@@ -198,10 +143,7 @@ class NetworkWatch:
     def _end(self, error: Unreachable) -> None:
         if self.code is None:
             self._report(Unreachable(f"lost the network: {error}", error.cause))
-        with suppress(OSError):  # the reader has left
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(1 if self.code is None else self.code)
+        leave(1 if self.code is None else self.code)
 
 
 class Remote:
@@ -226,7 +168,7 @@ class Remote:
         Raises:
             AkkordeonError: the network has failed, or is lost.
         """
-        yield from follow(self.network, self.check, self._output)
+        yield from follow(self.network, self.cause, self._output)
         self._watch.code = 0
         self._output.event("closed")
 
@@ -249,20 +191,18 @@ class Remote:
         if not wait_until(lambda: not is_open(self.network.engine), time.monotonic() + CLOSE):
             raise NoAnswer(f"the network did not close within {CLOSE:g} s")
 
-    def check(self, error: Exception) -> None:
-        """Return if an error leaves the network as it is.
+    def cause(self) -> Exception | None:
+        """Return why the network has failed; None if it has not.
 
         Raises:
-            AkkordeonError: the network has failed, or is lost.
+            ActorFailed: the network is lost.
         """
         try:
-            cause = self.network.cause()
+            return self.network.cause()
         except (ActorFailed, NoAnswer):
-            self.lost(error)
-        if cause is not None:
-            raise cause
+            self.lost()
 
-    def lost(self, error: Exception | None = None) -> NoReturn:
+    def lost(self) -> NoReturn:
         """Report that the network has ended.
 
         Raises:
@@ -270,26 +210,30 @@ class Remote:
         """
         self._watch.code = 1
         if self.network.is_closing:
-            raise ActorFailed(f"the network at {self._options.title} is closed") from error
+            raise ActorFailed(f"the network at {self._options.title} is closed")
         raise ActorFailed(
             f"lost the network at {self._options.title}: its process exited; restart it, from its last save with "
             "akkordeon network --resume"
-        ) from error
+        )
 
 
-def follow(network: "Network", check: Callable[[Exception], None], output: Output) -> "Iterator[Report]":
+def follow(network: "Network", cause: Callable[[], Exception | None], output: Output) -> "Iterator[Report]":
     """Yield all reports until the network is asked to close; show errors of sentinels, and go on.
 
     Args:
         network: the network.
-        check: is given each error, and raises where the network has failed.
+        cause: asks why the network has failed; None if it has not.
         output: shows the errors.
+
+    Raises:
+        Exception: what made the network fail.
     """
     while not network.is_closing:
         try:
             yield from network.watch(forever=True)
         except AkkordeonError as error:
-            check(error)
+            if (failure := cause()) is not None:
+                raise failure from None
             output.warn(f"warning: {error}")
 
 
@@ -304,22 +248,16 @@ def is_open(engine: Engine) -> bool:
 
 @contextmanager
 def joined(
-    options: ReachOptions,
-    output: Output,
-    interrupts: Interrupts,
-    gates: "Sequence[Gate] | None" = None,
-    prepare: "Callable[[Ray], object] | None" = None,
-    place: str | None = None,
+    options: ReachOptions, output: Output, gates: "Gates | None" = None, prepare: "Prepare | None" = None, **part: Any
 ) -> Iterator[Remote]:
     """Join a network; sentinels attached from here end with it.
 
     Args:
         options: name the network.
-        output: shows what happens.
-        interrupts: installed again after Ray has replaced them.
+        output: shows what happens; its interrupts are installed again after Ray has replaced them.
         gates: of the recipe, to be compared.
         prepare: is called with the engine before it looks for the network.
-        place: name of this machine in the network, where the user gives one.
+        part: further arguments of the engine, where this machine lends itself to the network.
 
     Raises:
         AkkordeonError: there is no such network, or this process does not fit.
@@ -329,9 +267,9 @@ def joined(
 
     where = options.where
     at = None if where.address is None else str(where.address)
-    part: dict[str, Any] = {"mine": options.address, "place": place, "spares": 0 if place is None else 1, "first": 1}
-    engine = Ray(at, join=True, name=where.name, **part, **options.access)
-    interrupts.renew()
+    part = {"mine": options.address, "spares": 0, "first": 1, **options.access} | part
+    engine = Ray(at, join=True, name=where.name, **part)
+    output.interrupts.renew()
     try:
         if prepare is not None:
             prepare(engine)

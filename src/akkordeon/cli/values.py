@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,10 +49,8 @@ def goal(text: str) -> Goal:
 
 def take(text: str) -> slice:
     """Return the slice of --take."""
-    if (found := re.fullmatch(r"(\d+)", text)) and int(text) > 0:
-        return slice(int(found[1]))
-    if (found := re.fullmatch(r"(\d+):(\d+)", text)) and int(found[1]) < int(found[2]):
-        return slice(int(found[1]), int(found[2]))
+    if (found := re.fullmatch(r"(?:(\d+):)?(\d+)", text)) and int(found[1] or 0) < int(found[2]):
+        return slice(None if found[1] is None else int(found[1]), int(found[2]))
     raise typer.BadParameter(f"{text!r} is neither a number of samples (1000) nor a range (5000:6000)")
 
 
@@ -116,36 +115,27 @@ def ray_address(text: str) -> str:
 # Files and folders. An output is checked before training: a disk must not turn out unwritable after hours.
 
 
-def _existing(path: Path, *, exists: bool, kind: str, remedy: str = "") -> Path:
-    if not exists:
-        raise typer.BadParameter(f"no such {kind}: {path}{remedy}")
-    return path
+def _existing(exists: Callable[[Path], bool], kind: str, remedy: str = "") -> Callable[[str], Path]:
+    """Return a parser of paths that exist."""
+
+    def parse(text: str) -> Path:
+        if not exists(Path(text)):
+            raise typer.BadParameter(f"no such {kind}: {Path(text)}{remedy}")
+        return Path(text)
+
+    return parse
 
 
-def existing_path(text: str) -> Path:
-    """Return a file or folder that exists."""
-    return _existing(Path(text), exists=Path(text).exists(), kind="file or folder")
-
-
-def existing_folder(text: str) -> Path:
-    """Return a folder that exists."""
-    return _existing(Path(text), exists=Path(text).is_dir(), kind="folder")
-
-
-def saved_folder(text: str) -> Path:
-    """Return a folder that --save wrote."""
-    return _existing(Path(text), exists=Path(text).is_dir(), kind="folder", remedy="; name one that --save wrote")
-
-
-def weights_file(text: str) -> Path:
-    """Return a file of weights that exists."""
-    return _existing(Path(text), exists=Path(text).is_file(), kind="file", remedy="; name one that --export wrote")
+path = _existing(Path.exists, "file or folder")
+folder = _existing(Path.is_dir, "folder")
+saved_folder = _existing(Path.is_dir, "folder", "; name one that --save wrote")
+file = _existing(Path.is_file, "file", "; name one that --export wrote")
+authority = _existing(Path.is_file, "file", "; see akkordeon tls init --help")
 
 
 def certificates(text: str) -> Path:
     """Return a folder that tls init wrote."""
-    file = Path(text) / "ca.crt"
-    return _existing(file, exists=file.is_file(), kind="file", remedy="; see akkordeon tls init --help").parent
+    return authority(f"{text}/ca.crt").parent
 
 
 def new_folder(text: str) -> Path:

@@ -315,7 +315,7 @@ def test_a_network_that_is_gone_ends_the_process_soon(nowhere: Address, monkeypa
     codes: list[int] = []
     told: list[Exception] = []
     monkeypatch.setattr("akkordeon.cli.remote.PROBE", 0.01)
-    monkeypatch.setattr("akkordeon.cli.remote.os._exit", codes.append)
+    monkeypatch.setattr("os._exit", codes.append)
     with socket.create_server((nowhere.host, nowhere.port)):
         pass
     with NetworkWatch(ReachOptions(network=Where(nowhere, "network")), told.append):

@@ -2,13 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import ReachOptions, argument
 from akkordeon.cli.output import Output
 from akkordeon.cli.remote import Remote, check_reach, joined
@@ -18,14 +16,13 @@ if TYPE_CHECKING:
     from akkordeon.messages.reports import Status
 
 
-@dataclass(frozen=True, kw_only=True)
 class AskCommand(ReachOptions):
     """A command that joins a network, asks, and leaves."""
 
-    def run(self, output: Output, interrupts: Interrupts) -> int | None:
+    def run(self, output: Output) -> int | None:
         """Join the network and ask."""
         check_reach(self)
-        with joined(self, output, interrupts) as remote:
+        with joined(self, output) as remote:
             return self.ask(remote, output)
 
     def ask(self, remote: Remote, output: Output) -> int | None:
@@ -33,7 +30,6 @@ class AskCommand(ReachOptions):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, kw_only=True)
 class WatchCommand(AskCommand):
     """Follow the reports of a network.
 
@@ -47,12 +43,10 @@ class WatchCommand(AskCommand):
 
     def ask(self, remote: Remote, output: Output) -> None:
         """Show reports."""
-        for report in remote.watch():
-            output.report(report)
+        output.reports(remote.watch())
         output.say(f"the network at {self.title} is closed")
 
 
-@dataclass(frozen=True, kw_only=True)
 class StatusCommand(AskCommand):
     """Show gates and sentinels of a network.
 
@@ -103,7 +97,6 @@ def _skipped(counts: Mapping[str, int]) -> str:
     return "  skipped " + ", ".join(f"{count} {reason}" for reason, count in counts.items()) if counts else ""
 
 
-@dataclass(frozen=True, kw_only=True)
 class DetachCommand(AskCommand):
     """Detach a sentinel from a network.
 
@@ -120,8 +113,7 @@ class DetachCommand(AskCommand):
     def ask(self, remote: Remote, output: Output) -> None:
         """Detach the sentinel, and wait until it has left."""
         remote.network.detach(self.name)
-        output.event("detached", sentinel=self.name)
-        output.say(f"{self.name} has left")
+        output.tell(f"{self.name} has left", "detached", sentinel=self.name)
 
 
 def _change(text: str) -> tuple[str, int | float | str]:
@@ -136,7 +128,6 @@ def _change(text: str) -> tuple[str, int | float | str]:
     raise typer.BadParameter(f"invalid setting {text!r}: expected KEY=NUMBER, such as in_flight=1 or lr=0.01")
 
 
-@dataclass(frozen=True, kw_only=True)
 class SetCommand(AskCommand):
     """Change settings while a network runs.
 
@@ -158,11 +149,10 @@ class SetCommand(AskCommand):
         """Change the settings."""
         settings = dict(self.settings)
         remote.network.set(self.name, **settings)
-        output.event("set", name=self.name, settings=settings)
-        output.say(f"{self.name}: {', '.join(f'{key} is now {value}' for key, value in settings.items())}")
+        line = f"{self.name}: {', '.join(f'{key} is now {value}' for key, value in settings.items())}"
+        output.tell(line, "set", name=self.name, settings=settings)
 
 
-@dataclass(frozen=True, kw_only=True)
 class SaveCommand(AskCommand):
     """Save a running network on this machine.
 
@@ -182,7 +172,6 @@ class SaveCommand(AskCommand):
         output.saved(remote.network.save(self.folder))
 
 
-@dataclass(frozen=True, kw_only=True)
 class CloseCommand(AskCommand):
     """Close a running network.
 
@@ -197,5 +186,4 @@ class CloseCommand(AskCommand):
     def ask(self, remote: Remote, output: Output) -> None:
         """Close the network, and wait for its end."""
         remote.close()
-        output.event("closed")
-        output.say(f"the network at {self.title} is closed")
+        output.tell(f"the network at {self.title} is closed", "closed")

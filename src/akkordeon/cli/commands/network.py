@@ -3,19 +3,17 @@
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from akkordeon.cli import values
-from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.options import REACH, TRAINING, AccessOptions, TrainingOptions
+from akkordeon.cli.options import REACH, TRAIN, AccessOptions, TrainingOptions
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import explaining_missing_modules, find, load
-from akkordeon.cli.remote import check_installed, follow, token_of
-from akkordeon.engines.ray.cluster import Address, check_cluster, check_port
+from akkordeon.cli.remote import follow
+from akkordeon.engines.ray.cluster import Address, check_port
 from akkordeon.engines.ray.cluster.home import claimed
 from akkordeon.errors import AkkordeonError, WiringError
 
@@ -40,7 +38,6 @@ def _hosts(text: str) -> tuple[str, ...]:
     return tuple(values.name(each.strip()) for each in text.split(","))
 
 
-@dataclass(frozen=True, kw_only=True)
 class NetworkCommand(TrainingOptions, AccessOptions):
     """Open a network that others can join.
 
@@ -55,20 +52,20 @@ class NetworkCommand(TrainingOptions, AccessOptions):
     """  # noqa: D301
 
     place: Annotated[
-        list[Any] | None, TRAINING("GATE=HOST", "Put a gate on a host, by name; repeat for more.", parser=_place)
+        list[Any] | None, TRAIN("GATE=HOST", "Put a gate on a host, by name; repeat for more.", parser=_place)
     ] = None
-    hosts: Annotated[Any, TRAINING("A,B", "Spread all other gates over hosts.", parser=_hosts)] = None
-    wait: Annotated[float, TRAINING("S", "Seconds to wait for these hosts.", min=0.0)] = 20.0
+    hosts: Annotated[Any, TRAIN("A,B", "Spread all other gates over hosts.", parser=_hosts)] = None
+    wait: Annotated[float, TRAIN("S", "Seconds to wait for these hosts.", min=0.0)] = 20.0
     address: Annotated[
         Any, REACH("HOST:PORT", "Address of this machine for others, with a free port.", parser=values.address)
     ] = LOCAL
     name: Annotated[str, REACH("NAME", "Name of the network.", parser=values.name)] = values.NETWORK
 
-    def run(self, output: Output, interrupts: Interrupts) -> None:
+    def run(self, output: Output) -> None:
         """Open the network, and hold it until it is asked to close."""
         find(self.recipe)
         with self._reserved():
-            self._open(output, interrupts)
+            self._hold(output)
 
     @contextmanager
     def _reserved(self) -> Iterator[None]:
@@ -79,13 +76,12 @@ class NetworkCommand(TrainingOptions, AccessOptions):
             TokenUnusable: there is no token, or it cannot be used.
             NodeFailed: something else listens at the address.
         """
-        check_installed()
+        self.check_installed()
         if self.ray_address is not None:
-            check_cluster(self.ray_address)
             yield
             return
         where: Address = self.address
-        token_of(self, where)
+        self.token_for(where)
         check_port(where)
         with claimed(f"{where.host}_{where.port}_{self.name}", CLOSING) as free:
             if not free:
@@ -95,7 +91,7 @@ class NetworkCommand(TrainingOptions, AccessOptions):
                 )
             yield
 
-    def _open(self, output: Output, interrupts: Interrupts) -> None:
+    def _hold(self, output: Output) -> None:
         recipe = load(self.recipe, self.settings, lr=self.lr)
         from akkordeon.conductor.placement import Placement  # noqa: PLC0415
         from akkordeon.engines import Ray  # noqa: PLC0415 - imports torch
@@ -107,25 +103,22 @@ class NetworkCommand(TrainingOptions, AccessOptions):
         placement = Placement(dict(self.place or ()), self.hosts or (), wait=self.wait)
         placement.check(gates)
         engine = Ray(str(self.address), name=self.name, **self.access)
-        interrupts.renew()
+        output.interrupts.renew()
         recipe.ship(engine)
         with explaining_missing_modules(f"the network of {self.recipe}"):
-            start = partial(launch, weights=self.weights, resume=self.resume, max_staleness=self.max_staleness)
-            network = start(gates, engine=engine, placement=placement)
+            network = launch(gates, engine=engine, placement=placement, **self.start)
         with network:
             self._announce(output)
-            with interrupts.gently(lambda: output.winding_down("closing", network.end)):
+            with output.winding_down("closing", network.end):
                 with self.saving(network, output):
-                    for report in follow(network, partial(_check, network), output):
-                        output.report(report)
+                    output.reports(follow(network, network.cause, output))
                 self._close(network, output)
 
     def _announce(self, output: Output) -> None:
         """Say that the network is open, and how to join it."""
         where = str(values.Where(self.address, self.name))
-        rest = [self.recipe, *self._common(), "--network", where]
-        kinds = (["train", *rest], ["validate", *rest, "--every", "20"])
-        lines = [shlex.join(["akkordeon", "sentinel", *each]) for each in kinds]
+        rest = shlex.join([self.recipe, *self._common(), "--network", where])
+        lines = [f"akkordeon sentinel train {rest}", f"akkordeon sentinel validate {rest} --every 20"]
         output.event("open", address=str(self.address), name=self.name, join=lines)
         output.say(f"the network is open at {where}; Ctrl-C closes it. Join it from other terminals or machines:")
         for line in lines:
@@ -145,27 +138,13 @@ class NetworkCommand(TrainingOptions, AccessOptions):
 
     def _close(self, network: "Network", output: Output) -> None:
         """Let all sentinels leave, and save, where that was asked for."""
-        for name in network.attached():
-            _try(lambda name=name: network.detach(name), output)  # type: ignore[misc]
-        _try(lambda: _show(network, output), output)
+        actions: list[Callable[[], None]] = [partial(network.detach, name) for name in network.attached()]
+        actions.append(lambda: output.reports(network.watch()))
+        for action in actions:
+            try:
+                action()
+            except AkkordeonError as error:  # the rest must be done all the same
+                output.warn(f"warning: {error}")
         if self.save is not None:
             output.saved(network.save(self.save))
         output.event("closed")
-
-
-def _check(network: "Network", error: Exception) -> None:  # noqa: ARG001 - the network knows the cause
-    if (cause := network.cause()) is not None:
-        raise cause from None
-
-
-def _show(network: "Network", output: Output) -> None:
-    for report in network.watch():
-        output.report(report)
-
-
-def _try(action: Callable[[], None], output: Output) -> None:
-    """Do what may fail without stopping what comes after."""
-    try:
-        action()
-    except AkkordeonError as error:
-        output.warn(f"warning: {error}")

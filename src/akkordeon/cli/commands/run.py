@@ -5,28 +5,26 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from akkordeon.cli import options, values
-from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.options import EPOCHS, FILES, IN_FLIGHT, SHOWN, STOP, TRAINING, VALIDATE_EVERY
+from akkordeon.cli.options import EPOCHS, FILES, IN_FLIGHT, SHOWN, STOP, TRAIN, VALIDATE_EVERY
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import Loader, Recipe, load
 from akkordeon.errors import ActorNotFound, AkkordeonError, RecipeError, SaveFailed
 
 if TYPE_CHECKING:
-    from akkordeon.gate.description import Gate
     from akkordeon.messages.reports import Report
     from akkordeon.network.network import Network
     from akkordeon.sentinel.description import Sentinel, TestSentinel, TrainingSentinel, ValidationSentinel
+
+    Training = list[TrainingSentinel]
 
 
 RECIPE = "or the recipe's "
 
 
-@dataclass(frozen=True, kw_only=True)
 class RunCommand(options.LocalOptions, options.TrainingOptions):
     """Train, validate and test a recipe.
 
@@ -45,7 +43,7 @@ class RunCommand(options.LocalOptions, options.TrainingOptions):
     """  # noqa: D301
 
     in_flight: Annotated[Any, options.IN_FLIGHT_OPTION] = None
-    sentinels: Annotated[int, TRAINING("N", "Training sentinels at once, each on its share.", min=1)] = 1
+    sentinels: Annotated[int, TRAIN("N", "Training sentinels at once, each on its share.", min=1)] = 1
     epochs: Annotated[int | None, STOP("N", "Passes through the data.", min=1, default=f"{EPOCHS}, {RECIPE}EPOCHS")] = (
         None
     )
@@ -75,23 +73,17 @@ class RunCommand(options.LocalOptions, options.TrainingOptions):
     def _by_the_clock(self) -> bool:
         return self.seconds is not None and self.epochs is None
 
-    def run(self, output: Output, interrupts: Interrupts) -> None:
+    def run(self, output: Output) -> None:
         """Train, keep what was learned, and measure it."""
         recipe = load(self.recipe, self.settings, lr=self.lr, batch_size=self.batch_size, folder=self.data)
-        plan = self._plan(recipe)
-        from akkordeon.engines import Threads  # noqa: PLC0415 - imports torch
-        from akkordeon.network.launching import launch  # noqa: PLC0415
+        updates, sentinels = self._describe(recipe)
+        from akkordeon.network.launching import launch  # noqa: PLC0415 - imports torch
 
-        engine = None if self.workers is None else Threads(self.workers)
-        start = partial(launch, weights=self.weights, resume=self.resume, max_staleness=self.max_staleness)
-        with start(plan.gates, engine=engine) as network:
+        with launch(self.gates(recipe, **updates), engine=self.engine(), **self.start) as network:
             _check_writable("--save", self.save)
             _check_writable("--export", self.export)
-            course = _Course(self, plan, network, output, interrupts)
-            with (
-                interrupts.gently(partial(output.winding_down, "stopping", course.drain)),
-                output.watching(network.status, live=self.live),
-            ):
+            course = _Course(self, network, output, *sentinels)
+            with output.winding_down("stopping", course.drain), output.watching(network.status, live=self.live):
                 course.train()
                 course.keep()
                 course.measure()
@@ -99,8 +91,12 @@ class RunCommand(options.LocalOptions, options.TrainingOptions):
         reached = {} if self.until is None else {"reached": course.reached}
         output.event("done", seconds=course.seconds, **reached, **({"advice": advice} if advice else {}))
 
-    def _plan(self, recipe: Recipe) -> "_Plan":
-        """Describe all that takes part, so that errors in a recipe show before anything starts."""
+    def _describe(self, recipe: Recipe) -> "tuple[dict[str, int], tuple[Training, ValidationSentinel, TestSentinel]]":
+        """Describe all that takes part, so that errors in a recipe show before anything starts.
+
+        Returns:
+            the planned number of updates, for schedules, if it is known; and the sentinels.
+        """
         import torch  # noqa: PLC0415 - takes seconds
 
         from akkordeon.sentinel.description import TestSentinel, TrainingSentinel, ValidationSentinel  # noqa: PLC0415
@@ -108,44 +104,28 @@ class RunCommand(options.LocalOptions, options.TrainingOptions):
         self._check_goal(recipe)
         torch.manual_seed(self.seed)
         number = self.sentinels
-        loaders = [
-            recipe.loader("train", values.part_of(self.samples, (each, number)), seed=self.seed)
-            for each in range(1, number + 1)
-        ]
+        shares = [values.part_of(self.samples, (each, number)) for each in range(1, number + 1)]
+        loaders = [recipe.loader("train", each, seed=self.seed) for each in shares]
         validate, test = (recipe.loader(split, slice(None), seed=self.seed) for split in ("validate", "test"))
         common: dict[str, Any] = {"loss": recipe.loss, "metrics": recipe.metrics, "time_limit": self.time_limit}
         epochs = None if self._by_the_clock else self.epochs or recipe.default("EPOCHS", EPOCHS)
         synchronously = epochs is not None and (self.finish_synchronously or 0) >= epochs
         in_flight = 1 if synchronously else self.in_flight or recipe.default("IN_FLIGHT", IN_FLIGHT)
         how = common | {"in_flight": in_flight, "epochs": epochs, "seconds": self.seconds}
-        names = ["train"] if number == 1 else [f"train-{each}" for each in range(1, number + 1)]
-        training = [
-            TrainingSentinel(name, loader, **how, seed=seed)
-            for seed, (name, loader) in enumerate(zip(names, loaders, strict=True), self.seed)
-        ]
+        training = []
+        for each, loader in enumerate(loaders):
+            name = "train" if number == 1 else f"train-{each + 1}"
+            training.append(TrainingSentinel(name, loader, **how, seed=self.seed + each))
         every = self.validate_every or recipe.default("VALIDATE_EVERY", VALIDATE_EVERY)
-        return _Plan(
-            self.gates(recipe, **_updates(epochs, loaders)),
-            training,
-            ValidationSentinel("validation", validate, every=every, **common),
-            TestSentinel("test", test, outputs=False, **common),
-        )
+        validation = ValidationSentinel("validation", validate, every=every, **common)
+        testing = TestSentinel("test", test, outputs=False, **common)
+        return _updates(epochs, loaders), (training, validation, testing)
 
     def _check_goal(self, recipe: Recipe) -> None:
         goal, figures = self.until, ["loss", *recipe.metrics]
         if goal is not None and goal.figure not in figures:
             known = ", ".join(figures)
             raise RecipeError(f"--until {goal}: {recipe.name} does not report {goal.figure!r}; it reports {known}")
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """All that takes part in a run."""
-
-    gates: "list[Gate]"
-    training: "list[TrainingSentinel]"
-    validation: "ValidationSentinel"
-    test: "TestSentinel"
 
 
 def _updates(epochs: int | None, loaders: list[Loader]) -> dict[str, int]:
@@ -181,10 +161,11 @@ class _Course:
     """
 
     command: RunCommand
-    plan: _Plan
     network: "Network"
     output: Output
-    interrupts: Interrupts
+    training: "Training"
+    validation: "ValidationSentinel"
+    test: "TestSentinel"
     seconds: float = 0.0
     reached: bool = False
 
@@ -194,7 +175,7 @@ class _Course:
         try:
             self._train()
         except AkkordeonError as error:
-            if self.interrupts.code is None:
+            if self.output.interrupts.code is None:
                 raise
             self.output.error(error)  # an error on leaving must not cost what was learned
         self.seconds = time.monotonic() - start
@@ -203,7 +184,7 @@ class _Course:
             self.output.say(f"{self.command.until} was not reached")
 
     def _train(self) -> None:
-        sentinels = [*self.plan.training, self.plan.validation]
+        sentinels = [*self.training, self.validation]
         with self.command.saving(self.network, self.output):
             for report in self._reports(sentinels):
                 self.output.report(report)
@@ -212,7 +193,7 @@ class _Course:
                     self.reached = True
                     break
         self._detach(sentinels)
-        self._show([])
+        self.output.reports(self.network.watch())
 
     def keep(self) -> None:
         """Save and export, where that was asked for."""
@@ -224,14 +205,14 @@ class _Course:
 
     def measure(self) -> None:
         """Validate and test the result."""
-        for last in (replace(self.plan.validation, every=None), self.plan.test):
-            if self.interrupts.code is None:
-                self._show([last])
+        for last in (replace(self.validation, every=None), self.test):
+            if self.output.interrupts.code is None:
+                self.output.reports(self._reports([last]))
 
     def advice(self) -> str:
         """Show and return which gates to merge, where they compute too little to be worth an actor each."""
         advice = ""
-        if self.interrupts.code is None:
+        if self.output.interrupts.code is None:
             with suppress(AkkordeonError):  # it is no more than advice
                 advice = self.network.status().advice
         if advice:
@@ -240,18 +221,14 @@ class _Course:
 
     def drain(self) -> None:
         """End all sentinels."""
-        self._detach([*self.plan.training, self.plan.validation, self.plan.test])
+        self._detach([*self.training, self.validation, self.test])
 
     def _reports(self, sentinels: "Sequence[Sentinel]") -> "Iterable[Report]":
         for sentinel in sentinels:
             self.network.attach(sentinel)
-        if self.interrupts.code is not None:  # the signal came before they were there to be detached
+        if self.output.interrupts.code is not None:  # the signal came before they were there to be detached
             self._detach(sentinels)
         return self.network.watch()
-
-    def _show(self, sentinels: "Sequence[Sentinel]") -> None:
-        for report in self._reports(sentinels):
-            self.output.report(report)
 
     def _detach(self, sentinels: "Iterable[Sentinel]") -> None:
         for sentinel in sentinels:
@@ -267,7 +244,7 @@ class _Course:
 
     def _finish(self, report: "Report") -> None:
         """Train synchronously from here on, where that was asked for the epochs that are left."""
-        last, epochs = self.command.finish_synchronously, self.plan.training[0].epochs
+        last, epochs = self.command.finish_synchronously, self.training[0].epochs
         if last is not None and report.kind == "train" and epochs is not None and report.epoch == epochs - last:
             with suppress(ActorNotFound):  # it was so fast that it has left
                 self.network.set(report.sentinel, in_flight=1)

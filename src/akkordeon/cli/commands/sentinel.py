@@ -3,12 +3,10 @@
 import itertools
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from akkordeon.cli.interrupt import Interrupts
-from akkordeon.cli.options import DATA, IN_FLIGHT, IN_FLIGHT_OPTION, STOP, TRAINING, DataOptions, ReachOptions
+from akkordeon.cli.options import DATA, IN_FLIGHT, IN_FLIGHT_OPTION, STOP, TRAIN, DataOptions, ReachOptions
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import Recipe, explaining_missing_modules, find, load
 from akkordeon.cli.remote import Remote, check_reach, joined
@@ -29,21 +27,20 @@ Examples:
 The data are here; the gates are where akkordeon network opened the network, with the same recipe and settings."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class SentinelCommand(DataOptions, ReachOptions):
     """A command that attaches a sentinel, and shows its reports until it has left."""
 
     kind: ClassVar[str]
 
     name: Annotated[str | None, DATA("NAME", "Name of the sentinel.", default="its kind and a number")] = None
-    in_flight: Annotated[int | None, TRAINING("N", "Batches in flight.", min=1, default="4")] = None
+    in_flight: Annotated[int | None, TRAIN("N", "Batches in flight.", min=1, default="4")] = None
     seed: Annotated[int | None, DATA("N", "Seed for shuffling.", default="one for each name")] = None
 
     def describe(self, recipe: Recipe, name: str) -> "Sentinel":
         """Describe the sentinel, under a name."""
         raise NotImplementedError
 
-    def run(self, output: Output, interrupts: Interrupts) -> None:
+    def run(self, output: Output) -> None:
         """Attach the sentinel, and show its reports."""
         find(self.recipe)
         check_reach(self)
@@ -56,12 +53,10 @@ class SentinelCommand(DataOptions, ReachOptions):
         x, target = as_pair(first, with_target=self.kind != "test")
         gates = recipe.gates()
         known = own_handshake(gates, shapes(x), None if target is None else shapes(target))
-        with joined(self, output, interrupts, gates, recipe.ship) as remote:
+        with joined(self, output, gates, recipe.ship) as remote:
             name = self._attach(remote, recipe, known)
-            output.event("attached", sentinel=name)
-            output.say(f"{name} has joined; Ctrl-C lets it leave")
-            leave = partial(output.winding_down, "leaving", partial(remote.network.detach, name))
-            with interrupts.gently(leave):
+            output.tell(f"{name} has joined; Ctrl-C lets it leave", "attached", sentinel=name)
+            with output.winding_down("leaving", partial(remote.network.detach, name)):
                 _show(remote, name, output)
         output.event("done", sentinel=name)
 
@@ -82,15 +77,14 @@ class SentinelCommand(DataOptions, ReachOptions):
     def common(self, recipe: Recipe, name: str) -> dict[str, Any]:
         """Return the arguments that sentinels of all kinds have."""
         data = recipe.data(self.kind, self.samples, seed=self.seed_of(name))
-        limit, in_flight = self.time_limit, {} if self.in_flight is None else {"in_flight": self.in_flight}
-        return {"data": data, "loss": recipe.loss, "metrics": recipe.metrics, "time_limit": limit, **in_flight}
+        window = {} if self.in_flight is None else {"in_flight": self.in_flight}
+        return {"data": data, "loss": recipe.loss, "metrics": recipe.metrics, "time_limit": self.time_limit, **window}
 
     def seed_of(self, name: str) -> int:
         """Return the seed, another one for each name: two sentinels must not draw the same batches in one order."""
         return zlib.crc32(name.encode()) if self.seed is None else self.seed
 
 
-@dataclass(frozen=True, kw_only=True)
 class TrainCommand(SentinelCommand):
     """Train a network with the data here.
 
@@ -118,7 +112,6 @@ class TrainCommand(SentinelCommand):
         return TrainingSentinel(name, seed=self.seed_of(name), **(how | self.common(recipe, name)))
 
 
-@dataclass(frozen=True, kw_only=True)
 class ValidateCommand(SentinelCommand):
     """Validate a network on the data here.
 
@@ -142,7 +135,6 @@ class ValidateCommand(SentinelCommand):
         return ValidationSentinel(name, every=self.every, **self.common(recipe, name))
 
 
-@dataclass(frozen=True, kw_only=True)
 class TestSentinelCommand(SentinelCommand):
     """Test a network on the data here.
 
@@ -168,14 +160,17 @@ def _show(remote: Remote, name: str, output: Output) -> None:
         AkkordeonError: the sentinel or the network has failed, or the network is lost.
     """
     try:
-        for report in remote.network.watch(name):
-            output.report(report)
+        output.reports(remote.network.watch(name))
     except AkkordeonError as error:
-        remote.check(error)
+        if (cause := remote.cause()) is not None:
+            raise cause from error
         raise
     if remote.network.is_closing:
         with suppress(AkkordeonError):  # it is closing meanwhile
             remote.network.detach(name)
-            for report in remote.network.watch(name):
-                output.report(report)
+            output.reports(remote.network.watch(name))
         remote.lost()
+
+
+KINDS = {"train": TrainCommand, "validate": ValidateCommand, "test": TestSentinelCommand}
+"""The commands of this group."""
