@@ -16,8 +16,8 @@ from akkordeon.engines.simulation.actors import Executor, SimActor
 from akkordeon.engines.simulation.clock import Simulation
 from akkordeon.engines.simulation.delays import Delays, draws
 from akkordeon.engines.simulation.faults import Faults
+from akkordeon.engines.simulation.injector import FaultInjector
 from akkordeon.engines.simulation.links import Links
-from akkordeon.engines.simulation.mishaps import FaultInjector
 from akkordeon.engines.simulation.processors import OwnProcessor, SharedProcessor, VirtualRunQueue, VirtualWorker
 
 Letters = list[tuple[SimActor, object]]
