@@ -125,7 +125,7 @@ class LocalActors(ABC):
         """Return the seconds on the clock that all actors share."""
         return time.monotonic()
 
-    def later(self, seconds: float, runnable: Runnable, message: object) -> None:
+    def later(self, runnable: Runnable, seconds: float, message: object) -> None:
         """Deliver after a while."""
         self._clock.add(seconds, partial(self.deliver, runnable, message))
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
-from typing_extensions import override
 
 from akkordeon.actor import Actors, Make, Ref
 from akkordeon.engines.ray.calls import answer, answers
@@ -67,10 +66,10 @@ class Directory(Actors):
         stopped = transport.stopped()
         return {ref.name: ref for ref in refs if ref.process not in stopped}
 
-    @override
     def spawn(
         self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
+        """Start an actor in a process of its own, at this place or another one."""
         spawner = self._spawner if place is None else self._at(place, name)
         methods = transport.methods(spawner)
         if methods is None:
@@ -90,25 +89,25 @@ class Directory(Actors):
             raise ActorNotFound(f"{name} cannot be put on {place!r}; there are: {', '.join(there) or 'none'}")
         return there[place]
 
-    @override
     def find(self, name: str) -> Ref:
+        """Return the living actor of that name."""
         there = self.actors(name)
         if name not in there:
             raise ActorNotFound(f"no actor named {name!r}; there are: {', '.join(there) or 'none'}")
         return there[name]
 
-    @override
     def watch(self, ref: Ref, watcher: Ref) -> None:
+        """Tell `watcher` of the end of an actor."""
         assert isinstance(ref, RayRef)
         transport.watch(ref, watcher)
 
-    @override
     def stop(self, ref: Ref) -> None:
+        """End an actor, in whichever process it lives."""
         assert isinstance(ref, RayRef)
         transport.stop(ref)
 
-    @override
     def look(self) -> str:
+        """Describe what waits in each process, and what its workers do."""
         asked = {}
         for name, ref in self.actors().items():
             methods = transport.methods(ref.process)
@@ -121,7 +120,7 @@ class Directory(Actors):
                 lines.append(ray.get(each))
         return "\n".join(lines)
 
-    @override
     def places(self) -> tuple[str, ...]:
+        """Return this place, and then the others of the network."""
         own = _place(self._spawner.name)
         return own, *(place for place in spawners(self._spawner.space) if place != own)

@@ -8,7 +8,6 @@ from typing import Any
 import ray
 import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
-from typing_extensions import override
 
 from akkordeon.actor import Inbox, Make, Ref
 from akkordeon.engines.ray.calls import why_ended
@@ -66,10 +65,10 @@ class Driver(Directory):
                 transport.add(self._spawner, self._handle)
             return self._handle
 
-    @override
     def spawn(
         self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
+        """Start an actor, and wait until its process is ready."""
         if self._closed:
             raise RuntimeError(f"cannot spawn {name}: the engine is closed")
         self.begin()
@@ -82,8 +81,8 @@ class Driver(Directory):
             ray.wait([methods.handle.await_start.remote()], timeout=START)
         return ref
 
-    @override
     def places(self) -> tuple[str, ...]:
+        """Return this place, which is kept open from now on, and then the others."""
         self.begin()
         return super().places()
 

@@ -14,10 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from typing_extensions import override
-
-from akkordeon.actor import Engine, Inbox, Ref
-from akkordeon.engines.context import Delegate
+from akkordeon.actor import Engine, Inbox, Make, Ref
 from akkordeon.engines.ray.cluster import Access, Address, Node, check_cluster, own_address
 from akkordeon.errors import ActorNotFound, NodeFailed, WiringError
 
@@ -40,7 +37,7 @@ LOOK = 0.3
 """Seconds between two checks whether it has."""
 
 
-class Ray(Delegate, Engine):
+class Ray(Engine):
     """Actors in processes of their own, on any machine of a Ray cluster.
 
     Made in a process, it starts a cluster at an address of this machine, or joins the one that is there. Actors spawned
@@ -109,7 +106,6 @@ class Ray(Delegate, Engine):
             if self._node is not None:
                 self._node.close()
             raise
-        super().__init__(self._driver)
 
     def _connect(self) -> "Connection":
         settings: dict[str, Any] = {}
@@ -137,7 +133,6 @@ class Ray(Delegate, Engine):
             raise
         return driver
 
-    @override
     def find(self, name: str) -> Ref:
         """Return the living actor of that name; in a network that was joined, wait at first for it to open.
 
@@ -146,11 +141,11 @@ class Ray(Delegate, Engine):
             WiringError: the network does not open; lists the other networks at this address.
         """
         if self._is_open or self._driver.has_spawned:
-            return super().find(name)
+            return self._driver.find(name)
         deadline, reported = time.monotonic() + OPENING, False
         while True:
             with suppress(ActorNotFound):
-                ref = super().find(name)
+                ref = self._driver.find(name)
                 self._is_open = True
                 return ref
             self._check_opening(late=time.monotonic() > deadline)
@@ -166,8 +161,30 @@ class Ray(Delegate, Engine):
             there = f"there are: {', '.join(others)}" if others else "nor any other; it may have been closed"
             raise WiringError(f"there is no network {self.name!r} at {self.address}; {there}")
 
-    @override
+    def spawn(
+        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
+    ) -> Ref:
+        """Start an actor in a process of its own, and wait until that is ready."""
+        return self._driver.spawn(name, make, computations=computations, blocking=blocking, place=place)
+
+    def watch(self, ref: Ref, watcher: Ref) -> None:
+        """Tell `watcher` of the end of an actor."""
+        self._driver.watch(ref, watcher)
+
+    def stop(self, ref: Ref) -> None:
+        """End an actor, in whichever process it lives."""
+        self._driver.stop(ref)
+
+    def look(self) -> str:
+        """Describe what waits in each process, and what its workers do."""
+        return self._driver.look()
+
+    def places(self) -> tuple[str, ...]:
+        """Return this place, and then the others of the network."""
+        return self._driver.places()
+
     def inbox(self, name: str) -> Inbox:
+        """Open a mailbox for code outside actors."""
         return self._driver.inbox(name)
 
     def where(self) -> dict[str, str]:
@@ -186,7 +203,6 @@ class Ray(Delegate, Engine):
 
         return [each.removeprefix(SPACE) for each in connection.spaces() if each.startswith(SPACE)]
 
-    @override
     def close(self) -> None:
         """End all actors that were spawned from here. The cluster ends with the last process that takes part in it."""
         if self._closed:

@@ -11,7 +11,6 @@ from typing import Any
 
 import ray
 import torch
-from typing_extensions import override
 
 from akkordeon.actor import Actor, Context, Make, Ref
 from akkordeon.engines.context import ActorContext
@@ -62,20 +61,20 @@ class ProcessActors(LocalActors):
         else:
             self.deliver(runnable, message)
 
-    @override
     def runnable(self, ref: Ref) -> Runnable:
+        """Return the actor that an address is of."""
         assert isinstance(ref, RayRef)
         return self.by_number[ref.number]
 
-    @override
     def context(self, runnable: Runnable) -> Context:
+        """Return what an actor may do, with an address that is valid in all processes."""
         number = next(self._numbers)
         self.by_number[number] = runnable
         self._ends[number] = threading.Event()
         return ActorContext(self._neighbours, self, runnable, RayRef(runnable.name, self._process, number))
 
-    @override
     def end(self, runnable: Runnable, reason: BaseException | None) -> None:
+        """End an actor, and let those know that wait for it."""
         super().end(runnable, reason)
         me = runnable.context.me
         assert isinstance(me, RayRef)
@@ -93,10 +92,10 @@ class _Neighbours(Directory):
         super().__init__(spawner)
         self._local = local
 
-    @override
     def spawn(
         self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
+        """Start an actor: in this process if it may block, else in one of its own."""
         if blocking:  # it shares its spawner's process, so that its data need not travel
             return self._local.start(name, make, 1, blocking=True)
         return super().spawn(name, make, computations=computations, place=place)

@@ -17,8 +17,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from typing_extensions import override
-
 from akkordeon.actor import Actor, Ended, Engine, Inbox, Make, Ref
 from akkordeon.engines.context import ActorContext, LocalInbox, LocalRef
 from akkordeon.engines.debug import WriteDetector
@@ -104,51 +102,50 @@ class Stepped(Engine):
         self._events.clear()
         return self._hash.hexdigest()
 
-    @override
     def spawn(
         self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
+        """Start an actor; one that may block lives on the host of its spawner."""
         refuse_place(name, place)
         # Nothing blocks here: an actor that may block on other engines lives on the host of its spawner.
         return self._add(SimActor(name, make, computations, self.current), blocking=blocking)
 
-    @override
     def find(self, name: str) -> Ref:
+        """Return the living actor of that name."""
         if name not in self.bodies:
             raise ActorNotFound(f"no actor named {name!r}; there are: {', '.join(self.bodies) or 'none'}")
         return self.bodies[name].context.me
 
-    @override
     def watch(self, ref: Ref, watcher: Ref) -> None:
+        """Tell `watcher` of the end of an actor, unless it ends silently on another host."""
         body = body_of(ref)
         if not body.ended:
             body.watchers.append(watcher)
         elif not body.silent or body.lives_with(body_of(watcher)):
             self._scheduler.notify(body, body_of(watcher), Ended(ref, body.reason), late=True)
 
-    @override
     def stop(self, ref: Ref) -> None:
+        """End an actor, unless a partition is between it and the caller."""
         body = body_of(ref)
         if self._scheduler.reaches(self.current, body):
             self.end(body, None)
 
-    @override
     def inbox(self, name: str) -> Inbox:
+        """Open a mailbox for code outside actors."""
         inbox = LocalInbox(self)
         body = SimActor(name, lambda: inbox, 1, None)
         body.inbox = True
         inbox.ref = self._add(body, blocking=False)
         return inbox
 
-    @override
     def look(self) -> str:
+        """Describe what waits in each mailbox."""
         return "\n".join(body.look(self.time) for body in self.bodies.values())
 
-    @override
     def places(self) -> tuple[str, ...]:
+        """Return none: all actors are in this process."""
         return ()
 
-    @override
     def close(self) -> None:
         """End all actors and put torch's thread setting back.
 
@@ -243,7 +240,7 @@ class Stepped(Engine):
         """Return the seconds on the clock of an actor's host, which may have jumped."""
         return self.time + body.host.offset
 
-    def later(self, seconds: float, body: SimActor, message: object) -> None:
+    def later(self, body: SimActor, seconds: float, message: object) -> None:
         """Send after a while."""
         self._scheduler.later(seconds, body, message)
 
