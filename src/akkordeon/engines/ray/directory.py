@@ -66,6 +66,11 @@ class Directory(Actors):
         stopped = transport.stopped()
         return {ref.name: ref for ref in refs if ref.process not in stopped}
 
+    def handles(self) -> dict[str, Any]:
+        """Return Ray's handles of the processes that the actors of the network live in, by the actors' names."""
+        methods = {name: transport.methods(ref.process) for name, ref in self.actors().items()}
+        return {name: each.handle for name, each in methods.items() if each is not None}
+
     def spawn(
         self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
@@ -108,11 +113,7 @@ class Directory(Actors):
 
     def look(self) -> str:
         """Describe what waits in each process, and what its workers do."""
-        asked = {}
-        for name, ref in self.actors().items():
-            methods = transport.methods(ref.process)
-            if methods is not None:
-                asked[methods.handle.look.remote()] = name
+        asked = {handle.look.remote(): name for name, handle in self.handles().items()}
         came, silent = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK) if asked else ([], [])
         lines = [f"{asked[each]} does not answer within {LOOK:g} s" for each in silent]
         for each in came:

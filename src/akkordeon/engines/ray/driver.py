@@ -87,14 +87,13 @@ class Driver(Directory):
         return super().places()
 
     def inbox(self, name: str) -> Inbox:
-        """Do as `akkordeon.actor.Engine.inbox` says."""
+        """Open a mailbox for code outside actors, in the spawner's process."""
         spawner = self.begin()
         return _RemoteInbox(spawner, unpack(*ray.get(spawner.open_inbox.remote(name))))
 
     def where(self) -> dict[str, str]:
         """Return the number and machine of the process that each actor of the network lives in, by its name."""
-        methods = {name: transport.methods(ref.process) for name, ref in self.actors().items()}
-        asked = {name: each.handle.where.remote() for name, each in methods.items() if each is not None}
+        asked = {name: handle.where.remote() for name, handle in self.handles().items()}
         return {name: ray.get(answer, timeout=SLACK) for name, answer in asked.items()}
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -92,45 +92,39 @@ class Ray(Engine):
             access = Access(token, tls, insecure)
         self.name = name
         self._is_open = not join
-        self._closed = False
-        self._node: Node | None = None
-        if ray_address is not None:
-            check_cluster(ray_address)
-        else:
-            self._node = _node(address, mine, access or Access(), join=join)
-        self.address = ray_address or str(self._node.address if self._node else "")
-        try:
-            self._connection = self._connect()
+        with ExitStack() as resources:
+            if ray_address is not None:
+                check_cluster(ray_address)
+                self.address, node = ray_address, None
+            else:
+                node = _node(address, mine, access or Access(), join=join)
+                resources.callback(node.close)
+                self.address = str(node.address)
+            resources.callback(self._connect(node).close)
             self._driver = self._take_part(place, spares, first)
-        except BaseException:
-            if self._node is not None:
-                self._node.close()
-            raise
+            resources.callback(self._driver.close)
+            self._resources = resources.pop_all()
 
-    def _connect(self) -> "Connection":
+    def _connect(self, node: Node | None) -> "Connection":
         settings: dict[str, Any] = {}
-        if self._node is not None:
-            _check_early(self._node.environment)
-            os.environ.update(self._node.environment)
-            settings = {"_node_ip_address": self._node.ip, "_temp_dir": str(self._node.temp_dir)}
+        if node is not None:
+            _check_early(node.environment)
+            os.environ.update(node.environment)
+            settings = {"_node_ip_address": node.ip, "_temp_dir": str(node.temp_dir)}
         # Otherwise any call of Ray after the last engine is closed would start a cluster of Ray's own.
         os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
         with _signals_kept():
             from akkordeon.engines.ray.connection import Connection  # noqa: PLC0415 - imports Ray
 
-            return Connection(self.address, settings, theirs=self._node is None)
+            return Connection(self.address, settings, theirs=node is None)
 
     def _take_part(self, place: str | None, spares: int, first: int) -> "Driver":
         from akkordeon.engines.ray.driver import Driver  # noqa: PLC0415 - imports Ray
 
-        try:
-            name = place or f"terminal {os.urandom(4).hex()}"
-            driver = Driver(SPACE + self.name, name, spares=spares, first=first)
-            if place is not None:  # others may look for it
-                driver.begin()
-        except BaseException:
-            self._connection.close()
-            raise
+        name = place or f"terminal {os.urandom(4).hex()}"
+        driver = Driver(SPACE + self.name, name, spares=spares, first=first)
+        if place is not None:  # others may look for it
+            driver.begin()
         return driver
 
     def find(self, name: str) -> Ref:
@@ -205,13 +199,7 @@ class Ray(Engine):
 
     def close(self) -> None:
         """End all actors that were spawned from here. The cluster ends with the last process that takes part in it."""
-        if self._closed:
-            return
-        self._closed = True
-        self._driver.close()
-        self._connection.close()
-        if self._node is not None:
-            self._node.close()
+        self._resources.close()
 
 
 @contextmanager
@@ -230,9 +218,7 @@ def _node(address: str | None, mine: str | None, access: Access, *, join: bool) 
     where = _free() if address is None else Address.parse(address)
     token = access.token_for(where)
     tls = None if access.tls is None else access.tls_of(mine or (own_address(where) if join else where.host))
-    if join:
-        return Node.join(where, mine, token=token, tls=tls, insecure=access.insecure)
-    return Node.head(where, token=token, tls=tls, insecure=access.insecure)
+    return Node.open(where, mine, join=join, token=token, tls=tls, insecure=access.insecure)
 
 
 def _check_early(environment: Mapping[str, str]) -> None:

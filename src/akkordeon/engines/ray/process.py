@@ -50,16 +50,8 @@ class ProcessActors(LocalActors):
         self._process = process
         self._neighbours = _Neighbours(self, spawner)
         self._numbers = itertools.count()
-        self._ends: dict[int, threading.Event] = {}
+        self.ends: dict[int, threading.Event] = {}
         transport.settle(process, self)
-
-    def tell(self, ref: RayRef, message: object) -> None:
-        """Deliver to one of them."""
-        runnable = self.by_number.get(ref.number)
-        if runnable is None:
-            self.dead_letters += 1
-        else:
-            self.deliver(runnable, message)
 
     def runnable(self, ref: Ref) -> Runnable:
         """Return the actor that an address is of."""
@@ -70,7 +62,7 @@ class ProcessActors(LocalActors):
         """Return what an actor may do, with an address that is valid in all processes."""
         number = next(self._numbers)
         self.by_number[number] = runnable
-        self._ends[number] = threading.Event()
+        self.ends[number] = threading.Event()
         return ActorContext(self._neighbours, self, runnable, RayRef(runnable.name, self._process, number))
 
     def end(self, runnable: Runnable, reason: BaseException | None) -> None:
@@ -78,11 +70,7 @@ class ProcessActors(LocalActors):
         super().end(runnable, reason)
         me = runnable.context.me
         assert isinstance(me, RayRef)
-        self._ends[me.number].set()
-
-    def await_end(self, number: int, seconds: float) -> bool:
-        """Wait until one of them has ended; return whether it has."""
-        return self._ends[number].wait(seconds)
+        self.ends[me.number].set()
 
 
 class _Neighbours(Directory):
@@ -182,7 +170,7 @@ class ActorProcess:
     @ray.method(concurrency_group="watch")
     def await_end(self, number: int, seconds: float) -> tuple[bytes, list[Any]] | None:
         """Return the reason when an actor has ended; None if it has not, after a while."""
-        if not self.local.await_end(number, seconds):
+        if not self.local.ends[number].wait(seconds):
             return None
         return pack(self.local.by_number[number].reason)
 

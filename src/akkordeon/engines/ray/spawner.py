@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from akkordeon.actor import Ended, Inbox
+from akkordeon.actor import Ended, Inbox, Ref
 from akkordeon.engines.ray.calls import after, insist, kill
 from akkordeon.engines.ray.directory import Directory
 from akkordeon.engines.ray.process import GROUPS, ActorProcess, ProcessActors, as_ray_actor
@@ -67,7 +67,7 @@ class Spawner(ActorProcess):
         self._started.set()
         self._directory = Directory(process)
         self._seeds = itertools.count(seed + len(ready) + 1)
-        self._made: dict[RayRef, Any] = {}
+        self._made: dict[Ref, Any] = {}
         self._answers: dict[bytes, tuple[bytes, list[Any]]] = {}
         self._one_less = threading.Condition()
         self._inboxes: dict[int, Inbox] = {}
@@ -95,7 +95,7 @@ class Spawner(ActorProcess):
         insist(partial(handle.start.remote, name, *rest))
         ref = RayRef(name, process)
         self._made[ref] = handle
-        transport.watch(ref, _OnEnd(self))
+        transport.watch(ref, self)
         return ref
 
     def _new(self) -> Made:
@@ -106,10 +106,11 @@ class Spawner(ActorProcess):
         """Answer with the refs of all actors that were made here and live."""
         return pack(tuple(self._made))
 
-    def remove(self, ref: RayRef) -> None:
-        """End a process whose first actor has ended, when all its watchers know."""
+    def tell(self, message: object) -> None:
+        """Take the news that an actor has ended that was made here; end its process when all its watchers know."""
+        assert isinstance(message, Ended)
         with self._one_less:
-            handle = self._made.pop(ref, None)
+            handle = self._made.pop(message.actor, None)
             self._one_less.notify()
         if handle is not None:
             after(LINGER, partial(kill, handle))
@@ -139,19 +140,6 @@ class Spawner(ActorProcess):
     def end_all(self) -> None:
         """End all actors that were made here."""
         for ref in list(self._made):
-            transport.stop(ref)
+            self._directory.stop(ref)
         with self._one_less:
             self._one_less.wait_for(lambda: not self._made, GRACE)
-
-
-class _OnEnd:
-    """Has the process of an actor removed when the actor has ended."""
-
-    def __init__(self, spawner: Spawner) -> None:
-        self._spawner = spawner
-
-    def tell(self, message: object) -> None:
-        """Take the news."""
-        assert isinstance(message, Ended)
-        assert isinstance(message.actor, RayRef)
-        self._spawner.remove(message.actor)

@@ -9,13 +9,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 
-from akkordeon.actor import Ended, Ref, Urgent
-from akkordeon.engines.local import refuse_to_ask
+from akkordeon.actor import Ended, Urgent
+from akkordeon.engines.local import LocalActors, refuse_to_ask
 from akkordeon.engines.ray.calls import after, kill, why_ended
 from akkordeon.engines.ray.wire import pack, unpack
 from akkordeon.errors import ActorFailed, NoAnswer
@@ -72,26 +72,6 @@ def _ref(name: str, space: str, process: str, number: int) -> RayRef:
     return RayRef(name, Process(space, process), number)
 
 
-class Here(Protocol):
-    """The actors of this process."""
-
-    def tell(self, ref: RayRef, message: object) -> None:
-        """Deliver within the process."""
-
-    def watch(self, ref: Ref, watcher: Any) -> None:
-        """Do as `akkordeon.actor.Actors.watch` says."""
-
-    def stop(self, ref: Ref) -> None:
-        """Do as `akkordeon.actor.Actors.stop` says."""
-
-
-class Watcher(Protocol):
-    """Is told of an end: a ref, or an object of this process."""
-
-    def tell(self, message: object) -> None:
-        """Take an `Ended`."""
-
-
 class _Methods:
     """The methods of another process, ready to be called. Those that answer nothing leave no reference behind."""
 
@@ -107,16 +87,16 @@ class Transport:
 
     def __init__(self) -> None:
         self.process: Process | None = None
-        self.here: Here | None = None
+        self.here: LocalActors | None = None
         self.dead_letters = 0
         self._methods: dict[Process, _Methods] = {}
         self._stopped: set[RayRef] = set()
-        self._watched: dict[RayRef, list[Watcher]] = {}
+        self._watched: dict[RayRef, list[Any]] = {}
         self._lock = threading.Lock()
         self._news: queue.SimpleQueue[tuple[RayRef, Any]] = queue.SimpleQueue()
         self._reader: threading.Thread | None = None
 
-    def settle(self, process: Process, here: Here) -> None:
+    def settle(self, process: Process, here: LocalActors) -> None:
         """Set which actors live in this process."""
         self.process, self.here = process, here
 
@@ -130,7 +110,7 @@ class Transport:
     def tell(self, ref: RayRef, message: object) -> None:
         """Do as `akkordeon.actor.Ref.tell` says."""
         if (here := self._local(ref)) is not None:
-            here.tell(ref, message)
+            here.deliver(here.runnable(ref), message)
         elif (methods := self._find(ref)) is None:
             self.dead_letters += 1
         else:
@@ -157,8 +137,8 @@ class Transport:
             raise ActorFailed(f"{ref.name} has ended: {why_ended(error)}") from error
         return result(answer)
 
-    def watch(self, ref: RayRef, watcher: Watcher) -> None:
-        """Do as `akkordeon.actor.Actors.watch` says."""
+    def watch(self, ref: RayRef, watcher: Any) -> None:
+        """Do as `akkordeon.actor.Actors.watch` says; `watcher` is a ref, or has the `tell` of one."""
         if (here := self._local(ref)) is not None:
             here.watch(ref, watcher)
         elif ref in self._stopped:
@@ -210,7 +190,7 @@ class Transport:
     def _find(self, ref: RayRef) -> _Methods | None:
         return None if ref in self._stopped else self.methods(ref.process)
 
-    def _local(self, ref: RayRef) -> Here | None:
+    def _local(self, ref: RayRef) -> LocalActors | None:
         return self.here if ref.process == self.process else None
 
     # Watching: one call per actor that is watched stays open in its process, and returns when the actor ends.

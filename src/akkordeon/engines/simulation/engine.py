@@ -10,10 +10,8 @@ The same seed gives the same events, in any process: compare `digest`. Nothing r
 `ask`, `Inbox.take` and `run` make the steps.
 """
 
-import hashlib
-import logging
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -22,23 +20,16 @@ from akkordeon.engines.context import ActorContext, LocalInbox, LocalRef
 from akkordeon.engines.debug import WriteDetector
 from akkordeon.engines.intraop import OneThread
 from akkordeon.engines.mailbox import Ask, refuse_place
-from akkordeon.engines.simulation.actors import Scheduler, SimActor, body_of
+from akkordeon.engines.simulation.actors import SimActor, body_of
+from akkordeon.engines.simulation.clock import Simulation
 from akkordeon.engines.simulation.delays import Delays
 from akkordeon.engines.simulation.exploring import Exploring
-from akkordeon.engines.simulation.faults import Crashed, Faults
+from akkordeon.engines.simulation.faults import Faults
 from akkordeon.engines.simulation.timed import Timed
 from akkordeon.errors import ActorNotFound, NameTaken, NoAnswer
 
-logger = logging.getLogger(__name__)
 
-Observer = Callable[[str, str, object], None]
-"""Called with an event: its kind, the name of the actor, and the message if it is about one."""
-
-CHUNK = 4096
-"""Events whose fingerprint is taken together."""
-
-
-class Stepped(Engine):
+class Stepped(Simulation, Engine):
     """A deterministic engine on virtual time.
 
     With `delays`, `faults` or `workers` it is timed, without them exploring.
@@ -79,28 +70,13 @@ class Stepped(Engine):
     ) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
-        self.time = 0.0
-        self.steps = 0
-        self.dead_letters = 0
-        self.injected: Counter[str] = Counter()
-        self.observers: list[Observer] = []
-        self.bodies: dict[str, SimActor] = {}
-        self.current: SimActor | None = None
-        self._hash = hashlib.sha256()
-        self._events: list[str] = []
+        super().__init__()
         self._one_thread = OneThread()
         self._detector = WriteDetector() if debug else None
         self._closed = False
-        self._scheduler: Scheduler = Exploring(self, seed, tick)
+        self.scheduler = Exploring(self, seed, tick)
         if (delays, faults, workers) != (None, None, None):
-            self._scheduler = Timed(self, seed, delays or Delays(), faults or Faults(), workers, tick)
-
-    @property
-    def digest(self) -> str:
-        """A fingerprint of all events so far: their order, times, actors and kinds of message."""
-        self._hash.update("".join(self._events).encode())
-        self._events.clear()
-        return self._hash.hexdigest()
+            self.scheduler = Timed(self, seed, delays or Delays(), faults or Faults(), workers, tick)
 
     def spawn(
         self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
@@ -122,12 +98,12 @@ class Stepped(Engine):
         if not body.ended:
             body.watchers.append(watcher)
         elif not body.silent or body.lives_with(body_of(watcher)):
-            self._scheduler.notify(body, body_of(watcher), Ended(ref, body.reason), late=True)
+            self.scheduler.notify(body, body_of(watcher), Ended(ref, body.reason), late=True)
 
     def stop(self, ref: Ref) -> None:
         """End an actor, unless a partition is between it and the caller."""
         body = body_of(ref)
-        if self._scheduler.reaches(self.current, body):
+        if self.scheduler.reaches(self.current, body):
             self.end(body, None)
 
     def inbox(self, name: str) -> Inbox:
@@ -168,7 +144,7 @@ class Stepped(Engine):
             Whether `until` holds.
         """
         deadline = self.time + seconds
-        step = self._scheduler.step
+        step = self.scheduler.step
         while not until() and self.time < deadline and step(deadline):
             pass
         return bool(until())
@@ -185,36 +161,13 @@ class Stepped(Engine):
             if body.actor is not None and not body.inbox:
                 yield body.name, body.actor
 
-    def crash(self, ref: Ref, *, silent: bool = False, reason: BaseException | None = None) -> None:
-        """End an actor at once, in the middle of its turn if it is in one; a part of what it told there gets out.
-
-        Args:
-            ref: which.
-            silent: tell no watcher on another host.
-            reason: what watchers that are told see; a `Crashed` by default.
-        """
-        body = body_of(ref)
-        if body.ended:
-            return
-        self._scheduler.cut_short(body)
-        body.crashed, body.silent = True, silent
-        self.inject("silent crash" if silent else "crash", body.name)
-        self.end(body, reason or Crashed(f"{body.name} crashed at {self.time:.6f} s"))
-        body.forget_answer()
-
     def pause(self, ref: Ref, seconds: float) -> None:
         """Let an actor stand still for so many seconds, with all that live on its host; messages wait. Timed only."""
-        self._scheduler.pause(body_of(ref), seconds)
+        self.scheduler.pause(body_of(ref), seconds)
 
     def cut_off(self, names: Iterable[str], seconds: float) -> None:
         """Cut actors off from all others, not from each other, for so many seconds. Timed only."""
-        self._scheduler.cut_off([body_of(self.find(name)) for name in names], seconds)
-
-    def jump(self, ref: Ref, seconds: float) -> None:
-        """Let the clock that an actor sees jump, forward or backward; timers are true all the same."""
-        body = body_of(ref)
-        body.host.offset += seconds
-        self.inject("jump", body.name)
+        self.scheduler.cut_off([body_of(self.find(name)) for name in names], seconds)
 
     # What refs, contexts and inboxes call
 
@@ -222,7 +175,7 @@ class Stepped(Engine):
         """Put a message on its way."""
         if self._detector:
             self._detector.saw(message, "outside" if self.current is None else self.current.name, body.name)
-        self._scheduler.send(body, message)
+        self.scheduler.send(body, message)
 
     def ask(self, body: SimActor, message: object, timeout: float) -> Any:
         """Ask an actor, and make steps until it has answered; see `akkordeon.actor.Ref.ask`."""
@@ -231,7 +184,7 @@ class Stepped(Engine):
         if body.ended:
             raise body.failure()
         ask = Ask(message)
-        self._scheduler.question(body, ask)
+        self.scheduler.question(body, ask)
         if not self.run(until=lambda: ask.answer.done() and body.answering is not ask, seconds=timeout):
             raise NoAnswer(f"{body.name} did not answer {type(message).__name__} within {timeout:g} s")
         return ask.answer.result()
@@ -242,65 +195,11 @@ class Stepped(Engine):
 
     def later(self, body: SimActor, seconds: float, message: object) -> None:
         """Send after a while."""
-        self._scheduler.later(seconds, body, message)
+        self.scheduler.later(seconds, body, message)
 
     def wait(self, arrived: threading.Condition, messages: deque[object], timeout: float) -> bool:  # noqa: ARG002
         """Make steps until there are messages; return whether there are."""
         return self.run(until=lambda: messages, seconds=timeout)
-
-    # What schedulers call
-
-    def act(
-        self, body: SimActor, function: Callable[..., object], arguments: tuple[object, ...]
-    ) -> BaseException | None:
-        """Do what an actor does; return what it raised. A `KeyboardInterrupt` is for the user, who waits outside."""
-        before, self.current = self.current, body
-        try:
-            function(*arguments)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - all that an actor raises must reach its watchers
-            return error
-        finally:
-            self.current = before
-        return None
-
-    def end(self, body: SimActor, reason: BaseException | None) -> None:
-        """End an actor and tell its watchers."""
-        if body.ended:
-            return
-        body.end(reason)
-        del self.bodies[body.name]
-        watchers, body.watchers = body.watchers, []
-        if reason is not None and not watchers and not body.crashed:
-            logger.error("%s has failed, and nobody watched it", body.name, exc_info=reason)
-        for watcher in map(body_of, watchers):
-            if not body.silent or body.lives_with(watcher):
-                self._scheduler.notify(body, watcher, Ended(body.context.me, reason), late=False)
-        self.show("ends", body.name, reason)
-
-    def inject(self, kind: str, name: str, message: object = None) -> None:
-        """Count and note a fault."""
-        self.injected[kind] += 1
-        self.note(kind, name, message)
-
-    def note(self, event: str, name: str, message: object) -> None:
-        """Take an event into the fingerprint, and show it."""
-        self.record(event, name, message)
-        if self.observers:
-            self.show(event, name, message)
-
-    def record(self, event: str, name: str, message: object) -> None:
-        """Take an event into the fingerprint."""
-        self._events.append(f"{self.time:.9f} {event} {name} {type(message).__name__}\n")
-        if len(self._events) >= CHUNK:
-            self._hash.update("".join(self._events).encode())
-            self._events.clear()
-
-    def show(self, event: str, name: str, message: object) -> None:
-        """Tell the observers of an event."""
-        for observer in self.observers:
-            observer(event, name, message)
 
     def _add(self, body: SimActor, *, blocking: bool) -> Ref:
         if self._closed:
@@ -309,5 +208,5 @@ class Stepped(Engine):
             raise NameTaken(f"an actor named {body.name!r} is alive; stop it first, or choose another name")
         self.bodies[body.name] = body
         body.context = ActorContext(self, self, body, LocalRef(self, body))
-        self._scheduler.settle(body, blocking=blocking)
+        self.scheduler.settle(body, blocking=blocking)
         return body.context.me

@@ -52,6 +52,7 @@ class Timed:
         self._told: Letters | None = None
         self._interrupt: KeyboardInterrupt | None = None
         self._injector = FaultInjector(engine, self, seed, faults)
+        self.pause, self.cut_off = self._injector.pause, self._injector.cut_off
 
     # What the engine calls
 
@@ -88,7 +89,7 @@ class Timed:
 
     def later(self, seconds: float, body: SimActor, message: object) -> None:
         """Set a timer."""
-        self._at(self._engine.time + max(0.0, seconds), self._ring, body, message)
+        self._at(self._engine.time + max(0.0, seconds), self._arrive, body, body, message)
 
     def step(self, deadline: float) -> bool:
         """Run the event that is due first."""
@@ -115,15 +116,7 @@ class Timed:
         for receiver, message in letters[: self._injector.draw_up_to(len(letters))]:
             self._let_go(body, receiver, message)
 
-    def pause(self, body: SimActor, seconds: float) -> None:
-        """Pause the host of an actor."""
-        self._injector.pause(body, seconds)
-
-    def cut_off(self, bodies: list[SimActor], seconds: float) -> None:
-        """Put a partition between these and all others."""
-        self._injector.cut_off(bodies, seconds)
-
-    # What processors and mishaps call
+    # What processors and the fault injector call
 
     def soon(self, function: Callable[..., None], *arguments: object) -> None:
         """Call after everything else that is due now."""
@@ -208,9 +201,6 @@ class Timed:
             receiver.put(message)
             self._happened("arrives", receiver, message)
             self.wake(receiver)
-
-    def _ring(self, body: SimActor, message: object) -> None:
-        self._arrive(body, body, message)
 
     def _tell_news(self, ended: SimActor, watcher: SimActor, message: object) -> None:
         if self._injector.separate(ended, watcher):

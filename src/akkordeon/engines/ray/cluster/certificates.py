@@ -19,6 +19,9 @@ VALID = timedelta(days=825)
 ALWAYS = ("127.0.0.1", "localhost")
 """Names by which processes of one machine reach each other."""
 
+OTHER_USES = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+"""What the key of the authority is not for, beside what goes with a key agreement."""
+
 
 def init(folder: Path, hosts: Iterable[str]) -> dict[str, Tls]:
     """Write an authority, and a certificate with its key for each host; later, more hosts of the same authority.
@@ -51,17 +54,8 @@ def init(folder: Path, hosts: Iterable[str]) -> dict[str, Tls]:
 
 def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "akkordeon")])
-    usage = x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=True,
-        crl_sign=True,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    uses = {"digital_signature": True, "key_cert_sign": True, "crl_sign": True, **dict.fromkeys(OTHER_USES, False)}
+    usage = x509.KeyUsage(**uses, encipher_only=False, decipher_only=False)
     builder = _builder(name, name, key.public_key())
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     return builder.add_extension(usage, critical=True).sign(key, hashes.SHA256())

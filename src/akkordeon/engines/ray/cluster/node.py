@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from akkordeon.engines.ray.cluster.address import LOCAL, Address, own_address
@@ -48,20 +47,25 @@ class Node:
         self._home: Home | None = home
 
     @classmethod
-    def head(
+    def open(
         cls,
-        address: Address,
+        network: Address,
+        mine: str | None = None,
         *,
+        join: bool = False,
         token: Path | None = None,
         tls: Tls | None = None,
         insecure: bool = False,
         timeout: float = TIME_LIMIT,
     ) -> Self:
-        """Start a network at an address of this machine, or join the one that runs there, if the token fits.
+        """Start a network at an address of this machine, or share the one that runs there, if the token fits.
 
         Args:
-            address: where others find it. On loopback, only this user of this machine can, by a token of its own.
-            token: file of the token that others need.
+            network: where others find it. On loopback, only this user of this machine can, by a token of its own.
+            mine: address of this machine, by which the others reach it, if it joins a network on another one; None is
+                the one on the way there.
+            join: make this machine part of a network that runs, and start none.
+            token: file of the token that all machines of the network have.
             tls: certificates; without, the token can be read from the traffic between machines.
             insecure: do without a token: all who can reach the address may run code here.
             timeout: seconds.
@@ -69,65 +73,27 @@ class Node:
         Raises:
             NodeFailed: Ray is missing, the address is taken or not of this machine, or the node does not start.
             TokenUnusable: there is no token, or it cannot be used.
-            Unreachable: something listens there that does not answer.
-        """
-        check_ray()
-        network = _of_ray(address)
-        share = _secured(Share(network, network.host, token, tls), insecure=insecure)
-        try:
-            return cls(*_settle(share, timeout, head=True))
-        except Unreachable as error:
-            if error.cause not in TAKEN:
-                raise
-            raise _taken(address, error) from error
-
-    @classmethod
-    def join(
-        cls,
-        network: Address,
-        mine: str | None = None,
-        *,
-        token: Path | None = None,
-        tls: Tls | None = None,
-        insecure: bool = False,
-        timeout: float = TIME_LIMIT,
-    ) -> Self:
-        """Make this machine part of a network that runs.
-
-        Args:
-            network: where its head listens.
-            mine: address of this machine, by which the others reach it; None is the one on the way to the head.
-            token: as in `head`, and so are `tls`, `insecure` and `timeout`.
-            tls: certificates.
-            insecure: join a network without a token.
-            timeout: seconds.
-
-        Raises:
-            NodeFailed: Ray is missing, or the node does not start.
-            TokenUnusable: there is no token, or it cannot be used.
-            Unreachable: there is no network that can be used; raised within seconds.
+            Unreachable: something listens there that does not answer; or, to join, there is no network that can be
+                used, which is raised within seconds.
         """
         check_ray()
         network = _of_ray(network)
-        ip = mine or own_address(network)
-        if not Address(ip, network.port).is_own:
+        ip = (mine or own_address(network)) if join else network.host
+        if join and not Address(ip, network.port).is_own:
             raise NodeFailed(f"{ip} is not an address of this machine: try {own_address(network)}")
         share = _secured(Share(network, ip, token, tls), insecure=insecure)
-        return cls(*_settle(share, timeout, head=False))
+        try:
+            return cls(*_settle(share, timeout, head=not join))
+        except Unreachable as error:
+            if join or error.cause not in TAKEN:
+                raise
+            raise _taken(network, error) from error
 
     def close(self) -> None:
         """Let go of the node. The last process to do so ends it, which takes seconds, in the background."""
         if self._home:
             self._home.leave()
         self._home = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def check_port(address: Address) -> None:

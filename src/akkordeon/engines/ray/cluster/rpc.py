@@ -8,17 +8,9 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from h2 import events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import (
-    ConnectionTerminated,
-    DataReceived,
-    Event,
-    ResponseReceived,
-    StreamEnded,
-    StreamReset,
-    TrailersReceived,
-)
 from h2.exceptions import ProtocolError
 
 NOTHING = bytes(5)
@@ -95,7 +87,7 @@ class Rpc:
                 self._was_greeted = True
             for event in self._http.receive_data(data):
                 content += _note(event, number, headers)
-                if isinstance(event, StreamEnded) and event.stream_id == number:
+                if isinstance(event, events.StreamEnded) and event.stream_id == number:
                     return _reply(headers, content)
             if len(content) > LONGEST:
                 raise Foreign("its reply is too long")
@@ -145,15 +137,15 @@ def _check_greeting(data: bytes) -> None:
         raise Foreign("it does not speak HTTP/2")
 
 
-def _note(event: Event, number: int, headers: dict[str, str]) -> bytes:
+def _note(event: events.Event, number: int, headers: dict[str, str]) -> bytes:
     match event:
-        case ResponseReceived() | TrailersReceived():
+        case events.ResponseReceived() | events.TrailersReceived():
             headers.update((str(key), str(value)) for key, value in event.headers or ())
-        case DataReceived(data=bytes(data)):
+        case events.DataReceived(data=bytes(data)):
             return data
-        case StreamReset(stream_id=stream) if stream == number:
+        case events.StreamReset(stream_id=stream) if stream == number:
             raise Foreign("it refused the call")
-        case ConnectionTerminated():
+        case events.ConnectionTerminated():
             raise Foreign("it ended the connection")
     return b""
 
