@@ -27,8 +27,7 @@ _MODULES = {
     "Stepped": "simulation.engine",
     "Ray": "ray.engine",
     "Access": "ray.cluster.access",
-    "Crashed": "simulation.faults",
-    "Faults": "simulation.faults",
+    **dict.fromkeys(("Crashed", "Faults"), "simulation.faults"),
     "Delays": "simulation.delays",
     **dict.fromkeys(("by_actor", "constant", "exponential", "lognormal", "normal", "uniform"), "simulation.delays"),
 }

@@ -82,9 +82,8 @@ class Directory(Actors):
         data, buffers = pack(make)
         # This process sees an actor as ended from when it stopped it; the spawner may not know yet.
         stopped = [process.name for process in transport.stopped()]
-        call = partial(
-            methods.handle.spawn.remote, os.urandom(8), name, stopped, computations, blocking, data, *buffers
-        )
+        rest = computations, blocking, data, *buffers
+        call = partial(methods.handle.spawn.remote, os.urandom(8), name, stopped, *rest)
         ref: Ref = result(answer(call, f"cannot spawn {name}: {spawner.name}"))
         return ref
 

@@ -67,9 +67,6 @@ class Ray(Engine):
         WiringError: this process takes part in another cluster.
     """
 
-    computations = 1
-    address = ""
-
     def __init__(
         self,
         address: str | None = None,

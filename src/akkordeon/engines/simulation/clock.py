@@ -111,8 +111,7 @@ class Simulation:
     def note(self, event: str, name: str, message: object) -> None:
         """Take an event into the fingerprint, and show it."""
         self.record(event, name, message)
-        if self.observers:
-            self.show(event, name, message)
+        self.show(event, name, message)
 
     def record(self, event: str, name: str, message: object) -> None:
         """Take an event into the fingerprint."""

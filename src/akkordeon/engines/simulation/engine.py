@@ -25,6 +25,7 @@ from akkordeon.engines.simulation.clock import Simulation
 from akkordeon.engines.simulation.delays import Delays
 from akkordeon.engines.simulation.exploring import Exploring
 from akkordeon.engines.simulation.faults import Faults
+from akkordeon.engines.simulation.injector import FaultInjector
 from akkordeon.engines.simulation.timed import Timed
 from akkordeon.errors import ActorNotFound, NameTaken, NoAnswer
 
@@ -54,9 +55,6 @@ class Stepped(Simulation, Engine):
         observers: called after each event: "arrives", "turn" (after what the actor does in it), "computes", "ends",
             "heals", and the kinds of faults.
     """
-
-    address = ""
-    computations = 1
 
     def __init__(
         self,
@@ -118,10 +116,6 @@ class Stepped(Simulation, Engine):
         """Describe what waits in each mailbox."""
         return "\n".join(body.look(self.time) for body in self.bodies.values())
 
-    def places(self) -> tuple[str, ...]:
-        """Return none: all actors are in this process."""
-        return ()
-
     def close(self) -> None:
         """End all actors and put torch's thread setting back.
 
@@ -163,11 +157,11 @@ class Stepped(Simulation, Engine):
 
     def pause(self, ref: Ref, seconds: float) -> None:
         """Let an actor stand still for so many seconds, with all that live on its host; messages wait. Timed only."""
-        self.scheduler.pause(body_of(ref), seconds)
+        self._injector.pause(body_of(ref), seconds)
 
     def cut_off(self, names: Iterable[str], seconds: float) -> None:
         """Cut actors off from all others, not from each other, for so many seconds. Timed only."""
-        self.scheduler.cut_off([body_of(self.find(name)) for name in names], seconds)
+        self._injector.cut_off([body_of(self.find(name)) for name in names], seconds)
 
     # What refs, contexts and inboxes call
 
@@ -184,7 +178,8 @@ class Stepped(Simulation, Engine):
         if body.ended:
             raise body.failure()
         ask = Ask(message)
-        self.scheduler.question(body, ask)
+        body.put(ask)
+        self.scheduler.wake(body)
         if not self.run(until=lambda: ask.answer.done() and body.answering is not ask, seconds=timeout):
             raise NoAnswer(f"{body.name} did not answer {type(message).__name__} within {timeout:g} s")
         return ask.answer.result()
@@ -200,6 +195,12 @@ class Stepped(Simulation, Engine):
     def wait(self, arrived: threading.Condition, messages: deque[object], timeout: float) -> bool:  # noqa: ARG002
         """Make steps until there are messages; return whether there are."""
         return self.run(until=lambda: messages, seconds=timeout)
+
+    @property
+    def _injector(self) -> FaultInjector:
+        if isinstance(self.scheduler, Timed):
+            return self.scheduler.injector
+        raise RuntimeError("pauses and partitions need a timed simulation: give the engine `delays`")
 
     def _add(self, body: SimActor, *, blocking: bool) -> Ref:
         if self._closed:

@@ -22,9 +22,6 @@ class Threads(LocalActors, Engine):
         ValueError: there are no workers.
     """
 
-    address = ""
-    computations = 1
-
     def __init__(self, workers: int | None = None, *, debug: bool = False, patience: float = 5.0) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
@@ -45,10 +42,6 @@ class Threads(LocalActors, Engine):
             if name not in self._runnables:
                 raise ActorNotFound(f"no actor named {name!r}; there are: {', '.join(self._runnables) or 'none'}")
             return self._runnables[name].context.me
-
-    def places(self) -> tuple[str, ...]:
-        """Return none: all actors are in this process."""
-        return ()
 
     def context(self, runnable: Runnable) -> Context:
         """Return what an actor may do, with an address that is valid in this process."""
