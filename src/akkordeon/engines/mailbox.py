@@ -22,20 +22,16 @@ START = "start"
 class Job:
     """A place in the order of an actor's results: a computation, or a function that must not overtake one."""
 
-    __slots__ = ("_work", "done", "kind", "mailbox", "result", "then")
+    __slots__ = ("_work", "computes", "done", "kind", "mailbox", "result", "then")
 
     def __init__(self, mailbox: "Mailbox", work: Callable[[], Any] | None, then: Callable[..., None]) -> None:
         self.mailbox = mailbox
         self.kind = mailbox.handles
         self.then = then
         self.result: tuple[Any, ...] = ()
-        self.done = work is None
+        self.computes = work is not None
+        self.done = not self.computes
         self._work = work
-
-    @property
-    def computes(self) -> bool:
-        """Whether there is work in it."""
-        return self._work is not None
 
     def run(self) -> None:
         """Do the work, beside the actor."""

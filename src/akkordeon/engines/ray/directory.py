@@ -24,7 +24,7 @@ SPAWNER = "spawner "
 ANSWER = 5.0
 """Seconds that spawners have to list their actors."""
 
-LOOK = 2.0
+LOOK_LIMIT = 2.0
 """Seconds that processes have to describe what they are doing."""
 
 
@@ -113,8 +113,8 @@ class Directory(Actors):
     def look(self) -> str:
         """Describe what waits in each process, and what its workers do."""
         asked = {handle.look.remote(): name for name, handle in self.handles().items()}
-        came, silent = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK) if asked else ([], [])
-        lines = [f"{asked[each]} does not answer within {LOOK:g} s" for each in silent]
+        came, silent = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_LIMIT) if asked else ([], [])
+        lines = [f"{asked[each]} does not answer within {LOOK_LIMIT:g} s" for each in silent]
         for each in came:
             with suppress(RayError):  # it has ended in the meantime
                 lines.append(ray.get(each))

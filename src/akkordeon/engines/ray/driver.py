@@ -12,7 +12,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from akkordeon.actor import Inbox, Make, Ref
 from akkordeon.engines.ray.calls import why_ended
 from akkordeon.engines.ray.directory import SPAWNER, Directory, spawners
-from akkordeon.engines.ray.process import START, as_ray_actor
+from akkordeon.engines.ray.process import START_LIMIT, as_ray_actor
 from akkordeon.engines.ray.spawner import SPAWNER_GROUPS, Made, Spawner, new_process, this_node
 from akkordeon.engines.ray.transport import Process, RayRef, transport
 from akkordeon.engines.ray.wire import unpack
@@ -37,7 +37,7 @@ class Driver(Directory):
         NameTaken: another process has that place.
     """
 
-    def __init__(self, space: str, place: str, *, spares: int = 1, first: int = 1) -> None:
+    def __init__(self, space: str, place: str, *, spares: int, first: int) -> None:
         if place in spawners(space):
             raise NameTaken(f"the name of {place!r} is taken in this network; choose another one")
         super().__init__(Process(space, f"{SPAWNER}{place}@{time.time_ns():x}"))
@@ -78,7 +78,7 @@ class Driver(Directory):
         methods = transport.methods(ref.process)
         if methods is not None:
             # Time limits on its messages must count from when it is there, not from when its process starts.
-            ray.wait([methods.handle.await_start.remote()], timeout=START)
+            ray.wait([methods.handle.await_start.remote()], timeout=START_LIMIT)
         return ref
 
     def places(self) -> tuple[str, ...]:

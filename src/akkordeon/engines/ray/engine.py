@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from akkordeon.actor import Engine, Inbox, Make, Ref
+from akkordeon.actor import Ref
 from akkordeon.engines.ray.cluster import Access, Address, Node, check_cluster, own_address
 from akkordeon.errors import ActorNotFound, NodeFailed, WiringError
 
@@ -33,11 +33,11 @@ SPACE = "akkordeon "
 OPENING = 30.0
 """Seconds that a network has to open once its machine can be reached: its process imports torch first."""
 
-LOOK = 0.3
+OPEN_CHECK = 0.3
 """Seconds between two checks whether it has."""
 
 
-class Ray(Engine):
+class Ray:
     """Actors in processes of their own, on any machine of a Ray cluster.
 
     Made in a process, it starts a cluster at an address of this machine, or joins the one that is there. Actors spawned
@@ -66,6 +66,8 @@ class Ray(Engine):
         NameTaken: another process has that place.
         WiringError: this process takes part in another cluster.
     """
+
+    computations = 1
 
     def __init__(
         self,
@@ -101,6 +103,9 @@ class Ray(Engine):
             self._driver = self._take_part(place, spares, first)
             resources.callback(self._driver.close)
             self._resources = resources.pop_all()
+        driver = self._driver
+        self.spawn, self.watch, self.stop, self.inbox = driver.spawn, driver.watch, driver.stop, driver.inbox
+        self.look, self.places = driver.look, driver.places
 
     def _connect(self, node: Node | None) -> "Connection":
         settings: dict[str, Any] = {}
@@ -143,7 +148,7 @@ class Ray(Engine):
             if not reported:
                 logger.warning("waiting for network %r at %s to open", self.name, self.address)
                 reported = True
-            threading.Event().wait(LOOK)
+            threading.Event().wait(OPEN_CHECK)
 
     def _check_opening(self, *, late: bool) -> None:
         names = self.others()
@@ -151,32 +156,6 @@ class Ray(Engine):
         if late or (others and self.name not in names):
             there = f"there are: {', '.join(others)}" if others else "nor any other; it may have been closed"
             raise WiringError(f"there is no network {self.name!r} at {self.address}; {there}")
-
-    def spawn(
-        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
-    ) -> Ref:
-        """Start an actor in a process of its own, and wait until that is ready."""
-        return self._driver.spawn(name, make, computations=computations, blocking=blocking, place=place)
-
-    def watch(self, ref: Ref, watcher: Ref) -> None:
-        """Tell `watcher` of the end of an actor."""
-        self._driver.watch(ref, watcher)
-
-    def stop(self, ref: Ref) -> None:
-        """End an actor, in whichever process it lives."""
-        self._driver.stop(ref)
-
-    def look(self) -> str:
-        """Describe what waits in each process, and what its workers do."""
-        return self._driver.look()
-
-    def places(self) -> tuple[str, ...]:
-        """Return this place, and then the others of the network."""
-        return self._driver.places()
-
-    def inbox(self, name: str) -> Inbox:
-        """Open a mailbox for code outside actors."""
-        return self._driver.inbox(name)
 
     def where(self) -> dict[str, str]:
         """Return the number and machine of the process that each actor of the network lives in, by its name."""

@@ -21,13 +21,13 @@ from akkordeon.engines.ray.transport import Process, RayRef, answered, transport
 from akkordeon.engines.ray.wire import pack, unpack
 from akkordeon.errors import ActorFailed
 
-START = 60.0
+START_LIMIT = 60.0
 """Seconds that a process may take from its own start to that of its first actor."""
 
-IDLE = 0.5
+WARM_UP_AFTER = 0.5
 """Seconds without an actor after which a process warms up for one to come."""
 
-GROUPS = {"start": 1, "control": 1, "ask": 2, "watch": 32}
+PROCESS_GROUPS = {"start": 1, "control": 1, "ask": 2, "watch": 32}
 """Ray's threads beside the one that messages come in on, by what they are for (its concurrency groups).
 
 Urgent messages come one by one, so that they keep their order; each process that watches an actor here holds a thread.
@@ -108,7 +108,7 @@ class ActorProcess:
 
     def _warm_up(self) -> None:
         """Use the time while there is nothing to do: torch imports half of itself with the first optimizer."""
-        if not self._started.wait(IDLE):
+        if not self._started.wait(WARM_UP_AFTER):
             torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
 
     @ray.method(concurrency_group="start")
@@ -123,8 +123,8 @@ class ActorProcess:
     @property
     def local(self) -> ProcessActors:
         """The actors of this process."""
-        if not self._started.wait(START):
-            raise ActorFailed(f"{self._process.name} was given no actor to start within {START:g} s")
+        if not self._started.wait(START_LIMIT):
+            raise ActorFailed(f"{self._process.name} was given no actor to start within {START_LIMIT:g} s")
         return self._local
 
     def deliver(self, number: int, data: bytes, *buffers: Any) -> None:
@@ -160,7 +160,7 @@ class ActorProcess:
     @ray.method(concurrency_group="ask")
     def await_start(self) -> bool:
         """Return when there is an actor."""
-        return self._started.wait(START)
+        return self._started.wait(START_LIMIT)
 
     @ray.method(concurrency_group="ask")
     def ask(self, number: int, timeout: float, data: bytes, *buffers: Any) -> tuple[bytes, list[Any]]:

@@ -17,12 +17,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from akkordeon.actor import Ended, Inbox, Ref
 from akkordeon.engines.ray.calls import after, insist, kill
 from akkordeon.engines.ray.directory import Directory
-from akkordeon.engines.ray.process import GROUPS, ActorProcess, ProcessActors, as_ray_actor
+from akkordeon.engines.ray.process import PROCESS_GROUPS, ActorProcess, ProcessActors, as_ray_actor
 from akkordeon.engines.ray.transport import Process, RayRef, answered, transport
 from akkordeon.engines.ray.wire import pack
 from akkordeon.errors import NameTaken, NoAnswer
 
-SPAWNER_GROUPS = {**GROUPS, "spawn": 1, "take": 4}
+SPAWNER_GROUPS = {**PROCESS_GROUPS, "spawn": 1, "take": 4}
 
 LINGER = 1.0
 """Seconds until a process is ended whose first actor has ended: its watchers ask it for the reason."""
@@ -30,7 +30,7 @@ LINGER = 1.0
 AT_ONCE = 0.5
 """Seconds that other spawners have to say that an actor of a name is theirs; one that is just starting has none."""
 
-GRACE = 1.0
+ACTORS_GRACE = 1.0
 """Seconds that actors have to end when all is over; then Ray ends their processes, with the one that owns them."""
 
 
@@ -41,7 +41,7 @@ Made = tuple[Process, Any]
 def new_process(spawner: Process, seed: int) -> Made:
     """Make a process on this machine for an actor to come."""
     process = Process(spawner.space, f"process@{time.time_ns():x}")
-    kind = as_ray_actor(ActorProcess, GROUPS)
+    kind = as_ray_actor(ActorProcess, PROCESS_GROUPS)
     options = kind.options(name=process.name, namespace=process.space, scheduling_strategy=this_node())
     return process, options.remote(process, spawner, seed)
 
@@ -142,4 +142,4 @@ class Spawner(ActorProcess):
         for ref in list(self._made):
             self._directory.stop(ref)
         with self._one_less:
-            self._one_less.wait_for(lambda: not self._made, GRACE)
+            self._one_less.wait_for(lambda: not self._made, ACTORS_GRACE)

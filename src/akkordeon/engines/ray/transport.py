@@ -23,7 +23,7 @@ from akkordeon.errors import ActorFailed, NoAnswer
 HOLD = 60.0
 """Seconds that a watching call stays open before it is made again, so that no call outlives a watcher for long."""
 
-GRACE = 2.0
+PROCESS_GRACE = 2.0
 """Seconds that a process has to end by itself when it is stopped."""
 
 
@@ -164,7 +164,7 @@ class Transport:
         if methods is not None:
             methods.end.remote(ref.number)
             if ref.number == 0:
-                after(GRACE, partial(kill, methods.handle))
+                after(PROCESS_GRACE, partial(kill, methods.handle))
 
     def stopped(self) -> set[Process]:
         """Return the processes whose first actor was stopped from here."""

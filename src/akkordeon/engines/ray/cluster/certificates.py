@@ -16,7 +16,7 @@ from akkordeon.engines.ray.cluster.tls import AUTHORITY, Tls
 VALID = timedelta(days=825)
 """Some systems refuse certificates that are valid for longer."""
 
-ALWAYS = ("127.0.0.1", "localhost")
+OWN_NAMES = ("127.0.0.1", "localhost")
 """Names by which processes of one machine reach each other."""
 
 OTHER_USES = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
@@ -65,7 +65,7 @@ def _host(folder: Path, host: str, authority: x509.Certificate, signer: ec.Ellip
     files = Tls.of(folder, host)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
-    names = x509.SubjectAlternativeName([_general(each) for each in dict.fromkeys((host, *ALWAYS))])
+    names = x509.SubjectAlternativeName([_general(each) for each in dict.fromkeys((host, *OWN_NAMES))])
     uses = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
     builder = _builder(name, authority.subject, key.public_key()).add_extension(names, critical=False)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from akkordeon.engines.ray.cluster.address import LOCAL, Address, own_address
+from akkordeon.engines.ray.cluster.address import LOOPBACK, Address, own_address
 from akkordeon.engines.ray.cluster.home import Home, wait_until
 from akkordeon.engines.ray.cluster.installed import check_ray
 from akkordeon.engines.ray.cluster.probe import Cause, probe
@@ -25,7 +25,7 @@ TIME_LIMIT = 60.0
 NUM_LINES = 15
 """Lines of a node's output to show when it did not start."""
 
-TAKEN = {Cause.FOREIGN, Cause.TLS, Cause.NO_TOKEN, Cause.WRONG_TOKEN, Cause.OPEN}
+TAKEN_BY_OTHERS = {Cause.FOREIGN, Cause.TLS, Cause.NO_TOKEN, Cause.WRONG_TOKEN, Cause.OPEN}
 """Causes that show that something else listens where a network is to be started."""
 
 
@@ -85,7 +85,7 @@ class Node:
         try:
             return cls(*_settle(share, timeout, head=not join))
         except Unreachable as error:
-            if join or error.cause not in TAKEN:
+            if join or error.cause not in TAKEN_BY_OTHERS:
                 raise
             raise _taken(network, error) from error
 
@@ -116,14 +116,14 @@ def _taken(address: Address, error: Unreachable) -> NodeFailed:
 
 def _of_ray(address: Address) -> Address:
     address = address.resolved()
-    if address.is_loopback and address.host != LOCAL:
-        raise NodeFailed(f"cannot use {address}: the only loopback address that Ray knows is {LOCAL}")
+    if address.is_loopback and address.host != LOOPBACK:
+        raise NodeFailed(f"cannot use {address}: the only loopback address that Ray knows is {LOOPBACK}")
     return address
 
 
 def _secured(share: Share, *, insecure: bool) -> Share:
     """Return the share with the token that it must use; check that the token can be read."""
-    if share.is_local:
+    if share.network.is_loopback:
         return replace(share, token=None)  # gets its own, once there is a folder for it
     if share.token is None and not insecure:
         text = f"others can reach a network at {share.network}, and so run code on its machines"
@@ -150,7 +150,7 @@ def _settle(share: Share, timeout: float, *, head: bool) -> tuple[Share, Home]:
 
 
 def _local(share: Share, home: Home) -> Share:
-    if not share.is_local:
+    if not share.network.is_loopback:
         return share
     token = home.folder / "token"
     return replace(share, token=token if token.exists() else new_token(token))
@@ -195,7 +195,7 @@ def _answers(share: Share, *, must: bool) -> bool:
     except Unreachable as error:
         if error.cause == Cause.REFUSED and not must:
             return False
-        if error.cause == Cause.WRONG_TOKEN and share.is_local:
+        if error.cause == Cause.WRONG_TOKEN and share.network.is_loopback:
             text = f"the network at {share.network} belongs to another user of this machine: check the port"
             raise Unreachable(text, Cause.WRONG_TOKEN) from error
         raise

@@ -16,7 +16,7 @@ from h2.exceptions import ProtocolError
 NOTHING = bytes(5)
 """A message without content: a flag (not compressed) and a length of 0."""
 
-LONGEST = 65536
+LONGEST_REPLY = 65536
 """Limit on a reply, in bytes; those that are expected have 20."""
 
 TEXT = 2
@@ -79,7 +79,7 @@ class Rpc:
         content = b""
         while True:
             self._stream.settimeout(self._left())
-            data = self._stream.recv(LONGEST)
+            data = self._stream.recv(LONGEST_REPLY)
             if not data:
                 raise Foreign("it closed the connection")
             if not self._was_greeted:
@@ -89,7 +89,7 @@ class Rpc:
                 content += _note(event, number, headers)
                 if isinstance(event, events.StreamEnded) and event.stream_id == number:
                     return _reply(headers, content)
-            if len(content) > LONGEST:
+            if len(content) > LONGEST_REPLY:
                 raise Foreign("its reply is too long")
             self._send()
 
