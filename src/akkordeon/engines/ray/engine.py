@@ -123,8 +123,7 @@ class Ray:
     def _take_part(self, place: str | None, spares: int, first: int) -> "Driver":
         from akkordeon.engines.ray.driver import Driver  # noqa: PLC0415 - imports Ray
 
-        name = place or f"terminal {os.urandom(4).hex()}"
-        driver = Driver(SPACE + self.name, name, spares=spares, first=first)
+        driver = Driver(SPACE + self.name, place or f"terminal {os.urandom(4).hex()}", spares=spares, first=first)
         if place is not None:  # others may look for it
             driver.begin()
         return driver

@@ -51,7 +51,7 @@ class ProcessActors(LocalActors):
         self._neighbours = _Neighbours(self, spawner)
         self._numbers = itertools.count()
         self.ends: dict[int, threading.Event] = {}
-        transport.settle(process, self)
+        transport.process, transport.here = process, self
 
     def runnable(self, ref: Ref) -> Runnable:
         """Return the actor that an address is of."""
@@ -85,7 +85,7 @@ class _Neighbours(Directory):
     ) -> Ref:
         """Start an actor: in this process if it may block, else in one of its own."""
         if blocking:  # it shares its spawner's process, so that its data need not travel
-            return self._local.start(name, make, 1, blocking=True)
+            return self._local.spawn(name, make, blocking=True)
         return super().spawn(name, make, computations=computations, place=place)
 
 
@@ -117,7 +117,7 @@ class ActorProcess:
         if self._started.is_set():
             return
         self._local = ProcessActors(self._process, self._spawner, computations)
-        self._local.start(name, partial(_make, *make), computations, blocking=blocking)
+        self._local.spawn(name, partial(_make, *make), computations=computations, blocking=blocking)
         self._started.set()
 
     @property

@@ -86,7 +86,7 @@ class Transport:
     """Sends, asks, watches and stops."""
 
     def __init__(self) -> None:
-        self.process: Process | None = None
+        self.process: Process | None = None  # this one, set with the actors in it
         self.here: LocalActors | None = None
         self.dead_letters = 0
         self._methods: dict[Process, _Methods] = {}
@@ -95,10 +95,6 @@ class Transport:
         self._lock = threading.Lock()
         self._news: queue.SimpleQueue[tuple[RayRef, Any]] = queue.SimpleQueue()
         self._reader: threading.Thread | None = None
-
-    def settle(self, process: Process, here: LocalActors) -> None:
-        """Set which actors live in this process."""
-        self.process, self.here = process, here
 
     def forget_all(self) -> None:
         """Drop all that is known of a cluster; this process may join another one."""

@@ -1,9 +1,8 @@
 """The engine in this process: any number of actors on a fixed pool of worker threads. Nothing is copied."""
 
-from akkordeon.actor import Context, Engine, Make, Ref
+from akkordeon.actor import Context, Engine, Ref
 from akkordeon.engines.context import ActorContext, LocalRef
 from akkordeon.engines.local import LocalActors
-from akkordeon.engines.mailbox import refuse_place
 from akkordeon.engines.pool import Runnable
 from akkordeon.engines.posix import available_cores
 from akkordeon.errors import ActorNotFound
@@ -28,13 +27,6 @@ class Threads(LocalActors, Engine):
         workers = workers or available_cores()
         self.computations = min(2, workers)
         super().__init__(workers, debug=debug, patience=patience)
-
-    def spawn(
-        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
-    ) -> Ref:
-        """Start an actor in this process."""
-        refuse_place(name, place)
-        return self.start(name, make, computations, blocking=blocking)
 
     def find(self, name: str) -> Ref:
         """Return the living actor of that name."""

@@ -151,8 +151,7 @@ def _of_user() -> Path:
         folder.mkdir(mode=0o700)
     state = folder.lstat()
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != posix.user() or stat.S_IMODE(state.st_mode) & 0o077:
-        text = f"{folder} must be a folder that only this user can enter: remove it, or set TMPDIR"
-        raise NodeFailed(text)
+        raise NodeFailed(f"{folder} must be a folder that only this user can enter: remove it, or set TMPDIR")
     return folder
 
 
