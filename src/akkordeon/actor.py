@@ -174,7 +174,7 @@ class Context(Actors, Protocol):
 
 
 class Engine(Actors, Protocol):
-    """Where actors run. Knows nothing of gates, sentinels or what messages mean."""
+    """Runs actors. Knows nothing of gates, sentinels or what messages mean."""
 
     address: str = ""
     """Where other processes find it, as "HOST:PORT"; empty where all actors are in one process."""
