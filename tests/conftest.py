@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 
 import pytest
 import torch
@@ -99,7 +100,7 @@ def engine(make_engine: Callable[[], Engine]) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """Address of a cluster for all that take part in one from this process: it can take part in one only."""
-    with Node.head(free_address(), timeout=limit(60.0)) as node:
+    with closing(Node.open(free_address(), timeout=limit(60.0))) as node:
         yield str(node.address)
 
 

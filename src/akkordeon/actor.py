@@ -147,6 +147,7 @@ class Actors(Protocol):
 
         None where all actors are in one process.
         """
+        return ()
 
 
 class Context(Actors, Protocol):
@@ -173,15 +174,13 @@ class Context(Actors, Protocol):
 
 
 class Engine(Actors, Protocol):
-    """Where actors run. Knows nothing of gates, sentinels or what messages mean."""
+    """Runs actors. Knows nothing of gates, sentinels or what messages mean."""
 
-    @property
-    def address(self) -> str:
-        """Where other processes find it, as "HOST:PORT"; empty where all actors are in one process."""
+    address: str = ""
+    """Where other processes find it, as "HOST:PORT"; empty where all actors are in one process."""
 
-    @property
-    def computations(self) -> int:
-        """How many computations of one actor at once pay."""
+    computations: int = 1
+    """How many computations of one actor at once pay."""
 
     def inbox(self, name: str) -> Inbox:
         """Open a mailbox for code outside actors."""

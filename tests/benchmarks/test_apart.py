@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.common.apart import of_the_median, rounds, run_apart
+from benchmarks.common.apart import busy_seconds, of_the_median, rounds, run_apart
 
 SCRIPT = """
 import argparse, json, os
@@ -51,3 +51,10 @@ def test_the_interval_of_a_median_goes_by_ranks() -> None:
     assert of_the_median([3.0, 1.0, 2.0]) == (2.0, 1.0, 3.0)
     # Of 25 values, ranks 8 and 18 enclose the median with 95.7 %: binomial tables.
     assert of_the_median([float(n) for n in range(1, 26)]) == (13.0, 8.0, 18.0)
+
+
+def test_all_processes_took_as_long_as_this_one_at_least() -> None:
+    before, own = busy_seconds(), sum(os.times()[:2])
+    while sum(os.times()[:2]) < own + 0.2:
+        pass
+    assert busy_seconds() - before > 0.15

@@ -36,17 +36,10 @@ class Flood:
     amount: int
 
 
+@dataclass(frozen=True)
 class Box:
-    def __init__(self, label: str, tensor: Tensor) -> None:
-        self.label = label
-        self.tensor = tensor
-
-    def pack(self) -> tuple[tuple[object, ...], list[Tensor]]:
-        return (self.label,), [self.tensor]
-
-    @classmethod
-    def unpack(cls, header: tuple[object, ...], tensors: list[Tensor]) -> "Box":
-        return cls(str(header[0]), tensors[0])
+    label: str
+    tensor: Tensor
 
 
 class Forwarder(Actor):

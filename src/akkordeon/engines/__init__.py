@@ -1,4 +1,4 @@
-"""Where actors run. An engine knows no gate, no sentinel and no meaning of a message.
+"""Runs actors. An engine knows no gate, no sentinel and no meaning of a message.
 
 `Threads` runs them in this process, `Stepped` in a simulation with a virtual clock, `Ray` in processes on any machine
 of a cluster. Open `akkordeon.actor.Engine` first, the port that all three keep, then `threads.engine.Threads`.
@@ -27,8 +27,7 @@ _MODULES = {
     "Stepped": "simulation.engine",
     "Ray": "ray.engine",
     "Access": "ray.cluster.access",
-    "Crashed": "simulation.faults",
-    "Faults": "simulation.faults",
+    **dict.fromkeys(("Crashed", "Faults"), "simulation.faults"),
     "Delays": "simulation.delays",
     **dict.fromkeys(("by_actor", "constant", "exponential", "lognormal", "normal", "uniform"), "simulation.delays"),
 }

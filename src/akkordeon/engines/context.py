@@ -1,13 +1,11 @@
-"""What engines hand out: the address of an actor, its context, and mailboxes for code outside actors."""
+"""Makes what engines hand out: the address of an actor, its context, and mailboxes for code outside actors."""
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
-from typing_extensions import override
-
-from akkordeon.actor import Actor, Actors, Context, Make, Ref
+from akkordeon.actor import Actor, Actors, Context, Ref
 from akkordeon.engines.mailbox import Mailbox
 from akkordeon.errors import NoAnswer
 
@@ -24,7 +22,7 @@ class Runtime(Protocol):
     def now(self, mailbox: Any) -> float:
         """Return the seconds on the clock that an actor sees."""
 
-    def later(self, seconds: float, mailbox: Any, message: object) -> None:
+    def later(self, mailbox: Any, seconds: float, message: object) -> None:
         """Deliver after a while."""
 
     def stop(self, ref: Ref) -> None:
@@ -56,45 +54,8 @@ class LocalRef:
         return self._runtime.ask(self.mailbox, message, timeout)
 
 
-class Delegate(Actors):
-    """Passes on what engines and contexts have in common.
-
-    Args:
-        actors: does it.
-    """
-
-    def __init__(self, actors: Actors) -> None:
-        self._actors = actors
-
-    @override
-    def spawn(
-        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
-    ) -> Ref:
-        return self._actors.spawn(name, make, computations=computations, blocking=blocking, place=place)
-
-    @override
-    def find(self, name: str) -> Ref:
-        return self._actors.find(name)
-
-    @override
-    def watch(self, ref: Ref, watcher: Ref) -> None:
-        self._actors.watch(ref, watcher)
-
-    @override
-    def stop(self, ref: Ref) -> None:
-        self._actors.stop(ref)
-
-    @override
-    def look(self) -> str:
-        return self._actors.look()
-
-    @override
-    def places(self) -> tuple[str, ...]:
-        return self._actors.places()
-
-
-class ActorContext(Delegate, Context):
-    """What one actor may do.
+class ActorContext:
+    """What one actor may do: it consists of methods of those that do it, so that no call passes through another.
 
     Args:
         actors: for what contexts and engines have in common.
@@ -104,31 +65,11 @@ class ActorContext(Delegate, Context):
     """
 
     def __init__(self, actors: Actors, runtime: Runtime, mailbox: Mailbox, me: Ref) -> None:
-        super().__init__(actors)
-        self._me = me
-        self._runtime = runtime
-        self._mailbox = mailbox
-
-    @property
-    @override
-    def me(self) -> Ref:
-        return self._me
-
-    @override
-    def now(self) -> float:
-        return self._runtime.now(self._mailbox)
-
-    @override
-    def tell_later(self, seconds: float, message: object) -> None:
-        self._runtime.later(seconds, self._mailbox, message)
-
-    @override
-    def compute(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        self._mailbox.compute(work, then)
-
-    @override
-    def in_order(self, then: Callable[[], None]) -> None:
-        self._mailbox.in_order(then)
+        self.me = me
+        self.spawn, self.find, self.watch, self.stop = actors.spawn, actors.find, actors.watch, actors.stop
+        self.look, self.places = actors.look, actors.places
+        self.now, self.tell_later = partial(runtime.now, mailbox), partial(runtime.later, mailbox)
+        self.compute, self.in_order = mailbox.compute, mailbox.in_order
 
 
 class LocalInbox(Actor):
@@ -141,8 +82,8 @@ class LocalInbox(Actor):
         self._messages: deque[object] = deque()
         self._arrived = threading.Condition()
 
-    @override
-    def receive(self, message: object, context: Context) -> object:
+    def receive(self, message: object, context: Context) -> object:  # noqa: ARG002
+        """Keep a message, and wake who waits for it."""
         with self._arrived:
             self._messages.append(message)
             self._arrived.notify()

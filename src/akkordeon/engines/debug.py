@@ -6,28 +6,12 @@ sees, at some moment, which no test would find twice; this finds it, and names t
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 
 import torch
 from torch import Tensor
 
 from akkordeon.errors import SharedTensorWritten
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    route: str
-    tensors: list[Tensor]
-    copies: list[Tensor]
-
-    def check(self) -> None:
-        for index, (tensor, copy) in enumerate(zip(self.tensors, self.copies, strict=True)):
-            same = (tensor == copy) | (tensor.isnan() & copy.isnan())
-            if not bool(same.all()):
-                raise SharedTensorWritten(
-                    f"{self.route}: tensor {index} of shape {tuple(tensor.shape)} was written after it was sent. "
-                    "Neither sender nor receiver may write into it: clone it first."
-                )
 
 
 class WriteDetector:
@@ -38,7 +22,7 @@ class WriteDetector:
 
     def __init__(self, keep: int = 64) -> None:
         self._keep = keep
-        self._sent: deque[_Sent] = deque()
+        self._sent: deque[tuple[str, list[Tensor], list[Tensor]]] = deque()
 
     def saw(self, message: object, sender: str, receiver: str) -> None:
         """Note a message.
@@ -50,9 +34,9 @@ class WriteDetector:
             return
         route = f"{type(message).__name__} from {sender} to {receiver}"
         with torch.no_grad():
-            self._sent.append(_Sent(route, tensors, [tensor.clone() for tensor in tensors]))
+            self._sent.append((route, tensors, [tensor.clone() for tensor in tensors]))
         if len(self._sent) > self._keep:
-            self._sent.popleft().check()
+            _compare(*self._sent.popleft())
 
     def check(self) -> None:
         """Compare everything still kept.
@@ -61,7 +45,17 @@ class WriteDetector:
             SharedTensorWritten: a message was written into.
         """
         while self._sent:
-            self._sent.popleft().check()
+            _compare(*self._sent.popleft())
+
+
+def _compare(route: str, tensors: list[Tensor], copies: list[Tensor]) -> None:
+    for index, (tensor, copy) in enumerate(zip(tensors, copies, strict=True)):
+        same = (tensor == copy) | (tensor.isnan() & copy.isnan())
+        if not bool(same.all()):
+            raise SharedTensorWritten(
+                f"{route}: tensor {index} of shape {tuple(tensor.shape)} was written after it was sent. "
+                "Neither sender nor receiver may write into it: clone it first."
+            )
 
 
 def _tensors(thing: object) -> Iterator[Tensor]:

@@ -13,16 +13,15 @@ import traceback
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import TimeoutError as AnswerTimeout
 from functools import partial
 from typing import Any
 
-from akkordeon.actor import Actor, Context, Ended, Inbox, Ref
+from akkordeon.actor import Context, Ended, Inbox, Make, Ref
 from akkordeon.engines.context import LocalInbox
 from akkordeon.engines.debug import WriteDetector
 from akkordeon.engines.intraop import OneThread
-from akkordeon.engines.mailbox import Ask, Job, Turn
+from akkordeon.engines.mailbox import Ask, Job, Turn, refuse_place
 from akkordeon.engines.pool import IDLE, Clock, Runnable, RunQueue, Worker
 from akkordeon.engines.scaling import STANDBY
 from akkordeon.errors import NameTaken, NoAnswer
@@ -68,8 +67,11 @@ class LocalActors(ABC):
 
     # What engines, refs and contexts call.
 
-    def start(self, name: str, make: Callable[[], Actor], computations: int, *, blocking: bool) -> Ref:
-        """Start an actor; see `akkordeon.actor.Actors.spawn`."""
+    def spawn(
+        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
+    ) -> Ref:
+        """Start an actor in this process."""
+        refuse_place(name, place)
         with self._lock:
             if self._closed:
                 raise RuntimeError(f"cannot spawn {name}: the engine is closed")
@@ -125,14 +127,14 @@ class LocalActors(ABC):
         """Return the seconds on the clock that all actors share."""
         return time.monotonic()
 
-    def later(self, seconds: float, runnable: Runnable, message: object) -> None:
+    def later(self, runnable: Runnable, seconds: float, message: object) -> None:
         """Deliver after a while."""
         self._clock.add(seconds, partial(self.deliver, runnable, message))
 
     def inbox(self, name: str) -> Inbox:
         """Open a mailbox for code outside actors."""
         inbox = LocalInbox(self)
-        inbox.ref = self.start(name, lambda: inbox, 1, blocking=False)
+        inbox.ref = self.spawn(name, lambda: inbox)
         return inbox
 
     def wait(self, arrived: threading.Condition, messages: deque[object], timeout: float) -> bool:

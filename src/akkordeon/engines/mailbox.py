@@ -22,20 +22,16 @@ START = "start"
 class Job:
     """A place in the order of an actor's results: a computation, or a function that must not overtake one."""
 
-    __slots__ = ("_work", "done", "kind", "mailbox", "result", "then")
+    __slots__ = ("_work", "computes", "done", "kind", "mailbox", "result", "then")
 
     def __init__(self, mailbox: "Mailbox", work: Callable[[], Any] | None, then: Callable[..., None]) -> None:
         self.mailbox = mailbox
         self.kind = mailbox.handles
         self.then = then
         self.result: tuple[Any, ...] = ()
-        self.done = work is None
+        self.computes = work is not None
+        self.done = not self.computes
         self._work = work
-
-    @property
-    def computes(self) -> bool:
-        """Whether there is work in it."""
-        return self._work is not None
 
     def run(self) -> None:
         """Do the work, beside the actor."""
@@ -76,13 +72,13 @@ class Mailbox:
         self.context: Context  # set by the engine, which alone can make one
         self.messages: deque[object] = deque()
         self.urgent: deque[Ask | Urgent] = deque()
+        self.actor: Actor | None = None  # from when it is made until it ends
         self.watchers: list[Ref] = []
         self.ended = False
         self.reason: BaseException | None = None
         self.handles: type | None = None  # of the message that led to this turn
         self.goes_on = False  # whether this turn follows a computation, or a function of `in_order`
         self._make: Callable[[], Actor] | None = make
-        self._actor: Actor | None = None
         self._jobs: deque[Job] = deque()
         self._computing = 0
         self._asked: Job | None = None
@@ -105,10 +101,10 @@ class Mailbox:
     def take(self) -> Turn:
         """Begin the next turn: what is urgent first, then results in the order of asking, then other messages."""
         # Before it is made, an actor takes nothing, urgent or not.
-        if self.urgent and self._actor is not None:
+        if self.urgent and self.actor is not None:
             first = self.urgent.popleft()
             self.handles, self.goes_on = type(first.message if isinstance(first, Ask) else first), False
-            return (self._answer, (first,)) if isinstance(first, Ask) else (self._actor.receive, (first, self.context))
+            return (self._answer, (first,)) if isinstance(first, Ask) else (self.actor.receive, (first, self.context))
         # Only the oldest: a computation that ends early waits for those before it, so results come in order. A function
         # of `in_order` is a job without work, done from the start, and waits in the same line.
         if self._jobs and self._jobs[0].done:
@@ -116,11 +112,11 @@ class Mailbox:
             self._computing -= job.computes
             self.handles, self.goes_on = job.kind, True
             return job.then, job.result
-        if self._actor is None:
+        if self.actor is None:
             return self._start, ()
         message = self.messages.popleft()
         self.handles, self.goes_on = type(message), False
-        return self._actor.receive, (message, self.context)
+        return self.actor.receive, (message, self.context)
 
     def put(self, item: object) -> None:
         """Add a message or a question."""
@@ -143,17 +139,12 @@ class Mailbox:
         self.urgent.clear()
         self.messages.clear()
         self._jobs.clear()
-        self._actor = self._make = None
-
-    @property
-    def actor(self) -> Actor | None:
-        """The actor itself, from when it is made until it ends."""
-        return self._actor
+        self.actor = self._make = None
 
     def look(self, now: float) -> str:
         """Describe what waits here, and what the actor has in hand."""
         waiting = len(self.messages) + len(self.urgent)
-        has = self._actor.look(now) if self._actor is not None else ""
+        has = self.actor.look(now) if self.actor is not None else ""
         return f"{self.name}: {waiting} messages waiting, {self._computing} computations; {has}".rstrip("; ")
 
     def failure(self) -> ActorFailed:
@@ -179,10 +170,10 @@ class Mailbox:
     def _start(self) -> None:
         assert self._make is not None
         make, self._make = self._make, None
-        self._actor = make()
+        self.actor = make()
 
     def _answer(self, ask: Ask) -> None:
-        if (actor := self._actor) is None:
+        if (actor := self.actor) is None:
             ask.answer.set_exception(self.failure())
             return
         try:

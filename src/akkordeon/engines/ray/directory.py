@@ -11,7 +11,6 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
-from typing_extensions import override
 
 from akkordeon.actor import Actors, Make, Ref
 from akkordeon.engines.ray.calls import answer, answers
@@ -25,7 +24,7 @@ SPAWNER = "spawner "
 ANSWER = 5.0
 """Seconds that spawners have to list their actors."""
 
-LOOK = 2.0
+LOOK_LIMIT = 2.0
 """Seconds that processes have to describe what they are doing."""
 
 
@@ -67,10 +66,15 @@ class Directory(Actors):
         stopped = transport.stopped()
         return {ref.name: ref for ref in refs if ref.process not in stopped}
 
-    @override
+    def handles(self) -> dict[str, Any]:
+        """Return Ray's handles of the processes that the actors of the network live in, by the actors' names."""
+        methods = {name: transport.methods(ref.process) for name, ref in self.actors().items()}
+        return {name: each.handle for name, each in methods.items() if each is not None}
+
     def spawn(
         self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
+        """Start an actor in a process of its own, at this place or another one."""
         spawner = self._spawner if place is None else self._at(place, name)
         methods = transport.methods(spawner)
         if methods is None:
@@ -78,9 +82,8 @@ class Directory(Actors):
         data, buffers = pack(make)
         # This process sees an actor as ended from when it stopped it; the spawner may not know yet.
         stopped = [process.name for process in transport.stopped()]
-        call = partial(
-            methods.handle.spawn.remote, os.urandom(8), name, stopped, computations, blocking, data, *buffers
-        )
+        rest = computations, blocking, data, *buffers
+        call = partial(methods.handle.spawn.remote, os.urandom(8), name, stopped, *rest)
         ref: Ref = result(answer(call, f"cannot spawn {name}: {spawner.name}"))
         return ref
 
@@ -90,38 +93,34 @@ class Directory(Actors):
             raise ActorNotFound(f"{name} cannot be put on {place!r}; there are: {', '.join(there) or 'none'}")
         return there[place]
 
-    @override
     def find(self, name: str) -> Ref:
+        """Return the living actor of that name."""
         there = self.actors(name)
         if name not in there:
             raise ActorNotFound(f"no actor named {name!r}; there are: {', '.join(there) or 'none'}")
         return there[name]
 
-    @override
     def watch(self, ref: Ref, watcher: Ref) -> None:
+        """Tell `watcher` of the end of an actor."""
         assert isinstance(ref, RayRef)
         transport.watch(ref, watcher)
 
-    @override
     def stop(self, ref: Ref) -> None:
+        """End an actor, in whichever process it lives."""
         assert isinstance(ref, RayRef)
         transport.stop(ref)
 
-    @override
     def look(self) -> str:
-        asked = {}
-        for name, ref in self.actors().items():
-            methods = transport.methods(ref.process)
-            if methods is not None:
-                asked[methods.handle.look.remote()] = name
-        came, silent = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK) if asked else ([], [])
-        lines = [f"{asked[each]} does not answer within {LOOK:g} s" for each in silent]
+        """Describe what waits in each process, and what its workers do."""
+        asked = {handle.look.remote(): name for name, handle in self.handles().items()}
+        came, silent = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_LIMIT) if asked else ([], [])
+        lines = [f"{asked[each]} does not answer within {LOOK_LIMIT:g} s" for each in silent]
         for each in came:
             with suppress(RayError):  # it has ended in the meantime
                 lines.append(ray.get(each))
         return "\n".join(lines)
 
-    @override
     def places(self) -> tuple[str, ...]:
+        """Return this place, and then the others of the network."""
         own = _place(self._spawner.name)
         return own, *(place for place in spawners(self._spawner.space) if place != own)

@@ -8,12 +8,11 @@ from typing import Any
 import ray
 import torch
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
-from typing_extensions import override
 
 from akkordeon.actor import Inbox, Make, Ref
 from akkordeon.engines.ray.calls import why_ended
 from akkordeon.engines.ray.directory import SPAWNER, Directory, spawners
-from akkordeon.engines.ray.process import START, as_ray_actor
+from akkordeon.engines.ray.process import START_LIMIT, as_ray_actor
 from akkordeon.engines.ray.spawner import SPAWNER_GROUPS, Made, Spawner, new_process, this_node
 from akkordeon.engines.ray.transport import Process, RayRef, transport
 from akkordeon.engines.ray.wire import unpack
@@ -38,7 +37,7 @@ class Driver(Directory):
         NameTaken: another process has that place.
     """
 
-    def __init__(self, space: str, place: str, *, spares: int = 1, first: int = 1) -> None:
+    def __init__(self, space: str, place: str, *, spares: int, first: int) -> None:
         if place in spawners(space):
             raise NameTaken(f"the name of {place!r} is taken in this network; choose another one")
         super().__init__(Process(space, f"{SPAWNER}{place}@{time.time_ns():x}"))
@@ -66,10 +65,10 @@ class Driver(Directory):
                 transport.add(self._spawner, self._handle)
             return self._handle
 
-    @override
     def spawn(
         self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
+        """Start an actor, and wait until its process is ready."""
         if self._closed:
             raise RuntimeError(f"cannot spawn {name}: the engine is closed")
         self.begin()
@@ -79,23 +78,22 @@ class Driver(Directory):
         methods = transport.methods(ref.process)
         if methods is not None:
             # Time limits on its messages must count from when it is there, not from when its process starts.
-            ray.wait([methods.handle.await_start.remote()], timeout=START)
+            ray.wait([methods.handle.await_start.remote()], timeout=START_LIMIT)
         return ref
 
-    @override
     def places(self) -> tuple[str, ...]:
+        """Return this place, which is kept open from now on, and then the others."""
         self.begin()
         return super().places()
 
     def inbox(self, name: str) -> Inbox:
-        """Do as `akkordeon.actor.Engine.inbox` says."""
+        """Open a mailbox for code outside actors, in the spawner's process."""
         spawner = self.begin()
         return _RemoteInbox(spawner, unpack(*ray.get(spawner.open_inbox.remote(name))))
 
     def where(self) -> dict[str, str]:
         """Return the number and machine of the process that each actor of the network lives in, by its name."""
-        methods = {name: transport.methods(ref.process) for name, ref in self.actors().items()}
-        asked = {name: each.handle.where.remote() for name, each in methods.items() if each is not None}
+        asked = {name: handle.where.remote() for name, handle in self.handles().items()}
         return {name: ray.get(answer, timeout=SLACK) for name, answer in asked.items()}
 
     def close(self) -> None:

@@ -9,15 +9,12 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from typing_extensions import override
-
-from akkordeon.actor import Engine, Inbox, Ref
-from akkordeon.engines.context import Delegate
+from akkordeon.actor import Ref
 from akkordeon.engines.ray.cluster import Access, Address, Node, check_cluster, own_address
 from akkordeon.errors import ActorNotFound, NodeFailed, WiringError
 
@@ -36,11 +33,11 @@ SPACE = "akkordeon "
 OPENING = 30.0
 """Seconds that a network has to open once its machine can be reached: its process imports torch first."""
 
-LOOK = 0.3
+OPEN_CHECK = 0.3
 """Seconds between two checks whether it has."""
 
 
-class Ray(Delegate, Engine):
+class Ray:
     """Actors in processes of their own, on any machine of a Ray cluster.
 
     Made in a process, it starts a cluster at an address of this machine, or joins the one that is there. Actors spawned
@@ -71,7 +68,6 @@ class Ray(Delegate, Engine):
     """
 
     computations = 1
-    address = ""
 
     def __init__(
         self,
@@ -95,49 +91,43 @@ class Ray(Delegate, Engine):
             access = Access(token, tls, insecure)
         self.name = name
         self._is_open = not join
-        self._closed = False
-        self._node: Node | None = None
-        if ray_address is not None:
-            check_cluster(ray_address)
-        else:
-            self._node = _node(address, mine, access or Access(), join=join)
-        self.address = ray_address or str(self._node.address if self._node else "")
-        try:
-            self._connection = self._connect()
+        with ExitStack() as resources:
+            if ray_address is not None:
+                check_cluster(ray_address)
+                self.address, node = ray_address, None
+            else:
+                node = _node(address, mine, access or Access(), join=join)
+                resources.callback(node.close)
+                self.address = str(node.address)
+            resources.callback(self._connect(node).close)
             self._driver = self._take_part(place, spares, first)
-        except BaseException:
-            if self._node is not None:
-                self._node.close()
-            raise
-        super().__init__(self._driver)
+            resources.callback(self._driver.close)
+            self._resources = resources.pop_all()
+        driver = self._driver
+        self.spawn, self.watch, self.stop, self.inbox = driver.spawn, driver.watch, driver.stop, driver.inbox
+        self.look, self.places = driver.look, driver.places
 
-    def _connect(self) -> "Connection":
+    def _connect(self, node: Node | None) -> "Connection":
         settings: dict[str, Any] = {}
-        if self._node is not None:
-            _check_early(self._node.environment)
-            os.environ.update(self._node.environment)
-            settings = {"_node_ip_address": self._node.ip, "_temp_dir": str(self._node.temp_dir)}
+        if node is not None:
+            _check_early(node.environment)
+            os.environ.update(node.environment)
+            settings = {"_node_ip_address": node.ip, "_temp_dir": str(node.temp_dir)}
         # Otherwise any call of Ray after the last engine is closed would start a cluster of Ray's own.
         os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
         with _signals_kept():
             from akkordeon.engines.ray.connection import Connection  # noqa: PLC0415 - imports Ray
 
-            return Connection(self.address, settings, theirs=self._node is None)
+            return Connection(self.address, settings, theirs=node is None)
 
     def _take_part(self, place: str | None, spares: int, first: int) -> "Driver":
         from akkordeon.engines.ray.driver import Driver  # noqa: PLC0415 - imports Ray
 
-        try:
-            name = place or f"terminal {os.urandom(4).hex()}"
-            driver = Driver(SPACE + self.name, name, spares=spares, first=first)
-            if place is not None:  # others may look for it
-                driver.begin()
-        except BaseException:
-            self._connection.close()
-            raise
+        driver = Driver(SPACE + self.name, place or f"terminal {os.urandom(4).hex()}", spares=spares, first=first)
+        if place is not None:  # others may look for it
+            driver.begin()
         return driver
 
-    @override
     def find(self, name: str) -> Ref:
         """Return the living actor of that name; in a network that was joined, wait at first for it to open.
 
@@ -146,18 +136,18 @@ class Ray(Delegate, Engine):
             WiringError: the network does not open; lists the other networks at this address.
         """
         if self._is_open or self._driver.has_spawned:
-            return super().find(name)
+            return self._driver.find(name)
         deadline, reported = time.monotonic() + OPENING, False
         while True:
             with suppress(ActorNotFound):
-                ref = super().find(name)
+                ref = self._driver.find(name)
                 self._is_open = True
                 return ref
             self._check_opening(late=time.monotonic() > deadline)
             if not reported:
                 logger.warning("waiting for network %r at %s to open", self.name, self.address)
                 reported = True
-            threading.Event().wait(LOOK)
+            threading.Event().wait(OPEN_CHECK)
 
     def _check_opening(self, *, late: bool) -> None:
         names = self.others()
@@ -165,10 +155,6 @@ class Ray(Delegate, Engine):
         if late or (others and self.name not in names):
             there = f"there are: {', '.join(others)}" if others else "nor any other; it may have been closed"
             raise WiringError(f"there is no network {self.name!r} at {self.address}; {there}")
-
-    @override
-    def inbox(self, name: str) -> Inbox:
-        return self._driver.inbox(name)
 
     def where(self) -> dict[str, str]:
         """Return the number and machine of the process that each actor of the network lives in, by its name."""
@@ -186,16 +172,9 @@ class Ray(Delegate, Engine):
 
         return [each.removeprefix(SPACE) for each in connection.spaces() if each.startswith(SPACE)]
 
-    @override
     def close(self) -> None:
         """End all actors that were spawned from here. The cluster ends with the last process that takes part in it."""
-        if self._closed:
-            return
-        self._closed = True
-        self._driver.close()
-        self._connection.close()
-        if self._node is not None:
-            self._node.close()
+        self._resources.close()
 
 
 @contextmanager
@@ -214,9 +193,7 @@ def _node(address: str | None, mine: str | None, access: Access, *, join: bool) 
     where = _free() if address is None else Address.parse(address)
     token = access.token_for(where)
     tls = None if access.tls is None else access.tls_of(mine or (own_address(where) if join else where.host))
-    if join:
-        return Node.join(where, mine, token=token, tls=tls, insecure=access.insecure)
-    return Node.head(where, token=token, tls=tls, insecure=access.insecure)
+    return Node.open(where, mine, join=join, token=token, tls=tls, insecure=access.insecure)
 
 
 def _check_early(environment: Mapping[str, str]) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import ray
 import torch
-from typing_extensions import override
 
 from akkordeon.actor import Actor, Context, Make, Ref
 from akkordeon.engines.context import ActorContext
@@ -22,13 +21,13 @@ from akkordeon.engines.ray.transport import Process, RayRef, answered, transport
 from akkordeon.engines.ray.wire import pack, unpack
 from akkordeon.errors import ActorFailed
 
-START = 60.0
+START_LIMIT = 60.0
 """Seconds that a process may take from its own start to that of its first actor."""
 
-IDLE = 0.5
+WARM_UP_AFTER = 0.5
 """Seconds without an actor after which a process warms up for one to come."""
 
-GROUPS = {"start": 1, "control": 1, "ask": 2, "watch": 32}
+PROCESS_GROUPS = {"start": 1, "control": 1, "ask": 2, "watch": 32}
 """Ray's threads beside the one that messages come in on, by what they are for (its concurrency groups).
 
 Urgent messages come one by one, so that they keep their order; each process that watches an actor here holds a thread.
@@ -51,39 +50,27 @@ class ProcessActors(LocalActors):
         self._process = process
         self._neighbours = _Neighbours(self, spawner)
         self._numbers = itertools.count()
-        self._ends: dict[int, threading.Event] = {}
-        transport.settle(process, self)
+        self.ends: dict[int, threading.Event] = {}
+        transport.process, transport.here = process, self
 
-    def tell(self, ref: RayRef, message: object) -> None:
-        """Deliver to one of them."""
-        runnable = self.by_number.get(ref.number)
-        if runnable is None:
-            self.dead_letters += 1
-        else:
-            self.deliver(runnable, message)
-
-    @override
     def runnable(self, ref: Ref) -> Runnable:
+        """Return the actor that an address is of."""
         assert isinstance(ref, RayRef)
         return self.by_number[ref.number]
 
-    @override
     def context(self, runnable: Runnable) -> Context:
+        """Return what an actor may do, with an address that is valid in all processes."""
         number = next(self._numbers)
         self.by_number[number] = runnable
-        self._ends[number] = threading.Event()
+        self.ends[number] = threading.Event()
         return ActorContext(self._neighbours, self, runnable, RayRef(runnable.name, self._process, number))
 
-    @override
     def end(self, runnable: Runnable, reason: BaseException | None) -> None:
+        """End an actor, and let those know that wait for it."""
         super().end(runnable, reason)
         me = runnable.context.me
         assert isinstance(me, RayRef)
-        self._ends[me.number].set()
-
-    def await_end(self, number: int, seconds: float) -> bool:
-        """Wait until one of them has ended; return whether it has."""
-        return self._ends[number].wait(seconds)
+        self.ends[me.number].set()
 
 
 class _Neighbours(Directory):
@@ -93,12 +80,12 @@ class _Neighbours(Directory):
         super().__init__(spawner)
         self._local = local
 
-    @override
     def spawn(
         self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
+        """Start an actor: in this process if it may block, else in one of its own."""
         if blocking:  # it shares its spawner's process, so that its data need not travel
-            return self._local.start(name, make, 1, blocking=True)
+            return self._local.spawn(name, make, blocking=True)
         return super().spawn(name, make, computations=computations, place=place)
 
 
@@ -121,7 +108,7 @@ class ActorProcess:
 
     def _warm_up(self) -> None:
         """Use the time while there is nothing to do: torch imports half of itself with the first optimizer."""
-        if not self._started.wait(IDLE):
+        if not self._started.wait(WARM_UP_AFTER):
             torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
 
     @ray.method(concurrency_group="start")
@@ -130,14 +117,14 @@ class ActorProcess:
         if self._started.is_set():
             return
         self._local = ProcessActors(self._process, self._spawner, computations)
-        self._local.start(name, partial(_make, *make), computations, blocking=blocking)
+        self._local.spawn(name, partial(_make, *make), computations=computations, blocking=blocking)
         self._started.set()
 
     @property
     def local(self) -> ProcessActors:
         """The actors of this process."""
-        if not self._started.wait(START):
-            raise ActorFailed(f"{self._process.name} was given no actor to start within {START:g} s")
+        if not self._started.wait(START_LIMIT):
+            raise ActorFailed(f"{self._process.name} was given no actor to start within {START_LIMIT:g} s")
         return self._local
 
     def deliver(self, number: int, data: bytes, *buffers: Any) -> None:
@@ -173,7 +160,7 @@ class ActorProcess:
     @ray.method(concurrency_group="ask")
     def await_start(self) -> bool:
         """Return when there is an actor."""
-        return self._started.wait(START)
+        return self._started.wait(START_LIMIT)
 
     @ray.method(concurrency_group="ask")
     def ask(self, number: int, timeout: float, data: bytes, *buffers: Any) -> tuple[bytes, list[Any]]:
@@ -183,7 +170,7 @@ class ActorProcess:
     @ray.method(concurrency_group="watch")
     def await_end(self, number: int, seconds: float) -> tuple[bytes, list[Any]] | None:
         """Return the reason when an actor has ended; None if it has not, after a while."""
-        if not self.local.await_end(number, seconds):
+        if not self.local.ends[number].wait(seconds):
             return None
         return pack(self.local.by_number[number].reason)
 

@@ -14,15 +14,15 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from akkordeon.actor import Ended, Inbox
+from akkordeon.actor import Ended, Inbox, Ref
 from akkordeon.engines.ray.calls import after, insist, kill
 from akkordeon.engines.ray.directory import Directory
-from akkordeon.engines.ray.process import GROUPS, ActorProcess, ProcessActors, as_ray_actor
+from akkordeon.engines.ray.process import PROCESS_GROUPS, ActorProcess, ProcessActors, as_ray_actor
 from akkordeon.engines.ray.transport import Process, RayRef, answered, transport
 from akkordeon.engines.ray.wire import pack
 from akkordeon.errors import NameTaken, NoAnswer
 
-SPAWNER_GROUPS = {**GROUPS, "spawn": 1, "take": 4}
+SPAWNER_GROUPS = {**PROCESS_GROUPS, "spawn": 1, "take": 4}
 
 LINGER = 1.0
 """Seconds until a process is ended whose first actor has ended: its watchers ask it for the reason."""
@@ -30,7 +30,7 @@ LINGER = 1.0
 AT_ONCE = 0.5
 """Seconds that other spawners have to say that an actor of a name is theirs; one that is just starting has none."""
 
-GRACE = 1.0
+ACTORS_GRACE = 1.0
 """Seconds that actors have to end when all is over; then Ray ends their processes, with the one that owns them."""
 
 
@@ -41,7 +41,7 @@ Made = tuple[Process, Any]
 def new_process(spawner: Process, seed: int) -> Made:
     """Make a process on this machine for an actor to come."""
     process = Process(spawner.space, f"process@{time.time_ns():x}")
-    kind = as_ray_actor(ActorProcess, GROUPS)
+    kind = as_ray_actor(ActorProcess, PROCESS_GROUPS)
     options = kind.options(name=process.name, namespace=process.space, scheduling_strategy=this_node())
     return process, options.remote(process, spawner, seed)
 
@@ -67,7 +67,7 @@ class Spawner(ActorProcess):
         self._started.set()
         self._directory = Directory(process)
         self._seeds = itertools.count(seed + len(ready) + 1)
-        self._made: dict[RayRef, Any] = {}
+        self._made: dict[Ref, Any] = {}
         self._answers: dict[bytes, tuple[bytes, list[Any]]] = {}
         self._one_less = threading.Condition()
         self._inboxes: dict[int, Inbox] = {}
@@ -95,7 +95,7 @@ class Spawner(ActorProcess):
         insist(partial(handle.start.remote, name, *rest))
         ref = RayRef(name, process)
         self._made[ref] = handle
-        transport.watch(ref, _OnEnd(self))
+        transport.watch(ref, self)
         return ref
 
     def _new(self) -> Made:
@@ -106,10 +106,11 @@ class Spawner(ActorProcess):
         """Answer with the refs of all actors that were made here and live."""
         return pack(tuple(self._made))
 
-    def remove(self, ref: RayRef) -> None:
-        """End a process whose first actor has ended, when all its watchers know."""
+    def tell(self, message: object) -> None:
+        """Take the news that an actor has ended that was made here; end its process when all its watchers know."""
+        assert isinstance(message, Ended)
         with self._one_less:
-            handle = self._made.pop(ref, None)
+            handle = self._made.pop(message.actor, None)
             self._one_less.notify()
         if handle is not None:
             after(LINGER, partial(kill, handle))
@@ -139,19 +140,6 @@ class Spawner(ActorProcess):
     def end_all(self) -> None:
         """End all actors that were made here."""
         for ref in list(self._made):
-            transport.stop(ref)
+            self._directory.stop(ref)
         with self._one_less:
-            self._one_less.wait_for(lambda: not self._made, GRACE)
-
-
-class _OnEnd:
-    """Has the process of an actor removed when the actor has ended."""
-
-    def __init__(self, spawner: Spawner) -> None:
-        self._spawner = spawner
-
-    def tell(self, message: object) -> None:
-        """Take the news."""
-        assert isinstance(message, Ended)
-        assert isinstance(message.actor, RayRef)
-        self._spawner.remove(message.actor)
+            self._one_less.wait_for(lambda: not self._made, ACTORS_GRACE)

@@ -9,13 +9,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 
-from akkordeon.actor import Ended, Ref, Urgent
-from akkordeon.engines.local import refuse_to_ask
+from akkordeon.actor import Ended, Urgent
+from akkordeon.engines.local import LocalActors, refuse_to_ask
 from akkordeon.engines.ray.calls import after, kill, why_ended
 from akkordeon.engines.ray.wire import pack, unpack
 from akkordeon.errors import ActorFailed, NoAnswer
@@ -23,7 +23,7 @@ from akkordeon.errors import ActorFailed, NoAnswer
 HOLD = 60.0
 """Seconds that a watching call stays open before it is made again, so that no call outlives a watcher for long."""
 
-GRACE = 2.0
+PROCESS_GRACE = 2.0
 """Seconds that a process has to end by itself when it is stopped."""
 
 
@@ -72,26 +72,6 @@ def _ref(name: str, space: str, process: str, number: int) -> RayRef:
     return RayRef(name, Process(space, process), number)
 
 
-class Here(Protocol):
-    """The actors of this process."""
-
-    def tell(self, ref: RayRef, message: object) -> None:
-        """Deliver within the process."""
-
-    def watch(self, ref: Ref, watcher: Any) -> None:
-        """Do as `akkordeon.actor.Actors.watch` says."""
-
-    def stop(self, ref: Ref) -> None:
-        """Do as `akkordeon.actor.Actors.stop` says."""
-
-
-class Watcher(Protocol):
-    """Is told of an end: a ref, or an object of this process."""
-
-    def tell(self, message: object) -> None:
-        """Take an `Ended`."""
-
-
 class _Methods:
     """The methods of another process, ready to be called. Those that answer nothing leave no reference behind."""
 
@@ -106,19 +86,15 @@ class Transport:
     """Sends, asks, watches and stops."""
 
     def __init__(self) -> None:
-        self.process: Process | None = None
-        self.here: Here | None = None
+        self.process: Process | None = None  # this one, set with the actors in it
+        self.here: LocalActors | None = None
         self.dead_letters = 0
         self._methods: dict[Process, _Methods] = {}
         self._stopped: set[RayRef] = set()
-        self._watched: dict[RayRef, list[Watcher]] = {}
+        self._watched: dict[RayRef, list[Any]] = {}
         self._lock = threading.Lock()
         self._news: queue.SimpleQueue[tuple[RayRef, Any]] = queue.SimpleQueue()
         self._reader: threading.Thread | None = None
-
-    def settle(self, process: Process, here: Here) -> None:
-        """Set which actors live in this process."""
-        self.process, self.here = process, here
 
     def forget_all(self) -> None:
         """Drop all that is known of a cluster; this process may join another one."""
@@ -130,7 +106,7 @@ class Transport:
     def tell(self, ref: RayRef, message: object) -> None:
         """Do as `akkordeon.actor.Ref.tell` says."""
         if (here := self._local(ref)) is not None:
-            here.tell(ref, message)
+            here.deliver(here.runnable(ref), message)
         elif (methods := self._find(ref)) is None:
             self.dead_letters += 1
         else:
@@ -157,8 +133,8 @@ class Transport:
             raise ActorFailed(f"{ref.name} has ended: {why_ended(error)}") from error
         return result(answer)
 
-    def watch(self, ref: RayRef, watcher: Watcher) -> None:
-        """Do as `akkordeon.actor.Actors.watch` says."""
+    def watch(self, ref: RayRef, watcher: Any) -> None:
+        """Do as `akkordeon.actor.Actors.watch` says; `watcher` is a ref, or has the `tell` of one."""
         if (here := self._local(ref)) is not None:
             here.watch(ref, watcher)
         elif ref in self._stopped:
@@ -184,7 +160,7 @@ class Transport:
         if methods is not None:
             methods.end.remote(ref.number)
             if ref.number == 0:
-                after(GRACE, partial(kill, methods.handle))
+                after(PROCESS_GRACE, partial(kill, methods.handle))
 
     def stopped(self) -> set[Process]:
         """Return the processes whose first actor was stopped from here."""
@@ -210,7 +186,7 @@ class Transport:
     def _find(self, ref: RayRef) -> _Methods | None:
         return None if ref in self._stopped else self.methods(ref.process)
 
-    def _local(self, ref: RayRef) -> Here | None:
+    def _local(self, ref: RayRef) -> LocalActors | None:
         return self.here if ref.process == self.process else None
 
     # Watching: one call per actor that is watched stays open in its process, and returns when the actor ends.

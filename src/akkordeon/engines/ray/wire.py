@@ -24,6 +24,9 @@ from akkordeon.errors import ActorFailed, WiringError
 Packed = tuple[bytes, list[Any]]
 Ints = tuple[int, ...]
 
+Form = tuple[Ints, Ints, bool | None]
+"""Shape and strides of a tensor, and whether it requires a gradient; None where it is no parameter."""
+
 UNKNOWN_TO_NUMPY = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 """Stand-ins of the same size for types that NumPy lacks (bfloat16, the float8s, complex32), by their bytes."""
 
@@ -105,8 +108,8 @@ def _reduced(tensor: Tensor) -> Any:
     form = tuple(tensor.shape), stride, trains
     if 0 < values.nbytes <= SMALL:
         kind = str(tensor.dtype).removeprefix("torch.")
-        return _small, (bytearray(values.numpy().data), kind, *form)
-    return _tensor, (values.numpy(), tensor.dtype, *form)
+        return _small, (bytearray(values.numpy().data), kind, form)
+    return _tensor, (values.numpy(), tensor.dtype, form)
 
 
 def _laid_out(tensor: Tensor) -> tuple[Tensor, Ints]:
@@ -122,20 +125,18 @@ def _laid_out(tensor: Tensor) -> tuple[Tensor, Ints]:
     return along.reshape(-1), strides
 
 
-def _small(values: bytearray, kind: str, shape: Ints, stride: Ints, trains: bool | None) -> Tensor:  # noqa: FBT001
-    tensor = torch.frombuffer(values, dtype=getattr(torch, kind)).as_strided(shape, stride)
-    return tensor if trains is None else Parameter(tensor, requires_grad=trains)
+def _small(values: bytearray, kind: str, form: Form) -> Tensor:
+    return _formed(torch.frombuffer(values, dtype=getattr(torch, kind)), form)
 
 
-def _tensor(
-    values: Any,
-    dtype: torch.dtype,
-    shape: Ints,
-    stride: Ints,
-    trains: bool | None,  # noqa: FBT001 - as it was packed
-) -> Tensor:
+def _tensor(values: Any, dtype: torch.dtype, form: Form) -> Tensor:
     tensor = torch.from_numpy(values.copy())
-    tensor = (tensor if tensor.dtype == dtype else tensor.view(dtype)).as_strided(shape, stride)
+    return _formed(tensor if tensor.dtype == dtype else tensor.view(dtype), form)
+
+
+def _formed(values: Tensor, form: Form) -> Tensor:
+    shape, stride, trains = form
+    tensor = values.as_strided(shape, stride)
     return tensor if trains is None else Parameter(tensor, requires_grad=trains)
 
 

@@ -100,8 +100,8 @@ class Scheduler(Protocol):
     def notify(self, ended: SimActor, watcher: SimActor, message: object, *, late: bool) -> None:
         """Tell a watcher of an end; `late` if it begins to watch after it."""
 
-    def question(self, body: SimActor, ask: Ask) -> None:
-        """Put a question to an actor."""
+    def wake(self, body: SimActor) -> None:
+        """Take notice of what was put into an actor's mailbox."""
 
     def later(self, seconds: float, body: SimActor, message: object) -> None:
         """Send after a while."""
@@ -114,9 +114,3 @@ class Scheduler(Protocol):
 
     def cut_short(self, body: SimActor) -> None:
         """Send the first part of the messages of an actor's current turn, and drop the rest."""
-
-    def pause(self, body: SimActor, seconds: float) -> None:
-        """Pause an actor."""
-
-    def cut_off(self, bodies: list[SimActor], seconds: float) -> None:
-        """Cut actors off from all others."""

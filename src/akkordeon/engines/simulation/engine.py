@@ -10,37 +10,27 @@ The same seed gives the same events, in any process: compare `digest`. Nothing r
 `ask`, `Inbox.take` and `run` make the steps.
 """
 
-import hashlib
-import logging
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
-
-from typing_extensions import override
 
 from akkordeon.actor import Actor, Ended, Engine, Inbox, Make, Ref
 from akkordeon.engines.context import ActorContext, LocalInbox, LocalRef
 from akkordeon.engines.debug import WriteDetector
 from akkordeon.engines.intraop import OneThread
 from akkordeon.engines.mailbox import Ask, refuse_place
-from akkordeon.engines.simulation.actors import Scheduler, SimActor, body_of
+from akkordeon.engines.simulation.actors import SimActor, body_of
+from akkordeon.engines.simulation.clock import Simulation
 from akkordeon.engines.simulation.delays import Delays
 from akkordeon.engines.simulation.exploring import Exploring
-from akkordeon.engines.simulation.faults import Crashed, Faults
+from akkordeon.engines.simulation.faults import Faults
+from akkordeon.engines.simulation.injector import FaultInjector
 from akkordeon.engines.simulation.timed import Timed
 from akkordeon.errors import ActorNotFound, NameTaken, NoAnswer
 
-logger = logging.getLogger(__name__)
 
-Observer = Callable[[str, str, object], None]
-"""Called with an event: its kind, the name of the actor, and the message if it is about one."""
-
-CHUNK = 4096
-"""Events whose fingerprint is taken together."""
-
-
-class Stepped(Engine):
+class Stepped(Simulation, Engine):
     """A deterministic engine on virtual time.
 
     With `delays`, `faults` or `workers` it is timed, without them exploring.
@@ -66,9 +56,6 @@ class Stepped(Engine):
             "heals", and the kinds of faults.
     """
 
-    address = ""
-    computations = 1
-
     def __init__(
         self,
         seed: int = 0,
@@ -81,74 +68,54 @@ class Stepped(Engine):
     ) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
-        self.time = 0.0
-        self.steps = 0
-        self.dead_letters = 0
-        self.injected: Counter[str] = Counter()
-        self.observers: list[Observer] = []
-        self.bodies: dict[str, SimActor] = {}
-        self.current: SimActor | None = None
-        self._hash = hashlib.sha256()
-        self._events: list[str] = []
+        super().__init__()
         self._one_thread = OneThread()
         self._detector = WriteDetector() if debug else None
         self._closed = False
-        self._scheduler: Scheduler = Exploring(self, seed, tick)
+        self.scheduler = Exploring(self, seed, tick)
         if (delays, faults, workers) != (None, None, None):
-            self._scheduler = Timed(self, seed, delays or Delays(), faults or Faults(), workers, tick)
+            self.scheduler = Timed(self, seed, delays or Delays(), faults or Faults(), workers, tick)
 
-    @property
-    def digest(self) -> str:
-        """A fingerprint of all events so far: their order, times, actors and kinds of message."""
-        self._hash.update("".join(self._events).encode())
-        self._events.clear()
-        return self._hash.hexdigest()
-
-    @override
     def spawn(
         self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
+        """Start an actor; one that may block lives on the host of its spawner."""
         refuse_place(name, place)
         # Nothing blocks here: an actor that may block on other engines lives on the host of its spawner.
         return self._add(SimActor(name, make, computations, self.current), blocking=blocking)
 
-    @override
     def find(self, name: str) -> Ref:
+        """Return the living actor of that name."""
         if name not in self.bodies:
             raise ActorNotFound(f"no actor named {name!r}; there are: {', '.join(self.bodies) or 'none'}")
         return self.bodies[name].context.me
 
-    @override
     def watch(self, ref: Ref, watcher: Ref) -> None:
+        """Tell `watcher` of the end of an actor, unless it ends silently on another host."""
         body = body_of(ref)
         if not body.ended:
             body.watchers.append(watcher)
         elif not body.silent or body.lives_with(body_of(watcher)):
-            self._scheduler.notify(body, body_of(watcher), Ended(ref, body.reason), late=True)
+            self.scheduler.notify(body, body_of(watcher), Ended(ref, body.reason), late=True)
 
-    @override
     def stop(self, ref: Ref) -> None:
+        """End an actor, unless a partition is between it and the caller."""
         body = body_of(ref)
-        if self._scheduler.reaches(self.current, body):
+        if self.scheduler.reaches(self.current, body):
             self.end(body, None)
 
-    @override
     def inbox(self, name: str) -> Inbox:
+        """Open a mailbox for code outside actors."""
         inbox = LocalInbox(self)
         body = SimActor(name, lambda: inbox, 1, None)
         body.inbox = True
         inbox.ref = self._add(body, blocking=False)
         return inbox
 
-    @override
     def look(self) -> str:
+        """Describe what waits in each mailbox."""
         return "\n".join(body.look(self.time) for body in self.bodies.values())
 
-    @override
-    def places(self) -> tuple[str, ...]:
-        return ()
-
-    @override
     def close(self) -> None:
         """End all actors and put torch's thread setting back.
 
@@ -171,7 +138,7 @@ class Stepped(Engine):
             Whether `until` holds.
         """
         deadline = self.time + seconds
-        step = self._scheduler.step
+        step = self.scheduler.step
         while not until() and self.time < deadline and step(deadline):
             pass
         return bool(until())
@@ -188,36 +155,13 @@ class Stepped(Engine):
             if body.actor is not None and not body.inbox:
                 yield body.name, body.actor
 
-    def crash(self, ref: Ref, *, silent: bool = False, reason: BaseException | None = None) -> None:
-        """End an actor at once, in the middle of its turn if it is in one; a part of what it told there gets out.
-
-        Args:
-            ref: which.
-            silent: tell no watcher on another host.
-            reason: what watchers that are told see; a `Crashed` by default.
-        """
-        body = body_of(ref)
-        if body.ended:
-            return
-        self._scheduler.cut_short(body)
-        body.crashed, body.silent = True, silent
-        self.inject("silent crash" if silent else "crash", body.name)
-        self.end(body, reason or Crashed(f"{body.name} crashed at {self.time:.6f} s"))
-        body.forget_answer()
-
     def pause(self, ref: Ref, seconds: float) -> None:
         """Let an actor stand still for so many seconds, with all that live on its host; messages wait. Timed only."""
-        self._scheduler.pause(body_of(ref), seconds)
+        self._injector.pause(body_of(ref), seconds)
 
     def cut_off(self, names: Iterable[str], seconds: float) -> None:
         """Cut actors off from all others, not from each other, for so many seconds. Timed only."""
-        self._scheduler.cut_off([body_of(self.find(name)) for name in names], seconds)
-
-    def jump(self, ref: Ref, seconds: float) -> None:
-        """Let the clock that an actor sees jump, forward or backward; timers are true all the same."""
-        body = body_of(ref)
-        body.host.offset += seconds
-        self.inject("jump", body.name)
+        self._injector.cut_off([body_of(self.find(name)) for name in names], seconds)
 
     # What refs, contexts and inboxes call
 
@@ -225,7 +169,7 @@ class Stepped(Engine):
         """Put a message on its way."""
         if self._detector:
             self._detector.saw(message, "outside" if self.current is None else self.current.name, body.name)
-        self._scheduler.send(body, message)
+        self.scheduler.send(body, message)
 
     def ask(self, body: SimActor, message: object, timeout: float) -> Any:
         """Ask an actor, and make steps until it has answered; see `akkordeon.actor.Ref.ask`."""
@@ -234,7 +178,8 @@ class Stepped(Engine):
         if body.ended:
             raise body.failure()
         ask = Ask(message)
-        self._scheduler.question(body, ask)
+        body.put(ask)
+        self.scheduler.wake(body)
         if not self.run(until=lambda: ask.answer.done() and body.answering is not ask, seconds=timeout):
             raise NoAnswer(f"{body.name} did not answer {type(message).__name__} within {timeout:g} s")
         return ask.answer.result()
@@ -243,67 +188,19 @@ class Stepped(Engine):
         """Return the seconds on the clock of an actor's host, which may have jumped."""
         return self.time + body.host.offset
 
-    def later(self, seconds: float, body: SimActor, message: object) -> None:
+    def later(self, body: SimActor, seconds: float, message: object) -> None:
         """Send after a while."""
-        self._scheduler.later(seconds, body, message)
+        self.scheduler.later(seconds, body, message)
 
     def wait(self, arrived: threading.Condition, messages: deque[object], timeout: float) -> bool:  # noqa: ARG002
         """Make steps until there are messages; return whether there are."""
         return self.run(until=lambda: messages, seconds=timeout)
 
-    # What schedulers call
-
-    def act(
-        self, body: SimActor, function: Callable[..., object], arguments: tuple[object, ...]
-    ) -> BaseException | None:
-        """Do what an actor does; return what it raised. A `KeyboardInterrupt` is for the user, who waits outside."""
-        before, self.current = self.current, body
-        try:
-            function(*arguments)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - all that an actor raises must reach its watchers
-            return error
-        finally:
-            self.current = before
-        return None
-
-    def end(self, body: SimActor, reason: BaseException | None) -> None:
-        """End an actor and tell its watchers."""
-        if body.ended:
-            return
-        body.end(reason)
-        del self.bodies[body.name]
-        watchers, body.watchers = body.watchers, []
-        if reason is not None and not watchers and not body.crashed:
-            logger.error("%s has failed, and nobody watched it", body.name, exc_info=reason)
-        for watcher in map(body_of, watchers):
-            if not body.silent or body.lives_with(watcher):
-                self._scheduler.notify(body, watcher, Ended(body.context.me, reason), late=False)
-        self.show("ends", body.name, reason)
-
-    def inject(self, kind: str, name: str, message: object = None) -> None:
-        """Count and note a fault."""
-        self.injected[kind] += 1
-        self.note(kind, name, message)
-
-    def note(self, event: str, name: str, message: object) -> None:
-        """Take an event into the fingerprint, and show it."""
-        self.record(event, name, message)
-        if self.observers:
-            self.show(event, name, message)
-
-    def record(self, event: str, name: str, message: object) -> None:
-        """Take an event into the fingerprint."""
-        self._events.append(f"{self.time:.9f} {event} {name} {type(message).__name__}\n")
-        if len(self._events) >= CHUNK:
-            self._hash.update("".join(self._events).encode())
-            self._events.clear()
-
-    def show(self, event: str, name: str, message: object) -> None:
-        """Tell the observers of an event."""
-        for observer in self.observers:
-            observer(event, name, message)
+    @property
+    def _injector(self) -> FaultInjector:
+        if isinstance(self.scheduler, Timed):
+            return self.scheduler.injector
+        raise RuntimeError("pauses and partitions need a timed simulation: give the engine `delays`")
 
     def _add(self, body: SimActor, *, blocking: bool) -> Ref:
         if self._closed:
@@ -312,5 +209,5 @@ class Stepped(Engine):
             raise NameTaken(f"an actor named {body.name!r} is alive; stop it first, or choose another name")
         self.bodies[body.name] = body
         body.context = ActorContext(self, self, body, LocalRef(self, body))
-        self._scheduler.settle(body, blocking=blocking)
+        self.scheduler.settle(body, blocking=blocking)
         return body.context.me

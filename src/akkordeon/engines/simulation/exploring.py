@@ -5,14 +5,12 @@ import itertools
 import random
 from collections import deque
 
-from akkordeon.engines.mailbox import Ask, Job
+from akkordeon.engines.mailbox import Job
 from akkordeon.engines.simulation.actors import SimActor
 from akkordeon.engines.simulation.clock import Simulation
 
 OUTSIDE = "outside"
 ENGINE = "engine"
-
-NEEDS_DELAYS = "pauses and partitions need a timed simulation: give the engine `delays`"
 
 
 class Exploring:
@@ -45,9 +43,8 @@ class Exploring:
         """Send the news on a route of its own: it may overtake the messages of the actor."""
         self._route(self._sender() if late else ENGINE, watcher, message)
 
-    def question(self, body: SimActor, ask: Ask) -> None:
-        """Put a question into the mailbox; it becomes one of the possible events."""
-        body.put(ask)
+    def wake(self, body: SimActor) -> None:
+        """Do nothing: what is in a mailbox is one of the possible events."""
 
     def later(self, seconds: float, body: SimActor, message: object) -> None:
         """Set a timer."""
@@ -79,14 +76,6 @@ class Exploring:
 
     def cut_short(self, body: SimActor) -> None:
         """Do nothing: a turn takes no time here."""
-
-    def pause(self, body: SimActor, seconds: float) -> None:  # noqa: ARG002
-        """Raise: there are no durations here."""
-        raise RuntimeError(NEEDS_DELAYS)
-
-    def cut_off(self, bodies: list[SimActor], seconds: float) -> None:  # noqa: ARG002
-        """Raise: there are no durations here."""
-        raise RuntimeError(NEEDS_DELAYS)
 
     def _sender(self) -> str:
         return OUTSIDE if self._engine.current is None else self._engine.current.name

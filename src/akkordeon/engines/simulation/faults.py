@@ -65,8 +65,3 @@ class Faults:
             raise ValueError(f"seconds must be two positive numbers, the smaller one first, not {self.seconds}")
         if not self.until >= 0.0:
             raise ValueError(f"until must be a virtual second that is not negative, not {self.until}")
-
-    @property
-    def touches_messages(self) -> bool:
-        """Whether messages may be lost, doubled or held back."""
-        return bool(self.loss or self.duplicates or self.reordering)

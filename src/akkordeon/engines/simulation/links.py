@@ -28,7 +28,7 @@ class Links:
     def __init__(self, engine: Simulation, seed: int, delays: Delays, faults: Faults, tick: float) -> None:
         self._engine = engine
         self._seconds = draws("links", delays.link, seed)
-        self._faults = faults if faults.touches_messages else None
+        self._faults = faults if faults.loss or faults.duplicates or faults.reordering else None
         self._drawn = random.Random(f"{seed} messages")  # noqa: S311 - a simulation, not a secret
         self._tick = tick
         self._held: dict[tuple[SimActor, SimActor], list[float]] = {}

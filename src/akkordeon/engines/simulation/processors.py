@@ -39,47 +39,35 @@ class OwnProcessor:
             body.scheduled = False
 
 
-class VirtualRunQueue:
-    """Actors with a turn to take, and the workers that wait for one: the `RunQueue` of the threads engine."""
+class SharedProcessor:
+    """Workers that share the turns of several actors: the `RunQueue` of the threads engine."""
 
     def __init__(self, timeline: Timeline, workers: int) -> None:
         self.ready: deque[SimActor] = deque()
+        self.asleep: deque[VirtualWorker] = deque(VirtualWorker(timeline, self) for _ in range(workers))
         self._timeline = timeline
-        self._asleep: deque[VirtualWorker] = deque(VirtualWorker(timeline, self) for _ in range(workers))
-
-    def put(self, body: SimActor) -> None:
-        """Add an actor and wake a worker, if one sleeps."""
-        self.ready.append(body)
-        if self._asleep:
-            worker = self._asleep.popleft()
-            self._timeline.after(self._timeline.wakes(body.name, "wake"), worker.get)
-
-    def sleep(self, worker: "VirtualWorker") -> None:
-        """Let a worker wait until there is something to do."""
-        self._asleep.append(worker)
-
-
-class SharedProcessor:
-    """Workers that share the turns of several actors."""
-
-    def __init__(self, timeline: Timeline, queue: VirtualRunQueue) -> None:
-        self._timeline = timeline
-        self._queue = queue
 
     def schedule(self, body: SimActor) -> None:
         """Give the actor to the worker that made it ready, if that one is free to go on with it; else to any."""
         body.scheduled = True
         worker = self._timeline.worker
-        if worker is not None and worker.queue is self._queue and worker.next is None:
+        if worker is not None and worker.queue is self and worker.next is None:
             worker.next = body
         else:
-            self._queue.put(body)
+            self.put(body)
+
+    def put(self, body: SimActor) -> None:
+        """Add an actor and wake a worker, if one sleeps."""
+        self.ready.append(body)
+        if self.asleep:
+            worker = self.asleep.popleft()
+            self._timeline.after(self._timeline.wakes(body.name, "wake"), worker.get)
 
 
 class VirtualWorker:
     """Takes turns of the actors of one queue, and runs the computations that they ask for."""
 
-    def __init__(self, timeline: Timeline, queue: VirtualRunQueue) -> None:
+    def __init__(self, timeline: Timeline, queue: SharedProcessor) -> None:
         self.queue = queue
         self.next: SimActor | None = None
         self._timeline = timeline
@@ -110,7 +98,7 @@ class VirtualWorker:
         if self.queue.ready:
             self._begin(self.queue.ready.popleft())
         else:
-            self.queue.sleep(self)
+            self.queue.asleep.append(self)
 
     def _pick(self) -> None:
         body, self.next = self.next, None

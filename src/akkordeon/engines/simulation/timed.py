@@ -16,9 +16,9 @@ from akkordeon.engines.simulation.actors import Executor, SimActor
 from akkordeon.engines.simulation.clock import Simulation
 from akkordeon.engines.simulation.delays import Delays, draws
 from akkordeon.engines.simulation.faults import Faults
+from akkordeon.engines.simulation.injector import FaultInjector
 from akkordeon.engines.simulation.links import Links
-from akkordeon.engines.simulation.mishaps import FaultInjector
-from akkordeon.engines.simulation.processors import OwnProcessor, SharedProcessor, VirtualRunQueue, VirtualWorker
+from akkordeon.engines.simulation.processors import OwnProcessor, SharedProcessor, VirtualWorker
 
 Letters = list[tuple[SimActor, object]]
 
@@ -45,13 +45,13 @@ class Timed:
         self._work = draws("works", delays.work, seed)
         self._links = Links(engine, seed, delays, faults, tick)
         self._own = OwnProcessor(self)
-        self._shared = None if workers is None else SharedProcessor(self, VirtualRunQueue(self, workers))
+        self._shared = None if workers is None else SharedProcessor(self, workers)
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._agenda: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._number = itertools.count()
         self._told: Letters | None = None
         self._interrupt: KeyboardInterrupt | None = None
-        self._injector = FaultInjector(engine, self, seed, faults)
+        self.injector = FaultInjector(engine, self, seed, faults)
 
     # What the engine calls
 
@@ -61,8 +61,8 @@ class Timed:
         if body.inbox or self._shared is None:
             body.place = self._own
         else:
-            body.place = SharedProcessor(self, VirtualRunQueue(self, 1)) if blocking else self._shared
-        self._injector.born(body)
+            body.place = SharedProcessor(self, 1) if blocking else self._shared
+        self.injector.born(body)
         self.wake(body)
 
     def send(self, body: SimActor, message: object) -> None:
@@ -76,19 +76,14 @@ class Timed:
         """Tell a watcher of an end, as soon as no partition is between them."""
         if watcher.inbox or watcher.lives_with(ended):
             self._arrive(None, watcher, message)
-        elif self._injector.separate(ended, watcher):
-            self._injector.keep_news(ended, watcher, message)
+        elif self.injector.separate(ended, watcher):
+            self.injector.keep_news(ended, watcher, message)
         else:
             self._at(self._links.news(ended, watcher), self._tell_news, ended, watcher, message)
 
-    def question(self, body: SimActor, ask: Ask) -> None:
-        """Put a question into the mailbox."""
-        body.put(ask)
-        self.wake(body)
-
     def later(self, seconds: float, body: SimActor, message: object) -> None:
         """Set a timer."""
-        self._at(self._engine.time + max(0.0, seconds), self._ring, body, message)
+        self._at(self._engine.time + max(0.0, seconds), self._arrive, body, body, message)
 
     def step(self, deadline: float) -> bool:
         """Run the event that is due first."""
@@ -104,7 +99,7 @@ class Timed:
 
     def reaches(self, sender: SimActor | None, receiver: SimActor) -> bool:
         """Whether no partition is between them."""
-        if sender is None or receiver.inbox or not self._injector.separate(sender, receiver):
+        if sender is None or receiver.inbox or not self.injector.separate(sender, receiver):
             return True
         self._engine.inject("cut off", receiver.name)
         return False
@@ -112,18 +107,10 @@ class Timed:
     def cut_short(self, body: SimActor) -> None:
         """Send a random first part of the messages of the turn that crashes."""
         letters, body.outbox = body.outbox, []
-        for receiver, message in letters[: self._injector.draw_up_to(len(letters))]:
+        for receiver, message in letters[: self.injector.draw_up_to(len(letters))]:
             self._let_go(body, receiver, message)
 
-    def pause(self, body: SimActor, seconds: float) -> None:
-        """Pause the host of an actor."""
-        self._injector.pause(body, seconds)
-
-    def cut_off(self, bodies: list[SimActor], seconds: float) -> None:
-        """Put a partition between these and all others."""
-        self._injector.cut_off(bodies, seconds)
-
-    # What processors and mishaps call
+    # What processors and the fault injector call
 
     def soon(self, function: Callable[..., None], *arguments: object) -> None:
         """Call after everything else that is due now."""
@@ -173,9 +160,9 @@ class Timed:
     def _advance(self, deadline: float) -> bool:
         engine, heap = self._engine, self._heap
         due = heap[0][0] if heap else math.inf
-        if self._injector.next < due and self._injector.next <= deadline and (heap or deadline < math.inf):
-            engine.time = self._injector.next
-            self._injector.strike()
+        if self.injector.next < due and self.injector.next <= deadline and (heap or deadline < math.inf):
+            engine.time = self.injector.next
+            self.injector.strike()
         elif due <= deadline and heap:
             engine.time, _, function, arguments = heapq.heappop(heap)
             function(*arguments)
@@ -190,7 +177,7 @@ class Timed:
             self._engine.dead_letters += 1
         elif sender is None or receiver.inbox or sender.host is receiver.host:
             self._arrive(sender, receiver, message)
-        elif self._injector.separate(sender, receiver):
+        elif self.injector.separate(sender, receiver):
             self._engine.inject("cut off", receiver.name, message)
         else:
             for due in self._links.dues(sender, receiver, message):
@@ -202,19 +189,16 @@ class Timed:
     def _arrive(self, sender: SimActor | None, receiver: SimActor, message: object) -> None:
         if receiver.ended:
             self._engine.dead_letters += 1
-        elif sender is not None and not receiver.inbox and self._injector.separate(sender, receiver):
+        elif sender is not None and not receiver.inbox and self.injector.separate(sender, receiver):
             self._engine.inject("cut off", receiver.name, message)
         else:
             receiver.put(message)
             self._happened("arrives", receiver, message)
             self.wake(receiver)
 
-    def _ring(self, body: SimActor, message: object) -> None:
-        self._arrive(body, body, message)
-
     def _tell_news(self, ended: SimActor, watcher: SimActor, message: object) -> None:
-        if self._injector.separate(ended, watcher):
-            self._injector.keep_news(ended, watcher, message)
+        if self.injector.separate(ended, watcher):
+            self.injector.keep_news(ended, watcher, message)
         else:
             self._arrive(None, watcher, message)
 

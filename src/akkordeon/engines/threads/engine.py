@@ -1,11 +1,8 @@
 """The engine in this process: any number of actors on a fixed pool of worker threads. Nothing is copied."""
 
-from typing_extensions import override
-
-from akkordeon.actor import Context, Engine, Make, Ref
+from akkordeon.actor import Context, Engine, Ref
 from akkordeon.engines.context import ActorContext, LocalRef
 from akkordeon.engines.local import LocalActors
-from akkordeon.engines.mailbox import refuse_place
 from akkordeon.engines.pool import Runnable
 from akkordeon.engines.posix import available_cores
 from akkordeon.errors import ActorNotFound
@@ -24,9 +21,6 @@ class Threads(LocalActors, Engine):
         ValueError: there are no workers.
     """
 
-    address = ""
-    computations = 1
-
     def __init__(self, workers: int | None = None, *, debug: bool = False, patience: float = 5.0) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
@@ -34,30 +28,19 @@ class Threads(LocalActors, Engine):
         self.computations = min(2, workers)
         super().__init__(workers, debug=debug, patience=patience)
 
-    @override
-    def spawn(
-        self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
-    ) -> Ref:
-        refuse_place(name, place)
-        return self.start(name, make, computations, blocking=blocking)
-
-    @override
     def find(self, name: str) -> Ref:
+        """Return the living actor of that name."""
         with self._lock:
             if name not in self._runnables:
                 raise ActorNotFound(f"no actor named {name!r}; there are: {', '.join(self._runnables) or 'none'}")
             return self._runnables[name].context.me
 
-    @override
-    def places(self) -> tuple[str, ...]:
-        return ()
-
-    @override
     def context(self, runnable: Runnable) -> Context:
+        """Return what an actor may do, with an address that is valid in this process."""
         return ActorContext(self, self, runnable, LocalRef(self, runnable))
 
-    @override
     def runnable(self, ref: Ref) -> Runnable:
+        """Return the actor that an address is of."""
         assert isinstance(ref, LocalRef)
         assert isinstance(ref.mailbox, Runnable)
         return ref.mailbox

@@ -69,7 +69,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def node(place: Path) -> Iterator[Node]:
-    node = Node.head(free_address(), timeout=limit(60.0))
+    node = Node.open(free_address(), timeout=limit(60.0))
     processes = node_processes(place)
     yield node
     node.close()
@@ -77,7 +77,7 @@ def node(place: Path) -> Iterator[Node]:
 
 
 def head(address: Address) -> str:
-    return f"Node.head(Address.parse('{address}'), timeout={limit(60.0)})"
+    return f"Node.open(Address.parse('{address}'), timeout={limit(60.0)})"
 
 
 def test_a_network_requires_its_token_and_tells_its_version(node: Node) -> None:
@@ -111,7 +111,11 @@ def test_only_this_user_can_read_what_the_node_keeps(node: Node, place: Path) ->
 
 def test_the_same_user_finds_the_node_and_shares_it(node: Node, place: Path) -> None:
     before = node_processes(place)
-    for other in (Node.head(node.address), Node.join(node.address), Node.join(Address("localhost", node.address.port))):
+    for other in (
+        Node.open(node.address),
+        Node.open(node.address, join=True),
+        Node.open(Address("localhost", node.address.port), join=True),
+    ):
         assert other.environment == node.environment
         assert other.address == node.address
         other.close()
@@ -122,15 +126,15 @@ def test_the_same_user_finds_the_node_and_shares_it(node: Node, place: Path) -> 
 def test_another_user_of_the_machine_does_not_get_in(node: Node) -> None:
     with own_place():
         with pytest.raises(Unreachable, match="belongs to another user of this machine"):
-            Node.join(node.address)
+            Node.open(node.address, join=True)
         with pytest.raises(NodeFailed, match=r"the port is taken by .*another user.*Or choose another port"):
-            Node.head(node.address)
+            Node.open(node.address)
 
 
 def test_drivers_find_each_other_and_listen_on_loopback_only(node: Node, place: Path) -> None:
     with User(head(node.address), CREATE) as first:
         assert first.line() == "1"
-        with User(f"Node.join(Address.parse('{node.address}'))", FIND) as second:
+        with User(f"Node.open(Address.parse('{node.address}'), join=True)", FIND) as second:
             assert second.line() == "2"
             drivers = [psutil.Process(user.process.pid) for user in (first, second)]
             found = [each for process in [*node_processes(place), *drivers] for each in listening(process)]
@@ -143,25 +147,25 @@ def test_a_port_that_something_else_listens_at_is_refused_at_once(place: Path) -
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = Address(*server.getsockname())
         with pytest.raises(NodeFailed, match=rf"port is taken by process {os.getpid()} .*: no reply from {address}"):
-            Node.head(address)
+            Node.open(address)
 
 
 def test_joining_where_nothing_listens_is_refused(place: Path) -> None:
     address = free_address()
     before = list(place.iterdir())
     with pytest.raises(Unreachable, match=f"nothing listens at {address}"):
-        Node.join(address)
+        Node.open(address, join=True)
     assert list(place.iterdir()) == before
 
 
 def test_a_network_that_others_can_reach_needs_a_token() -> None:
     with pytest.raises(TokenUnusable, match=r"others can reach a network at 192\.0\.2\.1:25520.*give it a token"):
-        Node.head(Address("192.0.2.1", 25520))
+        Node.open(Address("192.0.2.1", 25520))
 
 
 def test_other_addresses_of_loopback_are_refused() -> None:
     with pytest.raises(NodeFailed, match=r"Ray knows is 127\.0\.0\.1"):
-        Node.head(Address("127.0.0.2", 25520))
+        Node.open(Address("127.0.0.2", 25520))
 
 
 def test_nothing_remains_of_a_node_whose_users_are_killed() -> None:
@@ -183,9 +187,9 @@ def test_a_node_joins_by_token_and_certificate_and_ends_with_its_keeper(tmp_path
     address, token = free_address(mine), new_token(tmp_path / "token")
     init(tmp_path, [mine])
     means = f"timeout={limit(60.0)}, token=Path({str(token)!r}), tls=Tls.of(Path({str(tmp_path)!r}), {mine!r})"
-    with own_place() as place, User(f"Node.head(Address.parse('{address}'), {means})") as user:
+    with own_place() as place, User(f"Node.open(Address.parse('{address}'), {means})") as user:
         assert user.line() == "up"
-        with own_place() as other, User(f"Node.join(Address.parse('{address}'), {means})", COUNT) as joined:
+        with own_place() as other, User(f"Node.open(Address.parse('{address}'), join=True, {means})", COUNT) as joined:
             assert joined.line() == "2"
             processes = node_processes(other)
             joined.process.kill()

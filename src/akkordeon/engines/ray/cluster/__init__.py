@@ -2,7 +2,7 @@
 
 Open `node.Node` first.
 
-node = Node.head(Address.parse("127.0.0.1:25520"))  # or Node.join(network)
+node = Node.open(Address.parse("127.0.0.1:25520"))
 os.environ.update(node.environment)
 ray.init(address=str(node.address), _node_ip_address=node.ip)
 """

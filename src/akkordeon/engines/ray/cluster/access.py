@@ -1,4 +1,4 @@
-"""How a network is protected: what all its machines must have in common to be let in."""
+"""Names the secrets that protect a network: what all its machines must have in common to be let in."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -13,7 +13,7 @@ NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 LOWEST = 1024
 """The lowest port that Ray accepts."""
 
-LOCAL = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 
 
 class Address(NamedTuple):
@@ -82,7 +82,7 @@ class Address(NamedTuple):
             other = f"{own_address(self)}:{self.port}"
             text = f"a network cannot listen at {self}, not an address of this machine: try {other}, or 127.0.0.1"
             raise NodeFailed(text)
-        host = LOCAL if self.is_loopback else ""  # beyond loopback, Ray listens on all interfaces
+        host = LOOPBACK if self.is_loopback else ""  # beyond loopback, Ray listens on all interfaces
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections do not count
             try:

@@ -16,8 +16,11 @@ from akkordeon.engines.ray.cluster.tls import AUTHORITY, Tls
 VALID = timedelta(days=825)
 """Some systems refuse certificates that are valid for longer."""
 
-ALWAYS = ("127.0.0.1", "localhost")
+OWN_NAMES = ("127.0.0.1", "localhost")
 """Names by which processes of one machine reach each other."""
+
+OTHER_USES = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+"""What the key of the authority is not for, beside what goes with a key agreement."""
 
 
 def init(folder: Path, hosts: Iterable[str]) -> dict[str, Tls]:
@@ -51,17 +54,8 @@ def init(folder: Path, hosts: Iterable[str]) -> dict[str, Tls]:
 
 def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "akkordeon")])
-    usage = x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=True,
-        crl_sign=True,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    uses = {"digital_signature": True, "key_cert_sign": True, "crl_sign": True, **dict.fromkeys(OTHER_USES, False)}
+    usage = x509.KeyUsage(**uses, encipher_only=False, decipher_only=False)
     builder = _builder(name, name, key.public_key())
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     return builder.add_extension(usage, critical=True).sign(key, hashes.SHA256())
@@ -71,7 +65,7 @@ def _host(folder: Path, host: str, authority: x509.Certificate, signer: ec.Ellip
     files = Tls.of(folder, host)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
-    names = x509.SubjectAlternativeName([_general(each) for each in dict.fromkeys((host, *ALWAYS))])
+    names = x509.SubjectAlternativeName([_general(each) for each in dict.fromkeys((host, *OWN_NAMES))])
     uses = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
     builder = _builder(name, authority.subject, key.public_key()).add_extension(names, critical=False)

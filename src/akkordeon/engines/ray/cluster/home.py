@@ -24,7 +24,7 @@ from akkordeon.errors import NodeFailed
 LOST = 3
 """Exit code of a keeper that finds another one in place."""
 
-LONGEST = 32
+LONGEST_PATH = 32
 """Limit on the path of all such folders, in bytes: Ray adds 75, and the path of a socket may have 107."""
 
 SYSTEM = Path("/tmp")  # noqa: S108 - with a folder that belongs to this user alone
@@ -38,10 +38,12 @@ class Home:
 
     Attributes:
         folder: its path.
+        temp_dir: where Ray puts its own files.
     """
 
     def __init__(self, folder: Path, handle: int) -> None:
         self.folder = folder
+        self.temp_dir = folder / "r"
         self._handle = handle
 
     @classmethod
@@ -56,19 +58,11 @@ class Home:
             folder.mkdir(mode=0o700, exist_ok=True)
             with suppress(FileNotFoundError):  # moved away between the two
                 home = cls(folder, os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600))
-                if wait_until(home._take, deadline) and home.is_current:
+                if wait_until(partial(posix.lock, home._handle, shared=True), deadline) and home.is_current:
                     return home
                 os.close(home._handle)
             if time.monotonic() > deadline:
                 raise NodeFailed(f"the earlier node in {folder} does not end: end its processes")
-
-    def _take(self) -> bool:
-        return posix.lock(self._handle, shared=True)
-
-    @property
-    def temp_dir(self) -> Path:
-        """Where Ray puts its own files."""
-        return self.folder / "r"
 
     @property
     def is_current(self) -> bool:
@@ -151,14 +145,13 @@ def wait_until(condition: Callable[[], bool], deadline: float) -> bool:
 
 def _of_user() -> Path:
     folder = Path(tempfile.gettempdir()) / f"ak-{posix.user()}"
-    if len(os.fsencode(folder)) > LONGEST:
+    if len(os.fsencode(folder)) > LONGEST_PATH:
         folder = SYSTEM / folder.name
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     state = folder.lstat()
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != posix.user() or stat.S_IMODE(state.st_mode) & 0o077:
-        text = f"{folder} must be a folder that only this user can enter: remove it, or set TMPDIR"
-        raise NodeFailed(text)
+        raise NodeFailed(f"{folder} must be a folder that only this user can enter: remove it, or set TMPDIR")
     return folder
 
 

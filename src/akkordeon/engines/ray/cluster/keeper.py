@@ -19,13 +19,13 @@ from threading import Thread
 from akkordeon.engines import posix
 from akkordeon.engines.ray.cluster.home import LOST, remove, sweep
 
-GRACE = 2.5
+NODE_GRACE = 2.5
 """Seconds that a node has to end by itself. It takes 0.5 on an idle machine; it does not wait for actors."""
 
 CLEANING = 5.0
 """Seconds for killed processes to be gone."""
 
-SIGNALS = frozenset({signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1}) if sys.platform != "win32" else frozenset()
+END_SIGNALS = frozenset({signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1}) if sys.platform != "win32" else frozenset()
 
 
 def main(folder: Path, command: list[str]) -> int:
@@ -43,7 +43,7 @@ def main(folder: Path, command: list[str]) -> int:
         sweep(folder.parent)
         os.waitpid(inner, 0)
     else:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, END_SIGNALS)
         posix.end_with_parent(outer, signal.SIGTERM)
         posix.adopt_orphans()
         _keep(users, command)
@@ -57,12 +57,12 @@ def _keep(users: int, command: list[str]) -> None:
     prepare = partial(_in_node, os.getpid())
     node = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=prepare)  # noqa: PLW1509, S603 - one thread
     Thread(target=_watch, args=[users], daemon=True).start()
-    while node.poll() is None and signal.sigwait(SIGNALS) == signal.SIGCHLD:
+    while node.poll() is None and signal.sigwait(END_SIGNALS) == signal.SIGCHLD:
         pass  # some other process ended, that was adopted
     if node.poll() is None:
         node.terminate()
         with suppress(subprocess.TimeoutExpired):
-            node.wait(GRACE)
+            node.wait(NODE_GRACE)
     else:
         print(f"the node ended by itself, with exit code {node.returncode}", flush=True)
 
@@ -73,7 +73,7 @@ def _watch(users: int) -> None:
 
 
 def _in_node(keeper: int) -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, END_SIGNALS)
     posix.end_with_parent(keeper, signal.SIGKILL)
 
 

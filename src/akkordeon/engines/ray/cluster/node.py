@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from akkordeon.engines.ray.cluster.address import LOCAL, Address, own_address
+from akkordeon.engines.ray.cluster.address import LOOPBACK, Address, own_address
 from akkordeon.engines.ray.cluster.home import Home, wait_until
 from akkordeon.engines.ray.cluster.installed import check_ray
 from akkordeon.engines.ray.cluster.probe import Cause, probe
@@ -26,7 +25,7 @@ TIME_LIMIT = 60.0
 NUM_LINES = 15
 """Lines of a node's output to show when it did not start."""
 
-TAKEN = {Cause.FOREIGN, Cause.TLS, Cause.NO_TOKEN, Cause.WRONG_TOKEN, Cause.OPEN}
+TAKEN_BY_OTHERS = {Cause.FOREIGN, Cause.TLS, Cause.NO_TOKEN, Cause.WRONG_TOKEN, Cause.OPEN}
 """Causes that show that something else listens where a network is to be started."""
 
 
@@ -48,20 +47,25 @@ class Node:
         self._home: Home | None = home
 
     @classmethod
-    def head(
+    def open(
         cls,
-        address: Address,
+        network: Address,
+        mine: str | None = None,
         *,
+        join: bool = False,
         token: Path | None = None,
         tls: Tls | None = None,
         insecure: bool = False,
         timeout: float = TIME_LIMIT,
     ) -> Self:
-        """Start a network at an address of this machine, or join the one that runs there, if the token fits.
+        """Start a network at an address of this machine, or share the one that runs there, if the token fits.
 
         Args:
-            address: where others find it. On loopback, only this user of this machine can, by a token of its own.
-            token: file of the token that others need.
+            network: where others find it. On loopback, only this user of this machine can, by a token of its own.
+            mine: address of this machine, by which the others reach it, if it joins a network on another one; None is
+                the one on the way there.
+            join: make this machine part of a network that runs, and start none.
+            token: file of the token that all machines of the network have.
             tls: certificates; without, the token can be read from the traffic between machines.
             insecure: do without a token: all who can reach the address may run code here.
             timeout: seconds.
@@ -69,65 +73,27 @@ class Node:
         Raises:
             NodeFailed: Ray is missing, the address is taken or not of this machine, or the node does not start.
             TokenUnusable: there is no token, or it cannot be used.
-            Unreachable: something listens there that does not answer.
-        """
-        check_ray()
-        network = _of_ray(address)
-        share = _secured(Share(network, network.host, token, tls), insecure=insecure)
-        try:
-            return cls(*_settle(share, timeout, head=True))
-        except Unreachable as error:
-            if error.cause not in TAKEN:
-                raise
-            raise _taken(address, error) from error
-
-    @classmethod
-    def join(
-        cls,
-        network: Address,
-        mine: str | None = None,
-        *,
-        token: Path | None = None,
-        tls: Tls | None = None,
-        insecure: bool = False,
-        timeout: float = TIME_LIMIT,
-    ) -> Self:
-        """Make this machine part of a network that runs.
-
-        Args:
-            network: where its head listens.
-            mine: address of this machine, by which the others reach it; None is the one on the way to the head.
-            token: as in `head`, and so are `tls`, `insecure` and `timeout`.
-            tls: certificates.
-            insecure: join a network without a token.
-            timeout: seconds.
-
-        Raises:
-            NodeFailed: Ray is missing, or the node does not start.
-            TokenUnusable: there is no token, or it cannot be used.
-            Unreachable: there is no network that can be used; raised within seconds.
+            Unreachable: something listens there that does not answer; or, to join, there is no network that can be
+                used, which is raised within seconds.
         """
         check_ray()
         network = _of_ray(network)
-        ip = mine or own_address(network)
-        if not Address(ip, network.port).is_own:
+        ip = (mine or own_address(network)) if join else network.host
+        if join and not Address(ip, network.port).is_own:
             raise NodeFailed(f"{ip} is not an address of this machine: try {own_address(network)}")
         share = _secured(Share(network, ip, token, tls), insecure=insecure)
-        return cls(*_settle(share, timeout, head=False))
+        try:
+            return cls(*_settle(share, timeout, head=not join))
+        except Unreachable as error:
+            if join or error.cause not in TAKEN_BY_OTHERS:
+                raise
+            raise _taken(network, error) from error
 
     def close(self) -> None:
         """Let go of the node. The last process to do so ends it, which takes seconds, in the background."""
         if self._home:
             self._home.leave()
         self._home = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def check_port(address: Address) -> None:
@@ -150,14 +116,14 @@ def _taken(address: Address, error: Unreachable) -> NodeFailed:
 
 def _of_ray(address: Address) -> Address:
     address = address.resolved()
-    if address.is_loopback and address.host != LOCAL:
-        raise NodeFailed(f"cannot use {address}: the only loopback address that Ray knows is {LOCAL}")
+    if address.is_loopback and address.host != LOOPBACK:
+        raise NodeFailed(f"cannot use {address}: the only loopback address that Ray knows is {LOOPBACK}")
     return address
 
 
 def _secured(share: Share, *, insecure: bool) -> Share:
     """Return the share with the token that it must use; check that the token can be read."""
-    if share.is_local:
+    if share.network.is_loopback:
         return replace(share, token=None)  # gets its own, once there is a folder for it
     if share.token is None and not insecure:
         text = f"others can reach a network at {share.network}, and so run code on its machines"
@@ -184,7 +150,7 @@ def _settle(share: Share, timeout: float, *, head: bool) -> tuple[Share, Home]:
 
 
 def _local(share: Share, home: Home) -> Share:
-    if not share.is_local:
+    if not share.network.is_loopback:
         return share
     token = home.folder / "token"
     return replace(share, token=token if token.exists() else new_token(token))
@@ -229,7 +195,7 @@ def _answers(share: Share, *, must: bool) -> bool:
     except Unreachable as error:
         if error.cause == Cause.REFUSED and not must:
             return False
-        if error.cause == Cause.WRONG_TOKEN and share.is_local:
+        if error.cause == Cause.WRONG_TOKEN and share.network.is_loopback:
             text = f"the network at {share.network} belongs to another user of this machine: check the port"
             raise Unreachable(text, Cause.WRONG_TOKEN) from error
         raise

@@ -8,23 +8,15 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from h2 import events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import (
-    ConnectionTerminated,
-    DataReceived,
-    Event,
-    ResponseReceived,
-    StreamEnded,
-    StreamReset,
-    TrailersReceived,
-)
 from h2.exceptions import ProtocolError
 
 NOTHING = bytes(5)
 """A message without content: a flag (not compressed) and a length of 0."""
 
-LONGEST = 65536
+LONGEST_REPLY = 65536
 """Limit on a reply, in bytes; those that are expected have 20."""
 
 TEXT = 2
@@ -87,7 +79,7 @@ class Rpc:
         content = b""
         while True:
             self._stream.settimeout(self._left())
-            data = self._stream.recv(LONGEST)
+            data = self._stream.recv(LONGEST_REPLY)
             if not data:
                 raise Foreign("it closed the connection")
             if not self._was_greeted:
@@ -95,9 +87,9 @@ class Rpc:
                 self._was_greeted = True
             for event in self._http.receive_data(data):
                 content += _note(event, number, headers)
-                if isinstance(event, StreamEnded) and event.stream_id == number:
+                if isinstance(event, events.StreamEnded) and event.stream_id == number:
                     return _reply(headers, content)
-            if len(content) > LONGEST:
+            if len(content) > LONGEST_REPLY:
                 raise Foreign("its reply is too long")
             self._send()
 
@@ -145,15 +137,15 @@ def _check_greeting(data: bytes) -> None:
         raise Foreign("it does not speak HTTP/2")
 
 
-def _note(event: Event, number: int, headers: dict[str, str]) -> bytes:
+def _note(event: events.Event, number: int, headers: dict[str, str]) -> bytes:
     match event:
-        case ResponseReceived() | TrailersReceived():
+        case events.ResponseReceived() | events.TrailersReceived():
             headers.update((str(key), str(value)) for key, value in event.headers or ())
-        case DataReceived(data=bytes(data)):
+        case events.DataReceived(data=bytes(data)):
             return data
-        case StreamReset(stream_id=stream) if stream == number:
+        case events.StreamReset(stream_id=stream) if stream == number:
             raise Foreign("it refused the call")
-        case ConnectionTerminated():
+        case events.ConnectionTerminated():
             raise Foreign("it ended the connection")
     return b""
 

@@ -1,4 +1,4 @@
-"""How Ray is started and called: every setting that differs from Ray's default, with the reason."""
+"""Starts and calls Ray with the settings that differ from its defaults, each with the reason."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 from akkordeon.engines.ray.cluster.address import Address
 from akkordeon.engines.ray.cluster.tls import Tls
 
-ALWAYS = {
+RAY_SETTINGS = {
     "RAY_AUTH_TOKEN": "",  # a token in a variable would come before the one in the file
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # 15 by default: gates would starve on a busy machine
@@ -51,16 +51,11 @@ class Share:
         """A short name, the same for all processes of a user on this machine that share it."""
         return sha256(f"{self.network} {self.ip}".encode()).hexdigest()[:8]
 
-    @property
-    def is_local(self) -> bool:
-        """Whether only this machine can reach it."""
-        return self.network.is_loopback
-
 
 def for_users(share: Share) -> dict[str, str]:
     """Return the variables that a process needs before it imports Ray."""
     # Meant for other systems, this is the one switch that keeps the sockets of all processes on loopback.
-    variables = {**ALWAYS, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if share.is_local else "1"}
+    variables = {**RAY_SETTINGS, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if share.network.is_loopback else "1"}
     variables["RAY_AUTH_MODE"] = "token" if share.token else "disabled"
     if share.token:
         variables["RAY_AUTH_TOKEN_PATH"] = str(share.token.absolute())

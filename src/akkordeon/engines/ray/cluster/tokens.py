@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import stat
-from contextlib import suppress
 from pathlib import Path
 
 from akkordeon.errors import TokenUnusable
@@ -65,8 +64,7 @@ def new_token(path: Path | None = None, *, overwrite: bool = False) -> Path:
         raise TokenUnusable(f"there is a token in {path} already: use it, or ask for it to be replaced")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with suppress(FileNotFoundError):
-        part.unlink()
+    part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
         file.write(secrets.token_hex(NUM_BYTES) + "\n")
     part.replace(path)
