@@ -113,22 +113,12 @@ class Membership:
         """Names of the attached sentinels."""
         return list(self._attached)
 
-    @property
-    def training(self) -> list[str]:
-        """Names of the attached sentinels that train."""
-        return [each.name for each in self.members if each.kind == "train"]
-
     # For the leases of gates
 
     @property
     def incarnations(self) -> tuple[int, ...]:
         """Of the attached sentinels: gates keep nothing of others."""
         return tuple(each.incarnation for each in self.members)
-
-    @property
-    def newest(self) -> int:
-        """The highest incarnation so far."""
-        return self._state.newest
 
     @property
     def max_staleness(self) -> int:

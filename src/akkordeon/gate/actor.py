@@ -305,7 +305,7 @@ class GateActor(Actor):
             len(self._pending),
             self._staleness.copy(),  # the receiver may be in the same process, and read it later
             {reason: count for reason, count in self._skipped.items() if count},
-            self._learner.norms.gradient,
-            self._learner.norms.correction,
+            self._learner.norms.gradient.value,
+            self._learner.norms.correction.value,
             self._computations.pace.seconds,
         )

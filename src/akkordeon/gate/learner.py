@@ -118,7 +118,7 @@ class Learner:
         weights = predictor.predict(staleness)
         if self.norms.due and self._steps.rate:
             ahead = 0.0 if weights is None else _distance(weights, self.weights.trainable)
-            self.norms.look_ahead(ahead / self._steps.rate)
+            self.norms.ahead = ahead / self._steps.rate
         return self.weights.snapshot() if weights is None else self.weights.snapshot_of(weights)
 
     def recall(self, staleness: int) -> Snapshot:

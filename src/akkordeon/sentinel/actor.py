@@ -8,7 +8,7 @@ What an output is good for, and when a pass through the data begins, is up to `T
 
 import logging
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from typing import ClassVar
 
@@ -151,9 +151,11 @@ class SentinelActor(Actor):
         self.epochs.came_back(batch.epoch, trail)
         if batch.epoch.complete:
             self._close(batch.epoch, now)
-        if self.window.auto is not None:
-            undisturbed = not (self._is_held or self.leaving or batch.route.attempt > 1)
-            self._adjust(self.window.came_back(now, out, undisturbed=undisturbed))
+        if (auto := self.window.auto) is not None:
+            if self._is_held or self.leaving or batch.route.attempt > 1:
+                auto.interrupt()  # not only the window limited how many were in flight
+            else:
+                self._adjust(auto.came_back(now, out))
 
     def _give_up(self, batch: OpenBatch, reason: str, context: Context) -> None:
         self.in_flight.give_up(batch, reason)
@@ -337,12 +339,13 @@ class SentinelActor(Actor):
         return ""
 
     def _status(self, context: Context) -> SentinelStatus:
-        return replace(
-            self.epochs.status(self.sentinel.last_epoch, self.prefetch.length, context.now()),
+        return self.epochs.status(
+            context.now(),
             in_flight=len(self.in_flight),
             draining=self.leaving,
+            length=self.prefetch.length,
             window=self.window.size,
-            reason=self.window.reason,
+            reason=self.window.auto.reason if self.window.auto else "",
             resent=self.in_flight.resent,
             dropped=tuple(self.in_flight.given_up),
         )

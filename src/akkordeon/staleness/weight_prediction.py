@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, Adam, Optimizer
 from typing_extensions import override
 
 from akkordeon.staleness.compensation import Compensation, Compensator, publish, require
-from akkordeon.staleness.optimizers import Groups, adam_roots, is_adam, put_back, refuse_adam, refuse_sgd
+from akkordeon.staleness.optimizers import Groups, adam_roots, put_back, refuse_adam, refuse_sgd
 
 Form = Literal["linear", "decaying", "last step"]
 
@@ -70,7 +70,7 @@ class WeightPrediction(Compensation):
     def refusal(self, optimizer: Optimizer) -> str | None:
         if self.form == "last step":
             return None
-        if is_adam(optimizer):
+        if isinstance(optimizer, Adam):
             return refuse_adam(optimizer)
         if isinstance(optimizer, SGD):
             return refuse_sgd(optimizer)
@@ -81,7 +81,7 @@ class WeightPrediction(Compensation):
     def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
         if self.form == "last step":
             return _LastStep(parameters, self.scale)
-        kind = _PredictionFromMean if is_adam(optimizer) else _PredictionFromSum
+        kind = _PredictionFromMean if isinstance(optimizer, Adam) else _PredictionFromSum
         return kind(Groups(parameters, optimizer), self.scale, decays=self.form == "decaying")
 
 
@@ -152,6 +152,5 @@ class _LastStep(Compensator):
         return {"before": self._before, "moved": self._moved or []}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for before, saved in zip(self._before, state["before"], strict=True):
-            before.copy_(saved)
+        torch._foreach_copy_(self._before, state["before"])
         self._moved = [each.clone() for each in state["moved"]] or None
