@@ -138,28 +138,24 @@ class GateSupervisor:
 
     def lease(self, context: Context) -> None:
         """Send every gate a lease, which is all that it must know."""
-        refs = self.refs
+        refs, attached = self.refs, tuple(each.incarnation for each in self._members.members)
         neighbours: list[Ref | None] = [None, *refs, None]
-        complete = len(refs) == len(self._places)
         there = [(place.gate.name, place.pulse) for place in self._places if place.pulse is not None]
         for (gate, pulse), upstream, downstream in zip(there, neighbours, neighbours[2:], strict=False):
-            self._grant(gate, pulse, Wire(upstream, downstream) if complete else None, context)
-
-    def _grant(self, gate: str, pulse: Heartbeat, wire: Wire | None, context: Context) -> None:
-        lease = Lease(
-            number=MessageNumber(self._state.conductors, next(self._numbers)),
-            conductor=context.me,
-            answers=pulse.number,
-            seconds=self._settings.lease,
-            term=self._state.term,
-            wire=wire,
-            attached=self._members.incarnations,
-            newest=self._state.newest,
-            max_staleness=self._members.max_staleness,
-            settings=self.tunings.of(gate),
-        )
-        pulse.missed += 1
-        pulse.ref.tell(lease)
+            lease = Lease(
+                number=MessageNumber(self._state.conductors, next(self._numbers)),
+                conductor=context.me,
+                answers=pulse.number,
+                seconds=self._settings.lease,
+                term=self._state.term,
+                wire=Wire(upstream, downstream) if len(refs) == len(self._places) else None,
+                attached=attached,
+                newest=self._state.newest,
+                max_staleness=self._members.max_staleness,
+                settings=self.tunings.of(gate),
+            )
+            pulse.missed += 1
+            pulse.ref.tell(lease)
 
     def alive(self, sign: Alive, context: Context) -> None:
         """Take in a heartbeat of a gate."""

@@ -134,8 +134,8 @@ class SentinelActor(Actor):
         """Remember the first thing that went wrong, and leave as soon as nothing is in flight."""
         text = f"sentinel {self.sentinel.name!r}: {what}"
         if cause is not None:
-            text += f": {type(cause).__name__}: {cause}"
-            text += "".join(f" ({note})" for note in getattr(cause, "__notes__", ()))
+            notes = "".join(f" ({note})" for note in getattr(cause, "__notes__", ()))
+            text += f": {type(cause).__name__}: {cause}{notes}"
         error = SentinelFailed(text)
         error.__cause__ = cause
         self._fail(error)
@@ -191,7 +191,12 @@ class SentinelActor(Actor):
         moved = self.epochs.done + self.in_flight.resent
         self._conductor.tell(Alive(context.me, self._heartbeats, orders.term, moved, self.look(context.now())))
         if first:
-            self._begin(context)
+            if self.prefetch.resume(self.epochs, context.now()):
+                self.leaving = True
+            self.prefetch.begin(context)
+            if self.sentinel.seconds is not None:
+                context.tell_later(self.sentinel.seconds, _TimeIsUp())
+            self.begin(context)
         self._adjust(self.window.obey(orders))
         if orders.term > self.in_flight.term:
             self._begin_term(orders, context)
@@ -202,14 +207,6 @@ class SentinelActor(Actor):
         elif orders.cause is not None:
             self._leave(context)
         self.leaving = self.leaving or orders.leave
-
-    def _begin(self, context: Context) -> None:
-        if self.prefetch.resume(self.epochs, context.now()):
-            self.leaving = True
-        self.prefetch.begin(context)
-        if self.sentinel.seconds is not None:
-            context.tell_later(self.sentinel.seconds, _TimeIsUp())
-        self.begin(context)
 
     def _begin_term(self, orders: Orders, context: Context) -> None:
         """A gate was replaced: what is in flight will be sent again as soon as there is a chain."""

@@ -80,11 +80,8 @@ class AutoWindow:
         self._base = 1  # the window that is kept, except while another one is tried
         self._span = _Span(1, 1, self._least)
         self._trial: _Trial | None = None
-        self._climbed = False  # whether this look has made the window wider, so that one less is known to be worse
         self._rest = 1  # spans from the end of the next look to the one after it
         self._left = 0  # spans of the present rest
-        self._usual: float | None = None  # batches per second, in the first span of the present rest
-        self._odd = 0  # latest spans, in a row, that differed from that
         self._begin_look()
 
     def limit(self, most: int) -> Change | None:
@@ -94,9 +91,7 @@ class AutoWindow:
         self._most = most
         if self._trial is not None and self._trial.other > most:
             self._trial = None
-        change = None
-        if self._base > most:
-            change = self._move(most, f"no more than {most} are granted")
+        change = self._move(most, f"no more than {most} are granted") if self._base > most else None
         if self._trial is None:  # what is granted has changed, so another window may be the best one
             self._begin_look()
         if self.window > most:
@@ -134,8 +129,9 @@ class AutoWindow:
     # Looking for a better window: one more, several more, one less
 
     def _begin_look(self) -> None:
-        self._climbed = False
-        self._odd, self._usual = 0, None
+        self._climbed = False  # whether this look has made the window wider, so that one less is known to be worse
+        self._usual: float | None = None  # batches per second, in the first span of the rest that follows
+        self._odd = 0  # latest spans, in a row, that differed from that
         self._try_more(self._base + 1)
 
     def _try_more(self, other: int) -> None:
