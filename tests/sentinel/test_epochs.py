@@ -158,4 +158,4 @@ def test_what_was_skipped_is_counted_over_all_epochs() -> None:
     for number in (1, 2):
         epochs.given_up(epochs.begin(number, 0.0), "lost")
     epochs.close(epochs.epoch(1), 1.0)
-    assert epochs.status(None, None, 1.0).skipped == {"lost": 2}
+    assert epochs.status(1.0, in_flight=0, draining=False).skipped == {"lost": 2}

@@ -115,7 +115,8 @@ class Conductor(Actor):
             case requests.Unsubscribe():
                 self._events.unsubscribe(message)
             case requests.Pause():
-                self._pauses.begin(message, self._members.training, context)
+                training = [each.name for each in self._members.members if each.kind == "train"]
+                self._pauses.begin(message, training, context)
             case requests.Close():
                 self._events.publish(Closing())
             case _:

@@ -7,12 +7,12 @@ its latest copy, and every gate has acknowledged its neighbours.
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from akkordeon.actor import Actor, Context, Ref
+from akkordeon.actor import Context, Ref
 from akkordeon.conductor.heartbeat import Heartbeat
 from akkordeon.conductor.placement import Placement, lent
 from akkordeon.conductor.sentinels import Membership
@@ -119,50 +119,43 @@ class GateSupervisor:
                 self._state.retired.add(name)
 
     def _start(self, place: _Place, context: Context) -> None:
-        copy = self._state.copies.get(place.gate.name)
+        gate, copy = place.gate, self._state.copies.get(place.gate.name)
         state, applied = (place.state, ()) if copy is None else (copy.state, copy.applied)
-        make = partial(GateActor, place.gate, state, applied, self._settings.copying)
-        self._watch(place, self._spawn(place, make, context), context)
+        make = partial(GateActor, gate, state, applied, self._settings.copying)
+        host = self._placement.places([each.gate for each in self._places], lent(context.places()))[gate.name]
+        spawn = partial(context.spawn, self._state.gates[gate.name], make, computations=gate.at_once)
+        try:
+            ref = spawn(place=host)
+        except (ActorNotFound, ActorFailed):  # the host has gone just now
+            ref = spawn()
+        self._watch(place, ref, context)
 
     def _watch(self, place: _Place, ref: Ref, context: Context) -> None:
         context.watch(ref, context.me)
         place.pulse = Heartbeat(ref, context.now())
 
-    def _spawn(self, place: _Place, make: Callable[[], Actor], context: Context) -> Ref:
-        gates = [each.gate for each in self._places]
-        host = self._placement.places(gates, lent(context.places()))[place.gate.name]
-        spawn = partial(context.spawn, self._state.gates[place.gate.name], make, computations=place.gate.at_once)
-        try:
-            return spawn(place=host)
-        except (ActorNotFound, ActorFailed):  # the host has gone just now
-            return spawn()
-
     # Leases and heartbeats
 
     def lease(self, context: Context) -> None:
         """Send every gate a lease, which is all that it must know."""
-        refs = self.refs
+        refs, attached = self.refs, tuple(each.incarnation for each in self._members.members)
         neighbours: list[Ref | None] = [None, *refs, None]
-        complete = len(refs) == len(self._places)
         there = [(place.gate.name, place.pulse) for place in self._places if place.pulse is not None]
         for (gate, pulse), upstream, downstream in zip(there, neighbours, neighbours[2:], strict=False):
-            self._grant(gate, pulse, Wire(upstream, downstream) if complete else None, context)
-
-    def _grant(self, gate: str, pulse: Heartbeat, wire: Wire | None, context: Context) -> None:
-        lease = Lease(
-            number=MessageNumber(self._state.conductors, next(self._numbers)),
-            conductor=context.me,
-            answers=pulse.number,
-            seconds=self._settings.lease,
-            term=self._state.term,
-            wire=wire,
-            attached=self._members.incarnations,
-            newest=self._members.newest,
-            max_staleness=self._members.max_staleness,
-            settings=self.tunings.of(gate),
-        )
-        pulse.missed += 1
-        pulse.ref.tell(lease)
+            lease = Lease(
+                number=MessageNumber(self._state.conductors, next(self._numbers)),
+                conductor=context.me,
+                answers=pulse.number,
+                seconds=self._settings.lease,
+                term=self._state.term,
+                wire=Wire(upstream, downstream) if len(refs) == len(self._places) else None,
+                attached=attached,
+                newest=self._state.newest,
+                max_staleness=self._members.max_staleness,
+                settings=self.tunings.of(gate),
+            )
+            pulse.missed += 1
+            pulse.ref.tell(lease)
 
     def alive(self, sign: Alive, context: Context) -> None:
         """Take in a heartbeat of a gate."""

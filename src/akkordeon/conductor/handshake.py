@@ -67,8 +67,7 @@ def own_handshake(
 
 def shapes(batch: Tree) -> Shapes:
     """Return the types and shapes of one sample of a batch: without the batch's own dimension."""
-    leaves, _ = flatten(batch)
-    return tuple(_shape(leaf, leaf.shape[1:]) for leaf in leaves)
+    return tuple(_shape(leaf, leaf.shape[1:]) for leaf in flatten(batch)[0])
 
 
 def _differences(own: Handshake, theirs: Handshake) -> Iterable[str]:

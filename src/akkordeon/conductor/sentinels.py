@@ -114,23 +114,6 @@ class Membership:
         return list(self._attached)
 
     @property
-    def training(self) -> list[str]:
-        """Names of the attached sentinels that train."""
-        return [each.name for each in self.members if each.kind == "train"]
-
-    # For the leases of gates
-
-    @property
-    def incarnations(self) -> tuple[int, ...]:
-        """Of the attached sentinels: gates keep nothing of others."""
-        return tuple(each.incarnation for each in self.members)
-
-    @property
-    def newest(self) -> int:
-        """The highest incarnation so far."""
-        return self._state.newest
-
-    @property
     def max_staleness(self) -> int:
         """How late a gradient may come, in updates."""
         bound = self._limits.max_staleness
@@ -168,25 +151,20 @@ class Membership:
             place: where it lives; None is where the conductor does.
             context: of the conductor.
         """
-        member = self._enroll(sentinel, window)
-        self._state.write()
-        kind = TrainingActor if sentinel.kind == "train" else EvaluationActor
-        make = partial(kind, sentinel, context.me, self._network, member.incarnation, position)
-        try:
-            return self._add(member, context.spawn(member.actor, make, place=place), context)
-        except (ActorNotFound, ActorFailed) as error:
-            self.strike(member)
-            return WiringError(f"sentinel {sentinel.name!r} cannot join: {error}")
-
-    def _enroll(self, sentinel: Sentinel, window: int) -> Member:
         state, name = self._state, sentinel.name
         state.newest += 1
         actor = f"sentinel#{state.newest} {name}" if name in state.names else f"sentinel {name}"
-        state.names.add(name)
         auto = sentinel.in_flight == "auto"
-        member = Member(name, state.newest, actor, sentinel.kind, sentinel.ends, window, auto)
-        state.sentinels[name] = member
-        return member
+        state.names.add(name)
+        member = state.sentinels[name] = Member(name, state.newest, actor, sentinel.kind, sentinel.ends, window, auto)
+        state.write()
+        kind = TrainingActor if sentinel.kind == "train" else EvaluationActor
+        make = partial(kind, sentinel, context.me, self._network, member.incarnation, position)
+        try:
+            return self._add(member, context.spawn(actor, make, place=place), context)
+        except (ActorNotFound, ActorFailed) as error:
+            self.strike(member)
+            return WiringError(f"sentinel {sentinel.name!r} cannot join: {error}")
 
     def find_all(self, context: Context) -> list[str]:
         """Attach the sentinels of the conductor before; return the actors of those that have ended."""

@@ -46,10 +46,7 @@ _DATA_SETS = {
         lambda: images.FASHION_MNIST,
     ),
     "digits": _DataSet(
-        "1,797 handwritten digits of scikit-learn, 8 x 8 pixels",
-        "pictures",
-        images.digits,
-        comes_with="scikit-learn",
+        "1,797 handwritten digits of scikit-learn, 8 x 8 pixels", "pictures", images.digits, comes_with="scikit-learn"
     ),
     "shakespeare": _DataSet(
         "Shakespeare's plays, 1,115,394 characters", "characters", text.shakespeare, lambda: text.SHAKESPEARE

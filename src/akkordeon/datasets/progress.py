@@ -5,15 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    TextColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, SpinnerColumn, TransferSpeedColumn
 
 
 class Bar:
@@ -60,5 +52,4 @@ def waiting(title: str) -> Iterator[None]:
 
 def _display(*columns: ProgressColumn) -> Progress:
     console = Console(stderr=True)
-    text = TextColumn("{task.description}")
-    return Progress(text, *columns, console=console, transient=True, disable=not sys.stderr.isatty())
+    return Progress("{task.description}", *columns, console=console, transient=True, disable=not sys.stderr.isatty())

@@ -158,7 +158,7 @@ def locate(files: FileSet, folder: Path | None = None, *, cache: Path | None = N
     if folder is not None:
         return _checked(files, folder)
     cache = cache or Path(pooch.os_cache("akkordeon")) / files.name
-    if not _faults(files, cache):
+    if not any(_faults(files, cache)):
         return Located(cache, "the cache")
     tried = []
     for source in files.sources:
@@ -221,25 +221,21 @@ def _checked(files: FileSet, folder: Path) -> Located:
     names = ", ".join(files.digests)
     if not folder.is_dir() and not (len(files.digests) == 1 and folder.is_file()):
         raise DataUnavailable(f"there is no folder {folder}; name the one that holds {files.title}: {names}")
-    if faults := _faults(files, folder):
+    if faults := list(_faults(files, folder)):
         raise DataUnavailable(
             f"{folder} does not hold {files.title}: {', '.join(faults)}. It must hold, plain or gzipped: {names}"
         )
     return Located(folder, "your folder")
 
 
-def _faults(files: FileSet, where: Path) -> list[str]:
-    """List the files that are missing or damaged."""
-    return [fault for file in files.digests if (fault := _fault(files, where, file))]
-
-
-def _fault(files: FileSet, where: Path, file: str) -> str | None:
-    try:
-        _verified(files, file, read(where, file))
-    except FileNotFoundError:
-        return f"{file} is missing"
-    except PermissionError:
-        return f"{_path(where, file).name} cannot be read: permission denied"
-    except SOURCE_ERRORS:
-        return f"{_path(where, file).name} is damaged"
-    return None
+def _faults(files: FileSet, where: Path) -> Iterator[str]:
+    """Yield the files that are missing or damaged."""
+    for file in files.digests:
+        try:
+            _verified(files, file, read(where, file))
+        except FileNotFoundError:
+            yield f"{file} is missing"
+        except PermissionError:
+            yield f"{_path(where, file).name} cannot be read: permission denied"
+        except SOURCE_ERRORS:
+            yield f"{_path(where, file).name} is damaged"

@@ -82,26 +82,21 @@ class GateActor(Actor):
     @override
     def receive(self, message: object, context: Context) -> object:
         match message:
-            case Forward() | Backward() | Validate():
-                self._take(message, context)
-            case Lease():
-                if self._lease.is_news(message):
-                    self._renew(message, context)
+            case Forward() | Backward() | Validate() if not self._pending.is_of_this_term(message.route):
+                self._skipped["of another term"] += 1
+            case Forward():
+                self._forward(message, context)
+            case Backward():
+                self._backward(message, context)
+            case Validate():
+                self._validate(message, context)
+            case Lease() if self._lease.is_news(message):
+                self._renew(message, context)
             case StatusOf():
                 return self._status()
             case StateOf():
                 return caught(partial(self._learner.state, whole=message.whole))
         return None
-
-    def _take(self, message: Forward | Backward | Validate, context: Context) -> None:
-        if not self._pending.is_of_this_term(message.route):
-            self._skipped["of another term"] += 1
-        elif isinstance(message, Forward):
-            self._forward(message, context)
-        elif isinstance(message, Backward):
-            self._backward(message, context)
-        else:
-            self._validate(message, context)
 
     def _renew(self, lease: Lease, context: Context) -> None:
         if not self._idle and not self._computations:  # at the first lease
@@ -305,7 +300,7 @@ class GateActor(Actor):
             len(self._pending),
             self._staleness.copy(),  # the receiver may be in the same process, and read it later
             {reason: count for reason, count in self._skipped.items() if count},
-            self._learner.norms.gradient,
-            self._learner.norms.correction,
+            self._learner.norms.gradient.value,
+            self._learner.norms.correction.value,
             self._computations.pace.seconds,
         )

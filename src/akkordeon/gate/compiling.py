@@ -20,7 +20,7 @@ from akkordeon.tensors import compile_backward_at_once, compiler_failed
 
 
 class _Compiler:
-    """What compiled code may do at once: run on any number of threads, or be made on one."""
+    """What compiled code may do at once: run on any number of threads, or be made on one, alone."""
 
     def __init__(self) -> None:
         self._turn = threading.Condition()
@@ -28,30 +28,19 @@ class _Compiler:
         self._compiles = False
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Wait until no thread compiles, and let none begin to."""
+    def turn(self, *, alone: bool) -> Iterator[None]:
+        """Wait until no thread compiles, nor runs what is compiled if `alone`, and let none begin to."""
         with self._turn:
             self._turn.wait_for(lambda: not self._compiles)
+            self._compiles = alone  # before those that run are through, so that no others begin
+            self._turn.wait_for(lambda: not (alone and self._running))
             self._running += 1
         try:
             yield
         finally:
             with self._turn:
                 self._running -= 1
-                self._turn.notify_all()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Wait until no thread compiles or runs what is compiled, and let none begin to."""
-        with self._turn:
-            self._turn.wait_for(lambda: not self._compiles)
-            self._compiles = True
-            self._turn.wait_for(lambda: not self._running)
-        try:
-            yield
-        finally:
-            with self._turn:
-                self._compiles = False
+                self._compiles = self._compiles and not alone
                 self._turn.notify_all()
 
 
@@ -83,9 +72,9 @@ class Compiled:
         shapes = tuple((leaf.shape, leaf.dtype, leaf.requires_grad) for leaf in leaves)
         kind = (module.training, torch.is_grad_enabled(), structure, shapes)
         if kind in self._known:
-            with _COMPILER.running():
+            with _COMPILER.turn(alone=False):
                 return self._run(module, x)
-        with self._random_lock, _COMPILER.alone():
+        with self._random_lock, _COMPILER.turn(alone=True):
             output = self._compile(module, x)
         self._known.add(kind)
         return output

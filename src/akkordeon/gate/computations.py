@@ -1,7 +1,6 @@
 """Runs a gate's computations beside its actor: knows which are running, and how long they take."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -14,21 +13,6 @@ T = TypeVar("T")
 What = Literal["forward", "backward", "evaluation"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Computation:
-    """One that is running.
-
-    Args:
-        what: is computed.
-        batch: of which batch.
-        since: in seconds, since when; waiting for a worker counts.
-    """
-
-    what: What
-    batch: BatchId
-    since: float
-
-
 class Computations:
     """The computations of one gate.
 
@@ -38,7 +22,8 @@ class Computations:
 
     def __init__(self) -> None:
         self.pace = Pace()
-        self._running: list[Computation] = []
+        # What is computed of which batch, and since when, in seconds; waiting for a worker counts.
+        self._running: list[tuple[What, BatchId, float]] = []
 
     def __len__(self) -> int:
         return len(self._running)
@@ -46,13 +31,13 @@ class Computations:
     @property
     def backwards(self) -> int:
         """How many of them are backwards."""
-        return sum(each.what == "backward" for each in self._running)
+        return sum(what == "backward" for what, _, _ in self._running)
 
     def run(
         self, what: What, batch: BatchId, work: Callable[[], T], then: Callable[[T | Exception], None], context: Context
     ) -> None:
         """Compute something; call `then` in the actor's turn, with the result or with what was raised."""
-        computation = Computation(what, batch, context.now())
+        computation = (what, batch, context.now())
         self._running.append(computation)
 
         def done(timed: "tuple[T | Exception, float]") -> None:  # in quotes: otherwise each call makes the type again
@@ -67,7 +52,7 @@ class Computations:
     def look(self, now: float) -> list[str]:
         """Say what is running, for a person to read; may be called from another thread."""
         running = list(self._running)
-        return [f"has been computing the {c.what} of batch {c.batch} for {now - c.since:.1f} s" for c in running]
+        return [f"has been computing the {what} of batch {batch} for {now - at:.1f} s" for what, batch, at in running]
 
 
 def _timed(work: Callable[[], T], now: Callable[[], float]) -> tuple[T | Exception, float]:

@@ -74,10 +74,10 @@ class Gate:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        _check_name(self.name, "a gate")
-        if not isinstance(self.module, nn.Module):
-            given = type(self.module).__name__
-            raise WiringError(f"gate {self.name!r}: its module is a {given}; give it an nn.Module")
+        if not isinstance(self.name, str) or not self.name or self.name != self.name.strip():
+            raise WiringError(f"the name of a gate must be a word, not {self.name!r}")
+        given = type(self.module).__name__
+        self._require(isinstance(self.module, nn.Module), f"its module is a {given}; give it an nn.Module")
         self._check_settings()
         self._check_module()
         optimizer = self.make_optimizer(list(self.module.parameters()))
@@ -133,98 +133,90 @@ class Gate:
             scheduler = self.scheduler(optimizer)
         except Exception as error:
             raise WiringError(f"gate {self.name!r}: its scheduler could not be made: {error}") from error
-        needed = [
-            parameter.name
-            for parameter in inspect.signature(scheduler.step).parameters.values()
-            if parameter.default is inspect.Parameter.empty
-        ]
-        if needed:
-            raise WiringError(
-                f"gate {self.name!r}: {type(scheduler).__name__}.step() needs {needed[0]!r}, which a gate does not "
-                "know; use a scheduler that counts steps, such as LinearLR or CosineAnnealingLR"
-            )
+        parameters = inspect.signature(scheduler.step).parameters.values()
+        needed = [each.name for each in parameters if each.default is inspect.Parameter.empty]
+        self._require(
+            not needed,
+            f"{type(scheduler).__name__}.step() needs {''.join(map(repr, needed[:1]))}, which a gate does not know; "
+            "use a scheduler that counts steps, such as LinearLR or CosineAnnealingLR",
+        )
         return scheduler
 
+    def _require(self, holds: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as a sentence
+        if not holds:
+            raise WiringError(f"gate {self.name!r}: {otherwise}")
+
     def _check_settings(self) -> None:
-        for setting in ("computations", "accumulate"):
-            value = getattr(self, setting)
-            if value is None and setting == "computations":
-                continue
-            if not isinstance(value, int) or value < 1:
-                raise WiringError(f"gate {self.name!r}: {setting} must be a whole number, at least 1, not {value!r}")
-        if not isinstance(self.compile, bool):
-            raise WiringError(f"gate {self.name!r}: compile must be True or False, not {self.compile!r}")
-        if self.max_norm is not None and not self.max_norm > 0:
-            raise WiringError(f"gate {self.name!r}: max_norm must be more than 0, not {self.max_norm}")
-        if self.norm not in ("gate", "network"):
-            raise WiringError(f"gate {self.name!r}: norm must be 'gate' or 'network', not {self.norm!r}")
-        if self.norm == "network" and self.accumulate > 1:
-            raise WiringError(
-                f"gate {self.name!r}: norm='network' is that of single batches; leave out accumulate={self.accumulate}"
-            )
-        if self.autocast not in (None, torch.bfloat16):
-            raise WiringError(
-                f"gate {self.name!r}: autocast must be torch.bfloat16, not {self.autocast}; float16 would need its "
-                "gradients scaled, which gates that update by themselves cannot agree on"
-            )
-        if self.activations not in ("stashed", "recomputed"):
-            raise WiringError(
-                f"gate {self.name!r}: activations must be 'stashed' or 'recomputed', not {self.activations!r}"
-            )
+        numbers = {"computations": 1 if self.computations is None else self.computations, "accumulate": self.accumulate}
+        for name, value in numbers.items():
+            is_valid = isinstance(value, int) and value >= 1
+            self._require(is_valid, f"{name} must be a whole number, at least 1, not {value!r}")
+        self._require(isinstance(self.compile, bool), f"compile must be True or False, not {self.compile!r}")
+        is_valid = self.max_norm is None or self.max_norm > 0
+        self._require(is_valid, f"max_norm must be more than 0, not {self.max_norm}")
+        self._require(self.norm in ("gate", "network"), f"norm must be 'gate' or 'network', not {self.norm!r}")
+        self._require(
+            self.norm == "gate" or self.accumulate == 1,
+            f"norm='network' is that of single batches; leave out accumulate={self.accumulate}",
+        )
+        self._require(
+            self.autocast in (None, torch.bfloat16),
+            f"autocast must be torch.bfloat16, not {self.autocast}; float16 would need its gradients scaled, which "
+            "gates that update by themselves cannot agree on",
+        )
+        is_valid = self.activations in ("stashed", "recomputed")
+        self._require(is_valid, f"activations must be 'stashed' or 'recomputed', not {self.activations!r}")
 
     def _check_module(self) -> None:
-        tensors = itertools.chain(self.module.named_parameters(), self.module.named_buffers())
-        if lazy := [name for name, tensor in tensors if is_lazy(tensor)]:
-            raise WiringError(
-                f"gate {self.name!r}: {lazy[0]!r} has no shape yet; run one batch through the module before, "
-                "so that its lazy parameters and buffers take shape"
+        for name, tensor in itertools.chain(self.module.named_parameters(), self.module.named_buffers()):
+            self._require(
+                not is_lazy(tensor),
+                f"{name!r} has no shape yet; run one batch through the module before, so that its lazy parameters and "
+                "buffers take shape",
             )
         for name, parameter in self.module.named_parameters():
-            if has_gradient_hook(parameter):
-                raise WiringError(
-                    f"gate {self.name!r}: parameter {name!r} has a gradient hook, which would never be called; "
-                    "change gradients in a compensation instead"
-                )
+            self._require(
+                not has_gradient_hook(parameter),
+                f"parameter {name!r} has a gradient hook, which would never be called; change gradients in a "
+                "compensation instead",
+            )
 
     def _check_optimizer(self, optimizer: Any, trainable: list[Parameter]) -> None:
         kind = type(optimizer).__name__
-        if not isinstance(optimizer, Optimizer):
-            raise WiringError(f"gate {self.name!r}: its optimizer is a {kind}, not a torch.optim.Optimizer")
+        self._require(isinstance(optimizer, Optimizer), f"its optimizer is a {kind}, not a torch.optim.Optimizer")
         closure = inspect.signature(optimizer.step).parameters.get("closure")
-        if closure is not None and closure.default is inspect.Parameter.empty:
-            raise WiringError(
-                f"gate {self.name!r}: {kind}.step() needs a closure that computes the loss again, which a gate cannot "
-                "do: its loss is elsewhere. Use an optimizer without one, such as SGD, AdamW or RMSprop"
-            )
+        self._require(
+            closure is None or closure.default is not inspect.Parameter.empty,
+            f"{kind}.step() needs a closure that computes the loss again, which a gate cannot do: its loss is "
+            "elsewhere. Use an optimizer without one, such as SGD, AdamW or RMSprop",
+        )
         covered = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        if not covered & {id(p) for p in trainable}:
-            raise WiringError(
-                f"gate {self.name!r}: its {kind} holds none of the gate's parameters; "
-                "make it of those it is called with, as partial(SGD, lr=0.1) does"
-            )
+        self._require(
+            not covered.isdisjoint(map(id, trainable)),
+            f"its {kind} holds none of the gate's parameters; make it of those it is called with, as partial(SGD, "
+            "lr=0.1) does",
+        )
 
     def _check_compensations(self, optimizer: Optimizer | None) -> None:
         kinds = []
-        for compensation in self.compensations:
-            if not isinstance(compensation, Compensation):
-                raise WiringError(
-                    f"gate {self.name!r}: {compensation!r} is not a compensation; give one such as DelayCompensation()"
-                )
-            if compensation.needs_forward_weights and self.activations == "recomputed":
-                raise WiringError(
-                    f"gate {self.name!r}: {type(compensation).__name__} needs the weights of each batch's forward, "
-                    'which "recomputed" does not keep; use activations="stashed"'
-                )
-            if compensation.needs_recomputed and self.activations == "stashed":
-                raise WiringError(
-                    f"gate {self.name!r}: {type(compensation).__name__} stands in for the weights of each batch's "
-                    'forward, which "stashed" has; leave it out, or use activations="recomputed"'
-                )
-            if compensation.once and type(compensation) in kinds:
-                raise WiringError(f"gate {self.name!r}: {type(compensation).__name__} is given twice; leave one out")
-            kinds.append(type(compensation))
-            if optimizer is not None and (refusal := compensation.refusal(optimizer)) is not None:
-                raise WiringError(f"gate {self.name!r}: {type(compensation).__name__} cannot be used: {refusal}")
+        for each in self.compensations:
+            is_one = isinstance(each, Compensation)
+            self._require(is_one, f"{each!r} is not a compensation; give one such as DelayCompensation()")
+            kind = type(each).__name__
+            self._require(
+                not (each.needs_forward_weights and self.activations == "recomputed"),
+                f'{kind} needs the weights of each batch\'s forward, which "recomputed" does not keep; use '
+                'activations="stashed"',
+            )
+            self._require(
+                not (each.needs_recomputed and self.activations == "stashed"),
+                f'{kind} stands in for the weights of each batch\'s forward, which "stashed" has; leave it out, or use '
+                'activations="recomputed"',
+            )
+            self._require(not each.once or type(each) not in kinds, f"{kind} is given twice; leave one out")
+            kinds.append(type(each))
+            refusal = None if optimizer is None else each.refusal(optimizer)
+            self._require(refusal is None, f"{kind} cannot be used: {refusal}")
 
 
 def own_copy(module: nn.Module) -> nn.Module:
@@ -239,8 +231,3 @@ def own_copy(module: nn.Module) -> nn.Module:
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
     return copy.deepcopy(module, memo)
-
-
-def _check_name(name: str, whose: str) -> None:
-    if not isinstance(name, str) or not name or name != name.strip():
-        raise WiringError(f"the name of {whose} must be a word, not {name!r}")

@@ -122,10 +122,7 @@ class Replica:
         """
         leaves, structure = flatten(x)
         inputs = tuple(self._fresh(leaf, wants_gradient=wants_gradient) for leaf in leaves)
-
-        def run() -> Tree:
-            return self._run(inputs, structure, snapshot, buffers, training=True)
-
+        run = partial(self._run, inputs, structure, snapshot, buffers, training=True)
         output, drew_from = self._drawing(run, replay, training=True)
         outputs, shape = flatten(output)
         detached = rebuild(shape, [y.detach() for y in outputs])
@@ -136,10 +133,7 @@ class Replica:
         """Run the module forward in evaluation mode; nothing is kept, and buffers that it writes are thrown away."""
         leaves, structure = flatten(x)
         inputs = tuple(self._fresh(leaf, wants_gradient=False) for leaf in leaves)
-
-        def run() -> Tree:
-            return self._run(inputs, structure, snapshot, buffers, training=False)
-
+        run = partial(self._run, inputs, structure, snapshot, buffers, training=False)
         return self._drawing(run, None, training=False)[0]
 
     def _fresh(self, leaf: Tensor, *, wants_gradient: bool) -> Tensor:

@@ -55,9 +55,8 @@ class Learner:
         self._scheduler = gate.make_scheduler(self._optimizer) if self._optimizer else None
         self.norms = Norms()
         self._compensators = self._start_compensators()
-        self._predictors = those(self._compensators, "predict")
-        self._weighers = those(self._compensators, "weigh")
-        self._correctors = those(self._compensators, "correct")
+        hooks = ("predict", "weigh", "correct")
+        self._predictors, self._weighers, self._correctors = (those(self._compensators, hook) for hook in hooks)
         self._wants_dense = any(each.dense for each in gate.compensations)
         self._predicted: dict[int, Snapshot] = {}  # of the present version, by expected staleness
         self._accumulation = Accumulation(gate.accumulate) if gate.accumulate > 1 else None
@@ -118,7 +117,7 @@ class Learner:
         weights = predictor.predict(staleness)
         if self.norms.due and self._steps.rate:
             ahead = 0.0 if weights is None else _distance(weights, self.weights.trainable)
-            self.norms.look_ahead(ahead / self._steps.rate)
+            self.norms.ahead = ahead / self._steps.rate
         return self.weights.snapshot() if weights is None else self.weights.snapshot_of(weights)
 
     def recall(self, staleness: int) -> Snapshot:
@@ -234,12 +233,10 @@ def kinds(gate: Gate) -> dict[str, str]:
     """Describe what a gate learns with besides its weights, in words that tell states of different gates apart."""
     found = {f"compensation {number}": each.kind for number, each in enumerate(gate.compensations, 1)}
     found["accumulation"] = f"{gate.accumulate} batches per update"
-    optimizer = gate.make_optimizer(list(gate.module.parameters()))
-    if optimizer is not None:
+    if (optimizer := gate.make_optimizer(list(gate.module.parameters()))) is not None:
         groups = "+".join(str(len(group["params"])) for group in optimizer.param_groups)
         found["optimizer"] = f"{type(optimizer).__name__} of {groups} parameters"
-        scheduler = gate.make_scheduler(optimizer)
-        if scheduler is not None:
+        if (scheduler := gate.make_scheduler(optimizer)) is not None:
             found["scheduler"] = type(scheduler).__name__
     return found
 

@@ -1,6 +1,7 @@
 """Updates a gate's live weights: accumulate, clip, step, let the compensators follow, schedule."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -107,23 +108,18 @@ class Norms:
 
     Where compensations change weights, before a forward or after the step, what they change is divided by the learning
     rate, so that it can be compared with a gradient.
+
+    Attributes:
+        gradient: norm over all weights of the gate, as gradients arrive.
+        correction: norm of all that compensations change.
+        ahead: by how much the weights of the latest forward differed from the live ones.
     """
 
     def __init__(self) -> None:
-        self._gradient, self._correction = MovingMean(WEIGHT_OF_NORM), MovingMean(WEIGHT_OF_NORM)
+        self.gradient, self.correction = MovingMean(WEIGHT_OF_NORM), MovingMean(WEIGHT_OF_NORM)
+        self.ahead = 0.0
         self._until_due = 0
-        self._ahead = 0.0
         self._sum: float | None = None  # of the corrections of the present gradient; None where they are not measured
-
-    @property
-    def gradient(self) -> float:
-        """Norm over all weights of the gate, as gradients arrive."""
-        return self._gradient.value
-
-    @property
-    def correction(self) -> float:
-        """Norm of all that compensations change."""
-        return self._correction.value
 
     @property
     def due(self) -> bool:
@@ -142,12 +138,8 @@ class Norms:
             self._sum = None
         else:
             self._until_due = NORMS_EVERY - 1
-            self._sum = self._ahead
-            self._gradient.add(norm_of(gradients))
-
-    def look_ahead(self, correction: float) -> None:
-        """Take in by how much the weights of a forward differed from the live ones."""
-        self._ahead = correction
+            self._sum = self.ahead
+            self.gradient.add(norm_of(gradients))
 
     def add(self, correction: float) -> None:
         """Take in what a compensation has changed."""
@@ -157,7 +149,7 @@ class Norms:
     def end(self) -> None:
         """Finish the present gradient."""
         if self._sum is not None:
-            self._correction.add(self._sum)
+            self.correction.add(self._sum)
             self._sum = None
 
 
@@ -177,6 +169,7 @@ def step_at_once(optimizer: Optimizer) -> None:
             group["foreach"] = True
 
 
+@dataclass(slots=True)
 class Steps:
     """The steps of one gate.
 
@@ -189,22 +182,17 @@ class Steps:
         norms: take in how much followers change.
     """
 
-    def __init__(
-        self,
-        weights: Weights,
-        optimizer: Optimizer,
-        scheduler: LRScheduler | None,
-        compensators: Sequence[Compensator],
-        max_norm: float | None,
-        norms: Norms,
-    ) -> None:
-        self._weights = weights
-        self._optimizer = optimizer
-        self._scheduler = scheduler
-        self._followers = those(compensators, "follow")
-        self._watchers = those(compensators, "notice")
-        self._max_norm = max_norm
-        self._norms = norms
+    weights: Weights
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    compensators: Sequence[Compensator]
+    max_norm: float | None
+    norms: Norms
+    _followers: list[Compensator] = field(init=False)
+    _watchers: list[Compensator] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._followers, self._watchers = those(self.compensators, "follow"), those(self.compensators, "notice")
 
     def take(self, update: Update, others: float = 0.0) -> None:
         """Change the weights once; a new version begins.
@@ -213,23 +201,23 @@ class Steps:
             update: by what.
             others: square of the norm of all other gates' gradients, where clipping is by the norm of the network.
         """
-        self._weights.set_gradients(update.gradients)
-        if self._max_norm is not None:
-            self._clip(self._max_norm, others)
+        self.weights.set_gradients(update.gradients)
+        if self.max_norm is not None:
+            self._clip(self.max_norm, others)
         rates = self._scale(update.rate)
-        optimizer_step(self._optimizer)
+        optimizer_step(self.optimizer)
         if self._followers:
             self._follow(update.staleness)
         for watcher in self._watchers:
             watcher.notice(update.staleness)
         for group, rate in rates:
             group["lr"] = rate
-        if self._scheduler is not None:
-            self._scheduler.step()
-        self._weights.begin_version()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        self.weights.begin_version()
 
     def _clip(self, max_norm: float, others: float) -> None:
-        trainable = self._weights.trainable
+        trainable = self.weights.trainable
         total = get_total_norm([parameter.grad for parameter in trainable if parameter.grad is not None])
         if others:
             total = (total**2 + others) ** 0.5
@@ -239,25 +227,25 @@ class Steps:
         """Multiply the learning rates; return what they were."""
         if factor == 1:
             return []
-        rates = [(group, group["lr"]) for group in self._optimizer.param_groups]
+        rates = [(group, group["lr"]) for group in self.optimizer.param_groups]
         for group, rate in rates:
             group["lr"] = rate * factor
         return rates
 
     @torch.no_grad()
     def _follow(self, staleness: float) -> None:
-        trainable = self._weights.trainable
-        before = [weight.clone() for weight in trainable] if self._norms.wanted and self.rate else None
+        trainable = self.weights.trainable
+        before = [weight.clone() for weight in trainable] if self.norms.wanted and self.rate else None
         gradients = [parameter.grad for parameter in trainable]
         for follower in self._followers:
             follower.follow(gradients, staleness)
         if before is not None:
-            self._norms.add(norm_of(differences(list(trainable), before)) / self.rate)
+            self.norms.add(norm_of(differences(list(trainable), before)) / self.rate)
 
     @property
     def rate(self) -> float:
         """The learning rate, of the first group."""
-        return float(self._optimizer.param_groups[0]["lr"])
+        return float(self.optimizer.param_groups[0]["lr"])
 
 
 def those(compensators: Sequence[Compensator], hook: str) -> list[Compensator]:

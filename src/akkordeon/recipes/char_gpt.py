@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from akkordeon.datasets import ASCII, Loader, python, shakespeare
@@ -133,7 +132,7 @@ def gates(
     """
     parts = _parts(width, heads, blocks, context, dropout)
     optimizer = partial(nadamw, lr=lr, weight_decay=0.1)
-    scheduler = partial(_rise_and_fall, updates=updates)
+    scheduler = partial(LambdaLR, lr_lambda=partial(_share, updates=updates))
     return [Gate(name, part, optimizer, StalenessScaledRate(), scheduler=scheduler) for name, part in parts.items()]
 
 
@@ -215,10 +214,6 @@ def _linear(width_in: int, width_out: int, std: float = 0.02) -> nn.Linear:
     linear = nn.Linear(width_in, width_out, bias=False)
     nn.init.normal_(linear.weight, std=std)
     return linear
-
-
-def _rise_and_fall(optimizer: Optimizer, updates: int) -> LambdaLR:
-    return LambdaLR(optimizer, partial(_share, updates=updates))
 
 
 def _share(update: int, updates: int) -> float:

@@ -26,11 +26,7 @@ metrics = {"accuracy": accuracy}
 
 
 def gates(
-    lr: float = 2e-3,
-    updates: int = EPOCHS * 469,
-    channels: int = 16,
-    dropout: float = 0.3,
-    computations: int = 2,
+    lr: float = 2e-3, updates: int = EPOCHS * 469, channels: int = 16, dropout: float = 0.3, computations: int = 2
 ) -> list[Gate]:
     """x_BHW -> logits_BC: four gates, each with its own Adam.
 

@@ -34,13 +34,12 @@ def gates(lr: float = 0.05, updates: int = EPOCHS * 938) -> list[Gate]:
     optimizer = partial(SGD, lr=lr)
     scheduler = partial(LinearLR, start_factor=1.0, end_factor=0.01, total_iters=updates)
     # mean and deviation of all training pixels, scaled to 0...1
-    stem = nn.Sequential(Standardize(0.1307, 0.3081), nn.Flatten(), nn.Linear(784, 50), nn.ReLU())
-    body = nn.Sequential(nn.Linear(50, 20), nn.ReLU())
-    head = nn.Linear(20, 10)
-    return [
-        Gate(name, module, optimizer, DelayCompensation(), scheduler=scheduler)
-        for name, module in {"stem": stem, "body": body, "head": head}.items()
-    ]
+    modules = {
+        "stem": nn.Sequential(Standardize(0.1307, 0.3081), nn.Flatten(), nn.Linear(784, 50), nn.ReLU()),
+        "body": nn.Sequential(nn.Linear(50, 20), nn.ReLU()),
+        "head": nn.Linear(20, 10),
+    }
+    return [Gate(name, module, optimizer, DelayCompensation(), scheduler=scheduler) for name, module in modules.items()]
 
 
 def batches(

@@ -5,7 +5,7 @@
     run/v000001/00-stem.state.safetensors   tensors of its optimizer and its other state
 
 A version is written aside, then renamed, so it is complete or missing. A reader verifies all files before it uses any
-number, and falls back on the previous version if one is damaged. Nothing is ever unpickled.
+number, falls back on the previous version if one is damaged, and never unpickles anything.
 """
 
 from pathlib import Path

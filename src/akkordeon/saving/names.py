@@ -27,8 +27,7 @@ def fitted(gates: Sequence[Gate], weights: NamedTensors, origin: str) -> list[nn
     Raises:
         CheckpointMismatch: names or shapes differ; lists every difference.
     """
-    found = list(differences(gates, weights))
-    if found:
+    if found := list(differences(gates, weights)):
         raise CheckpointMismatch(f"{origin} does not fit these gates: {listed(found)}")
     modules = [own_copy(gate.module) for gate in gates]
     for gate, module in zip(gates, modules, strict=True):

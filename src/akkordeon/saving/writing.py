@@ -82,12 +82,10 @@ def _keep(path: Path, tensors: Mapping[str, Tensor], files: dict[str, Any]) -> s
 
 def _rename(temporary: Path, folder: Path) -> Path:
     number = max((int(path.name[1:]) for path in versions(folder)), default=0) + 1
-    while True:
-        final = folder / f"v{number:06d}"
-        if not final.exists():
-            os.rename(temporary, final)
-            return final
+    while (final := folder / f"v{number:06d}").exists():
         number += 1
+    os.rename(temporary, final)
+    return final
 
 
 def _tidy(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """A sentinel: data, loss and metrics, which trains, validates or tests.
 
-`TrainingSentinel`, `ValidationSentinel` and `TestSentinel` describe one, `SentinelActor` is one that lives. It draws
-batches through `prefetch`, keeps those in flight in `in_flight`, and sums figures up in `epochs`. Open
-`description.TrainingSentinel` first, then `actor.SentinelActor`.
+Open `description.TrainingSentinel` first, which describes one beside `ValidationSentinel` and `TestSentinel`, then
+`actor.SentinelActor`, which runs one. The actor draws batches through `prefetch`, keeps those in flight in `in_flight`,
+and sums figures up in `epochs`.
 """
 
 from akkordeon.sentinel.description import TestSentinel as TestSentinel

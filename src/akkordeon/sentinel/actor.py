@@ -8,7 +8,7 @@ What an output is good for, and when a pass through the data begins, is up to `T
 
 import logging
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from typing import ClassVar
 
@@ -134,8 +134,8 @@ class SentinelActor(Actor):
         """Remember the first thing that went wrong, and leave as soon as nothing is in flight."""
         text = f"sentinel {self.sentinel.name!r}: {what}"
         if cause is not None:
-            text += f": {type(cause).__name__}: {cause}"
-            text += "".join(f" ({note})" for note in getattr(cause, "__notes__", ()))
+            notes = "".join(f" ({note})" for note in getattr(cause, "__notes__", ()))
+            text += f": {type(cause).__name__}: {cause}{notes}"
         error = SentinelFailed(text)
         error.__cause__ = cause
         self._fail(error)
@@ -151,9 +151,11 @@ class SentinelActor(Actor):
         self.epochs.came_back(batch.epoch, trail)
         if batch.epoch.complete:
             self._close(batch.epoch, now)
-        if self.window.auto is not None:
-            undisturbed = not (self._is_held or self.leaving or batch.route.attempt > 1)
-            self._adjust(self.window.came_back(now, out, undisturbed=undisturbed))
+        if (auto := self.window.auto) is not None:
+            if self._is_held or self.leaving or batch.route.attempt > 1:
+                auto.interrupt()  # not only the window limited how many were in flight
+            else:
+                self._adjust(auto.came_back(now, out))
 
     def _give_up(self, batch: OpenBatch, reason: str, context: Context) -> None:
         self.in_flight.give_up(batch, reason)
@@ -189,7 +191,12 @@ class SentinelActor(Actor):
         moved = self.epochs.done + self.in_flight.resent
         self._conductor.tell(Alive(context.me, self._heartbeats, orders.term, moved, self.look(context.now())))
         if first:
-            self._begin(context)
+            if self.prefetch.resume(self.epochs, context.now()):
+                self.leaving = True
+            self.prefetch.begin(context)
+            if self.sentinel.seconds is not None:
+                context.tell_later(self.sentinel.seconds, _TimeIsUp())
+            self.begin(context)
         self._adjust(self.window.obey(orders))
         if orders.term > self.in_flight.term:
             self._begin_term(orders, context)
@@ -200,14 +207,6 @@ class SentinelActor(Actor):
         elif orders.cause is not None:
             self._leave(context)
         self.leaving = self.leaving or orders.leave
-
-    def _begin(self, context: Context) -> None:
-        if self.prefetch.resume(self.epochs, context.now()):
-            self.leaving = True
-        self.prefetch.begin(context)
-        if self.sentinel.seconds is not None:
-            context.tell_later(self.sentinel.seconds, _TimeIsUp())
-        self.begin(context)
 
     def _begin_term(self, orders: Orders, context: Context) -> None:
         """A gate was replaced: what is in flight will be sent again as soon as there is a chain."""
@@ -337,12 +336,13 @@ class SentinelActor(Actor):
         return ""
 
     def _status(self, context: Context) -> SentinelStatus:
-        return replace(
-            self.epochs.status(self.sentinel.last_epoch, self.prefetch.length, context.now()),
+        return self.epochs.status(
+            context.now(),
             in_flight=len(self.in_flight),
             draining=self.leaving,
+            length=self.prefetch.length,
             window=self.window.size,
-            reason=self.window.reason,
+            reason=self.window.auto.reason if self.window.auto else "",
             resent=self.in_flight.resent,
             dropped=tuple(self.in_flight.given_up),
         )

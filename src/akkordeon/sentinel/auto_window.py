@@ -10,7 +10,7 @@ seconds that each is out), fewer are out on average than may be, and the rest of
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, median
 
 MOST_IN_FLIGHT = 16
@@ -80,11 +80,8 @@ class AutoWindow:
         self._base = 1  # the window that is kept, except while another one is tried
         self._span = _Span(1, 1, self._least)
         self._trial: _Trial | None = None
-        self._climbed = False  # whether this look has made the window wider, so that one less is known to be worse
         self._rest = 1  # spans from the end of the next look to the one after it
         self._left = 0  # spans of the present rest
-        self._usual: float | None = None  # batches per second, in the first span of the present rest
-        self._odd = 0  # latest spans, in a row, that differed from that
         self._begin_look()
 
     def limit(self, most: int) -> Change | None:
@@ -94,9 +91,7 @@ class AutoWindow:
         self._most = most
         if self._trial is not None and self._trial.other > most:
             self._trial = None
-        change = None
-        if self._base > most:
-            change = self._move(most, f"no more than {most} are granted")
+        change = self._move(most, f"no more than {most} are granted") if self._base > most else None
         if self._trial is None:  # what is granted has changed, so another window may be the best one
             self._begin_look()
         if self.window > most:
@@ -134,8 +129,9 @@ class AutoWindow:
     # Looking for a better window: one more, several more, one less
 
     def _begin_look(self) -> None:
-        self._climbed = False
-        self._odd, self._usual = 0, None
+        self._climbed = False  # whether this look has made the window wider, so that one less is known to be worse
+        self._usual: float | None = None  # batches per second, in the first span of the rest that follows
+        self._odd = 0  # latest spans, in a row, that differed from that
         self._try_more(self._base + 1)
 
     def _try_more(self, other: int) -> None:
@@ -238,6 +234,7 @@ class _Span:
         return self._out / self._count
 
 
+@dataclass(slots=True)
 class _Trial:
     """One window against another: spans of both in turns.
 
@@ -249,16 +246,15 @@ class _Trial:
         threshold: ratio of batches per second, other to base, above which the other is taken.
     """
 
-    def __init__(self, base: int, other: int, threshold: float) -> None:
-        self.other = other
-        self._base = base
-        self._threshold = threshold
-        self._rates: list[float] = []
+    base: int
+    other: int
+    threshold: float
+    _rates: list[float] = field(default_factory=list)
 
     @property
     def next(self) -> int:
         """The window of the next span."""
-        return self.other if len(self._rates) % 4 in (1, 2) else self._base
+        return self.other if len(self._rates) % 4 in (1, 2) else self.base
 
     def add(self, span: _Span) -> None:
         """Take in a span of the window that was next."""
@@ -267,7 +263,7 @@ class _Trial:
 
     def is_loader_slow(self, span: _Span) -> bool:
         """Whether fewer batches are in flight than the tried window allows, so that it gains nothing."""
-        return span.window == self.other > self._base and span.out < self.other - SPARE
+        return span.window == self.other > self.base and span.out < self.other - SPARE
 
     def verdict(self) -> bool | None:
         """Decide whether to take the other window; None as long as that is not clear."""
@@ -275,27 +271,27 @@ class _Trial:
         if len(self._rates) % 2 or len(ratios) < 2:
             return None
         # A large difference shows at once; a smaller one needs as many pairs as chance allows for (`OUTLIERS`).
-        if min(ratios) > CLEAR_RATIO * self._threshold or max(ratios) < self._threshold / CLEAR_RATIO:
-            return min(ratios) > self._threshold
+        if min(ratios) > CLEAR_RATIO * self.threshold or max(ratios) < self.threshold / CLEAR_RATIO:
+            return min(ratios) > self.threshold
         if len(ratios) not in OUTLIERS:
             return None
-        for_it = sum(ratio > self._threshold for ratio in ratios)
+        for_it = sum(ratio > self.threshold for ratio in ratios)
         if min(for_it, len(ratios) - for_it) <= OUTLIERS[len(ratios)]:
             return 2 * for_it > len(ratios)
         if len(ratios) < max(OUTLIERS):
             return None
         # Not decided after the most pairs: the windows are about equal at the threshold. The median decides for a
         # smaller window; a larger one must also gain something in all but the worst pairs, since it costs staleness.
-        likely = median(ratios) > self._threshold
-        return likely and (self.other < self._base or sorted(ratios)[max(OUTLIERS.values())] > 1)
+        likely = median(ratios) > self.threshold
+        return likely and (self.other < self.base or sorted(ratios)[max(OUTLIERS.values())] > 1)
 
     def summary(self) -> str:
         """Say what is known, for a person to read."""
         if not (ratios := self._ratios):
-            return f"{self.other} instead of {self._base} were never in flight: the loader is slow"
+            return f"{self.other} instead of {self.base} were never in flight: the loader is slow"
         rate = fmean(self._rates)
         gain = f"{median(ratios) - 1:+.1%} batches per second"
-        return f"{self.other} in flight instead of {self._base}: {gain}, at about {rate:.3g}"
+        return f"{self.other} in flight instead of {self.base}: {gain}, at about {rate:.3g}"
 
     @property
     def _ratios(self) -> list[float]:

@@ -63,7 +63,23 @@ class Sentinel(ABC):
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        _check(self)
+        who = f"{type(self).__name__} {self.name!r}"
+        if not isinstance(self.name, str) or not self.name or self.name != self.name.strip():
+            raise WiringError(f"the name of a sentinel must be a word, not {self.name!r}")
+        if not callable(self.data):
+            raise WiringError(
+                f"{who}: data must be a callable that makes the loader, not a {type(self.data).__name__}; "
+                "wrap it, as in data=lambda: loader"
+            )
+        if self.loss is None and self.kind != "test":
+            raise WiringError(f"{who} needs a loss: a callable of output and target, such as F.cross_entropy")
+        if self.loss is not None and not callable(self.loss):
+            raise WiringError(f"{who}: loss must be a callable of output and target, not {self.loss!r}")
+        if isinstance(self.loss, nn.Module) and any(each.requires_grad for each in self.loss.parameters()):
+            why = "its loss has trainable parameters, which would not be trained; put them into a gate"
+            raise WiringError(f"{who}: {why}")
+        _check_metrics(who, self.metrics)
+        _check_numbers(who, self)
 
     @property
     def last_epoch(self) -> int | None:
@@ -141,26 +157,6 @@ class TestSentinel(Sentinel):
     def last_epoch(self) -> int:
         """The only one."""
         return 1
-
-
-def _check(sentinel: Sentinel) -> None:
-    who = f"{type(sentinel).__name__} {sentinel.name!r}"
-    name = sentinel.name
-    if not isinstance(name, str) or not name or name != name.strip():
-        raise WiringError(f"the name of a sentinel must be a word, not {sentinel.name!r}")
-    if not callable(sentinel.data):
-        raise WiringError(
-            f"{who}: data must be a callable that makes the loader, not a {type(sentinel.data).__name__}; "
-            "wrap it, as in data=lambda: loader"
-        )
-    if sentinel.loss is None and sentinel.kind != "test":
-        raise WiringError(f"{who} needs a loss: a callable of output and target, such as F.cross_entropy")
-    if sentinel.loss is not None and not callable(sentinel.loss):
-        raise WiringError(f"{who}: loss must be a callable of output and target, not {sentinel.loss!r}")
-    if isinstance(sentinel.loss, nn.Module) and any(p.requires_grad for p in sentinel.loss.parameters()):
-        raise WiringError(f"{who}: its loss has trainable parameters, which would not be trained; put them into a gate")
-    _check_metrics(who, sentinel.metrics)
-    _check_numbers(who, sentinel)
 
 
 def _check_numbers(who: str, sentinel: Sentinel) -> None:

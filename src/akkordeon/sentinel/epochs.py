@@ -188,29 +188,26 @@ class Epochs:
         epoch = self._epochs.get(number)
         return None if epoch is None or epoch.began is None else epoch.state(now)
 
-    def status(self, epochs: int | None, length: int | None, now: float) -> SentinelStatus:
-        """Return how the sentinel stands, as far as its epochs go.
+    def status(self, now: float, **others: Any) -> SentinelStatus:
+        """Return how the sentinel stands.
 
         Args:
-            epochs: the last one it makes, if there is one.
-            length: batches in an epoch, if known.
             now: seconds.
+            **others: the fields of the status that epochs say nothing about.
         """
         latest = self._epochs.get(self.latest) or Epoch(self.latest)
         return SentinelStatus(
             name=self._sentinel.name,
             kind=self._sentinel.kind,
             epoch=self.latest,
-            in_flight=0,
             done=self.done,
-            draining=False,
-            epochs=epochs,
+            epochs=self._sentinel.last_epoch,
             batches=latest.done,
-            length=length,
             samples=latest.samples,
             seconds=0.0 if latest.began is None else now - latest.began,
             loss=latest.figures["loss"].value,
             skipped=dict(sum((each.skipped for each in self._epochs.values()), self._skipped)),
+            **others,
         )
 
     def under_way(self) -> list[Epoch]:

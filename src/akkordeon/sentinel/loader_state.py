@@ -30,6 +30,7 @@ class LoaderState:
     def __init__(self, loader: Iterable[object], seed: int) -> None:
         self._loader: Any = loader
         self._stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
+        self._kind = OWN_STATE if self._stateful else GENERATORS
         self._generators: list[torch.Generator] = []
         if isinstance(loader, DataLoader):
             self._generators = _generators(loader, torch.Generator().manual_seed(seed))
@@ -38,7 +39,8 @@ class LoaderState:
         """Return where the loader stands before a batch; None where it cannot tell, or it is too early to ask again."""
         if index and not (self._stateful and index % MARK_EVERY == 0):
             return None
-        return Mark(epoch, index, self._state(), self._exact, self._length)
+        states = [self._loader.state_dict()] if self._stateful else [each.get_state() for each in self._generators]
+        return Mark(epoch, index, [self._kind, *states], self._exact, self._length)
 
     def restore(self, mark: Mark) -> None:
         """Bring the loader to where it stood at a mark; one that is not exact stays at the beginning of its data.
@@ -63,15 +65,6 @@ class LoaderState:
         elif mark.exact:
             for generator, state in zip(self._generators, saved, strict=True):
                 generator.set_state(state)
-
-    def _state(self) -> list[Any]:
-        if self._stateful:
-            return [self._kind, self._loader.state_dict()]
-        return [self._kind, *(generator.get_state() for generator in self._generators)]
-
-    @property
-    def _kind(self) -> str:
-        return OWN_STATE if self._stateful else GENERATORS
 
     @property
     def _exact(self) -> bool:

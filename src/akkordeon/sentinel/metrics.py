@@ -131,14 +131,12 @@ class Perplexity:
         self._mean = Mean(state["sum"], state["weight"])
 
 
+@dataclass(slots=True)
 class Mean:
     """A running mean, each value weighted, as by its number of samples."""
 
-    __slots__ = ("sum", "weight")
-
-    def __init__(self, total: float = 0.0, weight: float = 0) -> None:
-        self.weight = weight
-        self.sum = total
+    sum: float = 0.0
+    weight: float = 0
 
     def add(self, value: float, weight: int = 1) -> None:
         """Take in one value."""

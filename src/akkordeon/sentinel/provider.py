@@ -43,7 +43,7 @@ class Provider(Actor):
         self._seed = seed
         self._position = position
         self._loader: Iterable[object] | None = None
-        self._loader_state: LoaderState | None = None
+        self._loader_state: LoaderState  # since the first epoch
         self._iterator: Iterator[object] | None = None
         self._epoch = position.mark.epoch - 1 if position else 0
         self._batches = 0
@@ -62,12 +62,12 @@ class Provider(Actor):
     def _draw(self) -> Drawn | Exhausted | DrawFailed:
         try:
             begins = self._iterator is None
-            mark = self._begin_epoch() if begins else self._mark(self._epoch, self._batches)
+            mark = self._begin_epoch() if begins else self._loader_state.mark(self._epoch, self._batches)
             assert self._iterator is not None
             item = next(self._iterator, _END)
             if item is _END:
                 self._iterator = None
-                return Exhausted(self._epoch, self._batches, self._mark(self._epoch + 1, 0))
+                return Exhausted(self._epoch, self._batches, self._loader_state.mark(self._epoch + 1, 0))
         except Exception as error:  # noqa: BLE001 - a loader may raise anything
             return DrawFailed(error)
         self._batches += 1
@@ -82,20 +82,16 @@ class Provider(Actor):
         position, self._position = self._position, None
         exact = position is not None and position.mark.exact
         if position is not None:
-            assert self._loader_state is not None
             self._loader_state.restore(position.mark)
             self._batches = position.mark.index if exact else 0
         # The mark comes before `iter`, which draws from the generators that the loader shuffles with.
-        mark = self._mark(self._epoch, self._batches)
+        mark = self._loader_state.mark(self._epoch, self._batches)
         self._iterator = iter(self._loader)
         if self._iterator is self._loader and not hasattr(self._loader, "state_dict"):
             self._loader = None  # an iterator that is used up after this epoch, so the next epoch needs another one
         if position is not None and exact:
             self._skip(position.index - position.mark.index)
         return mark
-
-    def _mark(self, epoch: int, index: int) -> Mark | None:
-        return None if self._loader_state is None else self._loader_state.mark(epoch, index)
 
     def _skip(self, amount: int) -> None:
         assert self._iterator is not None

@@ -21,11 +21,6 @@ class SendWindow:
         """How many batches may be in flight now."""
         return self.granted if self.auto is None else self.auto.window
 
-    @property
-    def reason(self) -> str:
-        """Why, for a person to read; empty where it is as granted."""
-        return "" if self.auto is None else self.auto.reason
-
     def obey(self, orders: Orders) -> Change | None:
         """Take over what is granted; return what changes for a window that is being looked for."""
         self.granted = orders.window
@@ -35,18 +30,4 @@ class SendWindow:
             self.auto = AutoWindow(orders.window)
         else:
             return self.auto.limit(orders.window)
-        return None
-
-    def came_back(self, now: float, out: int, *, undisturbed: bool) -> Change | None:
-        """Take in that a batch came back, for a window that is being looked for; return what changes.
-
-        Args:
-            now: seconds.
-            out: batches in flight until now, this one among them.
-            undisturbed: whether only the window limited how many batches were in flight.
-        """
-        assert self.auto is not None
-        if undisturbed:
-            return self.auto.came_back(now, out)
-        self.auto.interrupt()
         return None

@@ -21,24 +21,14 @@ def evenly(costs: Sequence[float], parts: int) -> list[int]:
         parts: number of parts, at most that of the items.
     """
     sums = list(accumulate(costs, initial=0.0))
-    # best[end]: (largest cost, begin of the last part), where the first `end` items are in `count` parts
-    best = [(total, 0) for total in sums]
-    tables = [best]
-    for count in range(2, parts + 1):
-        best = [
-            min(
-                ((max(best[start][0], sums[end] - sums[start]), start) for start in range(count - 1, end)),
-                default=(float("inf"), 0),
-            )
-            for end in range(len(sums))
-        ]
-        tables.append(best)
-    cuts: list[int] = []
-    end = len(costs)
-    for table in reversed(tables[1:]):
-        end = table[end][1]
-        cuts.insert(0, end)
-    return cuts
+    # best[end]: largest cost and first items of the parts, where the first `end` items are in `count` parts; among
+    # equals the one whose last part is the longest. From the end, since each needs the best of one part less.
+    best: list[tuple[float, list[int]]] = [(total, [0]) for total in sums]
+    for count in range(1, parts):
+        for end in range(len(costs), count, -1):
+            found = ((max(best[cut][0], sums[end] - sums[cut]), [cut, *best[cut][1]]) for cut in range(count, end))
+            best[end] = min(found)
+    return best[-1][1][-2::-1]
 
 
 def measure(pieces: Sequence[nn.Module], sample: Tree) -> list[float]:

@@ -120,6 +120,5 @@ class _GapAware(Compensator):
         return {"squares": self._squares, "counts": self._counts, "highest": self._highest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for square, saved in zip(self._squares, state["squares"], strict=True):
-            square.copy_(saved)
+        torch._foreach_copy_(self._squares, state["squares"])
         self._counts, self._highest = list(state["counts"]), list(state["highest"])

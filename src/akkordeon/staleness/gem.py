@@ -99,5 +99,4 @@ class _Matching(Compensator):
         return {"proxy": self._proxy}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for proxy, saved in zip(self._proxy, state["proxy"], strict=True):
-            proxy.copy_(saved)
+        torch._foreach_copy_(self._proxy, state["proxy"])

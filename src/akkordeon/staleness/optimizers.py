@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Optimizer
 
 from akkordeon.staleness.compensation import Gradients
 
@@ -64,11 +64,6 @@ def adam_roots(groups: Groups, group: dict[str, Any], members: Sequence[int]) ->
     roots = list(torch._foreach_sqrt(groups.states("exp_avg_sq", members)))
     torch._foreach_add_(roots, [group["eps"] * each for each in unbias])
     return roots, unbias
-
-
-def is_adam(optimizer: Optimizer) -> bool:
-    """Whether it is torch's Adam or AdamW."""
-    return isinstance(optimizer, Adam)
 
 
 def refuse_adam(optimizer: Optimizer) -> str | None:

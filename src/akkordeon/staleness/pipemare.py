@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, publish, require
-from akkordeon.staleness.moving_mean import MovingMean
+from akkordeon.tensors import MovingMean
 
 
 @publish("rescheduling", "updates")
@@ -125,6 +125,4 @@ class _Discrepancy(Compensator):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._mean.value, self._mean.count = state["mean"], state["count"]
-        for kept, saved in ((self._before, state["before"]), (self._drift, state["drift"])):
-            for tensor, value in zip(kept, saved, strict=True):
-                tensor.copy_(value)
+        torch._foreach_copy_([*self._before, *self._drift], [*state["before"], *state["drift"]])

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 from typing_extensions import override
 
 from akkordeon.staleness.compensation import Compensation, Compensator, Gradients, publish
-from akkordeon.staleness.optimizers import Groups, adam_roots, is_adam, pick, refuse_adam, refuse_sgd
+from akkordeon.staleness.optimizers import Groups, adam_roots, pick, refuse_adam, refuse_sgd
 
 
 @publish("spike")
@@ -44,12 +44,12 @@ class SpikeCompensation(Compensation):
 
     @override
     def refusal(self, optimizer: Optimizer) -> str | None:
-        return refuse_adam(optimizer) if is_adam(optimizer) else refuse_sgd(optimizer)
+        return refuse_adam(optimizer) if isinstance(optimizer, Adam) else refuse_sgd(optimizer)
 
     @override
     def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
         groups = Groups(parameters, optimizer)
-        return _SpikeInMean(groups) if is_adam(optimizer) else _SpikeInSum(groups)
+        return _SpikeInMean(groups) if isinstance(optimizer, Adam) else _SpikeInSum(groups)
 
 
 class _SpikeInSum(Compensator):

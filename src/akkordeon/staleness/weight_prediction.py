@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, Adam, Optimizer
 from typing_extensions import override
 
 from akkordeon.staleness.compensation import Compensation, Compensator, publish, require
-from akkordeon.staleness.optimizers import Groups, adam_roots, is_adam, put_back, refuse_adam, refuse_sgd
+from akkordeon.staleness.optimizers import Groups, adam_roots, pick, put_back, refuse_adam, refuse_sgd
 
 Form = Literal["linear", "decaying", "last step"]
 
@@ -70,7 +70,7 @@ class WeightPrediction(Compensation):
     def refusal(self, optimizer: Optimizer) -> str | None:
         if self.form == "last step":
             return None
-        if is_adam(optimizer):
+        if isinstance(optimizer, Adam):
             return refuse_adam(optimizer)
         if isinstance(optimizer, SGD):
             return refuse_sgd(optimizer)
@@ -81,11 +81,13 @@ class WeightPrediction(Compensation):
     def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
         if self.form == "last step":
             return _LastStep(parameters, self.scale)
-        kind = _PredictionFromMean if is_adam(optimizer) else _PredictionFromSum
+        kind = _PredictionFromMean if isinstance(optimizer, Adam) else _PredictionFromSum
         return kind(Groups(parameters, optimizer), self.scale, decays=self.form == "decaying")
 
 
 class _PredictionFromSum(Compensator):
+    state = "momentum_buffer"
+
     def __init__(self, groups: Groups, scale: float, *, decays: bool) -> None:
         self._groups = groups
         self._scale = scale
@@ -96,31 +98,29 @@ class _PredictionFromSum(Compensator):
         if staleness == 0:
             return None
         predicted = list(self._groups.parameters)
-        for group, members in self._groups.having(state="momentum_buffer"):
-            m, far = group["momentum"], staleness * self._scale
-            steps = (m - m ** (far + 1)) / (1 - m) if self._decays else far
-            velocity = self._groups.states("momentum_buffer", members)
-            now, far = [predicted[index] for index in members], float(group["lr"]) * steps
-            predicted = put_back(predicted, members, torch._foreach_sub(now, velocity, alpha=far))
+        for group, members in self._groups.having(state=self.state):
+            predicted = put_back(predicted, members, self._ahead(group, members, staleness))
         return predicted
+
+    def _ahead(self, group: dict[str, Any], members: list[int], staleness: int) -> Sequence[Tensor]:
+        m, far = group["momentum"], staleness * self._scale
+        steps = (m - m ** (far + 1)) / (1 - m) if self._decays else far
+        now, velocity = pick(self._groups.parameters, members), self._groups.states(self.state, members)
+        return torch._foreach_sub(now, velocity, alpha=float(group["lr"]) * steps)
 
 
 class _PredictionFromMean(_PredictionFromSum):
-    @torch.no_grad()
-    def predict(self, staleness: int) -> list[Tensor] | None:
-        if staleness == 0:
-            return None
-        predicted = list(self._groups.parameters)
-        for group, members in self._groups.having(state="exp_avg"):
-            roots, unbias = adam_roots(self._groups, group, members)
-            lr, now = float(group["lr"]), [predicted[index] for index in members]
-            steps = [float(step) for step in self._groups.states("step", members)]
-            far = [-lr * b * self._far(group["betas"][0], t, staleness) for b, t in zip(unbias, steps, strict=True)]
-            if not self._decays and group["weight_decay"]:
-                now = list(torch._foreach_mul(now, 1 - lr * group["weight_decay"] * staleness * self._scale))
-            ahead = torch._foreach_addcdiv(now, self._groups.states("exp_avg", members), roots, far)
-            predicted = put_back(predicted, members, ahead)
-        return predicted
+    state = "exp_avg"
+
+    @override
+    def _ahead(self, group: dict[str, Any], members: list[int], staleness: int) -> Sequence[Tensor]:
+        roots, unbias = adam_roots(self._groups, group, members)
+        lr, now = float(group["lr"]), pick(self._groups.parameters, members)
+        steps = [float(step) for step in self._groups.states("step", members)]
+        far = [-lr * b * self._far(group["betas"][0], t, staleness) for b, t in zip(unbias, steps, strict=True)]
+        if not self._decays and group["weight_decay"]:
+            now = list(torch._foreach_mul(now, 1 - lr * group["weight_decay"] * staleness * self._scale))
+        return torch._foreach_addcdiv(now, self._groups.states(self.state, members), roots, far)
 
     def _far(self, beta: float, step: float, staleness: int) -> float:
         """Return the factor of M: τ / (1 - β1^t), or Σ β1^i / (1 - β1^{t+i}) where it decays."""
@@ -152,6 +152,5 @@ class _LastStep(Compensator):
         return {"before": self._before, "moved": self._moved or []}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for before, saved in zip(self._before, state["before"], strict=True):
-            before.copy_(saved)
+        torch._foreach_copy_(self._before, state["before"])
         self._moved = [each.clone() for each in state["moved"]] or None

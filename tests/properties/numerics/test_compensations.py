@@ -364,12 +364,12 @@ def test_the_norms_of_gradient_and_correction_are_told() -> None:
     late.history = [late.now] * 2
     late.arrives([3.0, 4.0, 0.0], 1)
     norms = late.learner.norms
-    assert norms.gradient == pytest.approx(5.0)
+    assert norms.gradient.value == pytest.approx(5.0)
     # Nesterov's momentum against the usual one, in the first step: m g.
-    assert norms.correction == pytest.approx(M * 5.0)
+    assert norms.correction.value == pytest.approx(M * 5.0)
 
 
 def test_without_compensation_the_correction_is_nothing() -> None:
     late = Late([], MOMENTUM).run()
-    assert late.learner.norms.gradient > 0
-    assert late.learner.norms.correction == 0
+    assert late.learner.norms.gradient.value > 0
+    assert late.learner.norms.correction.value == 0
