@@ -53,7 +53,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made_up = FileSet("shakespeare", "tiny-shakespeare", {"input.txt": hashlib.sha256(PLAY).hexdigest()}, ())
     monkeypatch.setattr(text, "SHAKESPEARE", made_up)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    char_gpt._shakespeare_is_there.cache_clear()
+    char_gpt.shakespeare_is_there.cache_clear()
     return write(tmp_path / "data", made_up_mnist.files() | {"input.txt": PLAY})
 
 

@@ -151,6 +151,6 @@ def test_a_span_that_something_else_held_up_does_not_count() -> None:
 def test_each_change_says_what_it_is_good_for() -> None:
     course = Scheduler(knee_at(2)).run(2000)
     assert [(each.before, each.window, each.reason) for each in course.changes] == [
-        (1, 2, "2 in flight instead of 1: +100.0% batches per second, at about 15")
+        (1, 2, "2 against 1: +100.0% throughput, 15 batches/s")
     ]
-    assert "in flight instead of 2" in course.auto.reason
+    assert "against 2" in course.auto.reason

@@ -83,7 +83,7 @@ def test_each_change_is_logged_and_its_reason_is_in_the_status(caplog: pytest.Lo
     assert (first.sentinel, first.before, first.window) == ("train", 1, 2)
     assert str(first).startswith("train: in_flight 1 -> 2 (")
     assert str(first) in caplog.messages
-    assert "batches per second" in sentinel.reason
+    assert "batches/s" in sentinel.reason
     assert sentinel.window >= 2
 
 

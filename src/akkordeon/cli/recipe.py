@@ -74,7 +74,7 @@ def load(name: str, settings: Settings | None = None, **given: object) -> "Recip
     return Recipe(name, module, given, settings or ())
 
 
-class Loader:
+class RecipeLoader:
     """Makes a loader at once, so that errors show before training, and hands it out when called.
 
     Args:
@@ -131,11 +131,11 @@ class Recipe:
             raise RecipeError(f"{self.name}: gates() must return a list of Gate, and returned {gates!r:.60}")
         return list(gates)
 
-    def loader(self, split: str, take: slice, **offered: object) -> Loader:
+    def loader(self, split: str, take: slice, **offered: object) -> RecipeLoader:
         """Make the loader of a split, as the data of one sentinel."""
         values = self._binding.arguments("batches", offered)
         with self._naming(f"batches({split!r})"):
-            return Loader(lambda: self._module.batches(split=split, take=take, **values))
+            return RecipeLoader(lambda: self._module.batches(split=split, take=take, **values))
 
     def data(self, split: str, take: slice, **offered: object) -> "Batches":
         """Return a callable that makes the loader of a split in another process."""

@@ -15,7 +15,15 @@ from akkordeon.cli.options import ReachOptions
 from akkordeon.cli.output import Output
 from akkordeon.engines.ray.cluster import Address, Cause, Tls, own_address, probe
 from akkordeon.engines.ray.cluster.home import wait_until
-from akkordeon.errors import ActorFailed, ActorNotFound, AkkordeonError, NoAnswer, TokenUnusable, Unreachable
+from akkordeon.errors import (
+    ActorFailed,
+    ActorNotFound,
+    AkkordeonError,
+    NoAnswer,
+    TokenUnusable,
+    Unreachable,
+    WiringError,
+)
 
 if TYPE_CHECKING:
     from akkordeon.engines import Ray

@@ -182,12 +182,13 @@ def which(text: str, folder: Path | None = None) -> str:
     if text not in TEXTS:
         raise ValueError(f"text must be one of {', '.join(TEXTS)}, not {text!r}")
     if text == "auto":
-        return "shakespeare" if folder is not None or _shakespeare_is_there() else "python"
+        return "shakespeare" if folder is not None or shakespeare_is_there() else "python"
     return text
 
 
 @cache  # asked once: a mirror that comes back must not make training and validation read different texts
-def _shakespeare_is_there() -> bool:
+def shakespeare_is_there() -> bool:
+    """Return whether the text can be had; logs a warning where it cannot."""
     try:
         shakespeare("test")
     except DataUnavailable as error:

@@ -290,8 +290,8 @@ class _Trial:
         if not (ratios := self._ratios):
             return f"{self.other} instead of {self.base} were never in flight: the loader is slow"
         rate = fmean(self._rates)
-        gain = f"{median(ratios) - 1:+.1%} batches per second"
-        return f"{self.other} in flight instead of {self.base}: {gain}, at about {rate:.3g}"
+        gain = f"{median(ratios) - 1:+.1%} throughput"
+        return f"{self.other} against {self.base}: {gain}, {rate:.3g} batches/s"
 
     @property
     def _ratios(self) -> list[float]:

@@ -241,7 +241,7 @@ def nowhere() -> Address:
 def test_a_port_where_nothing_listens_is_reported_at_once(nowhere: Address) -> None:
     result = call("sentinel", "train", "digits", "--network", nowhere)
     assert result.exit_code == 2
-    assert result.stderr == f"error: nothing listens at {nowhere}: is the network running there? Check host and port\n"
+    assert result.stderr == f"error: nothing listens at {nowhere}: is the network running? Check host and port\n"
 
 
 @pytest.mark.parametrize("words", [("sentinel", "train", "digits"), ("network", "digits"), ("status",)])

@@ -107,7 +107,7 @@ def test_the_next_keeper_removes_what_killed_ones_left(place: Path) -> None:
     for each in (left, other):
         each.temp_dir.mkdir()
         (each.temp_dir / "ray_current_cluster").touch()
-    os.close(left._handle)  # as the kernel does for a process that is killed
+    os.close(left.handle)  # as the kernel does for a process that is killed
     keep_stubborn(other)
     assert not other.is_ready
     assert wait_for(lambda: list(place.iterdir()) == [other.folder])

@@ -44,7 +44,7 @@ class Home:
     def __init__(self, folder: Path, handle: int) -> None:
         self.folder = folder
         self.temp_dir = folder / "r"
-        self._handle = handle
+        self.handle = handle
 
     @classmethod
     def enter(cls, name: str, deadline: float) -> Self:
@@ -58,16 +58,16 @@ class Home:
             folder.mkdir(mode=0o700, exist_ok=True)
             with suppress(FileNotFoundError):  # moved away between the two
                 home = cls(folder, os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600))
-                if wait_until(partial(posix.lock, home._handle, shared=True), deadline) and home.is_current:
+                if wait_until(partial(posix.lock, home.handle, shared=True), deadline) and home.is_current:
                     return home
-                os.close(home._handle)
+                os.close(home.handle)
             if time.monotonic() > deadline:
                 raise NodeFailed(f"the earlier node in {folder} does not end: end its processes")
 
     @property
     def is_current(self) -> bool:
         """Whether the folder is still in its place; if not, its node has ended."""
-        return _is_same(self._handle, self.folder / "lock")
+        return _is_same(self.handle, self.folder / "lock")
 
     @property
     def is_ready(self) -> bool:
@@ -92,12 +92,12 @@ class Home:
 
     def leave(self) -> None:
         """Let go of the folder; remove it if it has neither users nor a keeper, which would."""
-        if posix.lock(self._handle) and self.is_current:
+        if posix.lock(self.handle) and self.is_current:
             keeper = os.open(self.folder / "keeper", os.O_RDWR | os.O_CREAT, 0o600)
             if posix.lock(keeper):
-                remove(self.folder, self._handle)
+                remove(self.folder, self.handle)
             os.close(keeper)
-        os.close(self._handle)
+        os.close(self.handle)
 
 
 @contextmanager
