@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from akkordeon.cli import options, values
 from akkordeon.cli.options import EPOCHS, FILES, IN_FLIGHT, SHOWN, STOP, TRAIN, VALIDATE_EVERY
 from akkordeon.cli.output import Output
-from akkordeon.cli.recipe import Loader, Recipe, load
+from akkordeon.cli.recipe import Recipe, RecipeLoader, load
 from akkordeon.errors import ActorNotFound, AkkordeonError, RecipeError, SaveFailed
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class RunCommand(options.LocalOptions, options.TrainingOptions):
             raise RecipeError(f"--until {goal}: {recipe.name} does not report {goal.figure!r}; it reports {known}")
 
 
-def _updates(epochs: int | None, loaders: list[Loader]) -> dict[str, int]:
+def _updates(epochs: int | None, loaders: list[RecipeLoader]) -> dict[str, int]:
     """Return the planned number of updates, for schedules; nothing where it is unknown."""
     lengths = [each.length for each in loaders if each.length is not None]
     return {} if epochs is None or len(lengths) < len(loaders) else {"updates": epochs * sum(lengths)}
