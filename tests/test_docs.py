@@ -13,6 +13,7 @@ from akkordeon.datasets import Images
 from akkordeon.recipes import mnist
 from benchmarks.faults.run import tables
 from tests.datasets import made_up_mnist
+from tests.properties.simulation.mutations import MUTATIONS
 from tests.waiting import limit
 
 ROOT = Path(__file__).parents[1]
@@ -100,3 +101,15 @@ def made_up(split: str, take: slice = slice(None), *, folder: Path | None = None
     """Stand in for MNIST, which would have to be fetched."""
     pixels, labels = made_up_mnist.images(*((300, 1) if split == "train" else (40, 2)))
     return Images(pixels[take], labels[take])
+
+
+def test_the_page_on_the_architecture_names_each_rule_of_the_protocol_by_its_mutation() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert [mutation.rule for mutation in MUTATIONS if f"`{mutation.rule}`" not in page] == []
+
+
+def test_the_page_on_the_architecture_names_only_files_that_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"`((?:src|tests|docs|benchmarks)/[\w./-]+)`", page))
+    assert len(paths) > 20
+    assert [path for path in paths if "NAME" not in path and not (ROOT / path).exists()] == []
