@@ -22,7 +22,8 @@ TOGETHER = (
     "tests/engines/ray/cluster/",
     "tests/system/distributed/",
     "tests/system/command_line/test_terminals",
-    "[ray",
+    "[ray]",
+    "[ray-",
 )
 """In the ids of tests that start many processes: marked `machines`, so that they can be left out."""
 

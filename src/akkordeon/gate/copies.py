@@ -52,6 +52,8 @@ class Copies:
     def maybe(self, context: Context, pending: PendingBatches[Any], updates: int | None = None) -> None:
         """Hand over a copy, if it is time.
 
+        Rule of the protocol: gates hand copies over, so that they can be restarted.
+
         Args:
             context: of the gate.
             pending: knows which batches were applied: they go with the copy, so that none is applied twice.
