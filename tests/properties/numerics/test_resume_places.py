@@ -169,7 +169,7 @@ def test_a_loader_that_cannot_tell_its_place_begins_its_epoch_again_and_says_so(
         reports = list(network.watch())
         assert network.status().gates[0].version == version + 8
     assert [(report.epoch, report.samples, report.complete) for report in reports] == [(2, 20, True), (3, 20, True)]
-    told = f"its loader cannot tell where it stood, so epoch 2, of which it had trained {position.index} batches, begins again"
+    told = f"cannot tell where it stood, so epoch 2, of which it had trained {position.index} batches, begins again"
     assert told in caplog.text
 
 
