@@ -1,6 +1,7 @@
 """Options that several commands share, and the base class of commands. Imports neither torch nor Ray."""
 
 import logging
+from abc import abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -85,9 +86,9 @@ class Command(Fields):
     def __post_init__(self) -> None:
         """Refuse options that do not go together."""
 
+    @abstractmethod
     def run(self, output: Output) -> int | None:
         """Do the work and return the exit code, or None for 0."""
-        raise NotImplementedError
 
 
 class RecipeOptions(Command):

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from typer.testing import Result
 
-from akkordeon.cli.options import ReachOptions
+from akkordeon.cli.commands.ask import StatusCommand
 from akkordeon.cli.remote import NetworkWatch
 from akkordeon.cli.values import Where
 from akkordeon.engines.ray.cluster import Address
@@ -318,7 +318,7 @@ def test_a_network_that_is_gone_ends_the_process_soon(nowhere: Address, monkeypa
     monkeypatch.setattr("os._exit", codes.append)
     with socket.create_server((nowhere.host, nowhere.port)):
         pass
-    with NetworkWatch(ReachOptions(network=Where(nowhere, "network")), told.append):
+    with NetworkWatch(StatusCommand(network=Where(nowhere, "network")), told.append):
         assert wait_for(lambda: bool(codes))
     assert codes[0] == 1
     assert isinstance(told[0], Unreachable)

@@ -1,6 +1,7 @@
 """`akkordeon watch`, `status`, `detach`, `set`, `save` and `close`: ask something of a running network."""
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,9 +26,9 @@ class AskCommand(ReachOptions):
         with joined(self, output) as remote:
             return self.ask(remote, output)
 
+    @abstractmethod
     def ask(self, remote: Remote, output: Output) -> int | None:
         """Ask, and show the answer; return the exit code, or None for 0."""
-        raise NotImplementedError
 
 
 class WatchCommand(AskCommand):

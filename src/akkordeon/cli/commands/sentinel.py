@@ -2,6 +2,7 @@
 
 import itertools
 import zlib
+from abc import abstractmethod
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -36,9 +37,9 @@ class SentinelCommand(DataOptions, ReachOptions):
     in_flight: Annotated[int | None, TRAIN("N", "Batches in flight.", min=1, default="4")] = None
     seed: Annotated[int | None, DATA("N", "Seed for shuffling.", default="one for each name")] = None
 
+    @abstractmethod
     def describe(self, recipe: Recipe, name: str) -> "Sentinel":
         """Describe the sentinel, under a name."""
-        raise NotImplementedError
 
     def run(self, output: Output) -> None:
         """Attach the sentinel, and show its reports."""
