@@ -182,6 +182,9 @@ class Engine(Actors, Protocol):
     computations: int = 1
     """How many computations of one actor at once pay."""
 
+    def now(self) -> float:
+        """Return seconds on the clock of the code outside actors, as `Context.now`."""
+
     def inbox(self, name: str) -> Inbox:
         """Open a mailbox for code outside actors."""
 

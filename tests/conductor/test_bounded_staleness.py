@@ -5,7 +5,7 @@ import torch
 
 from akkordeon import TrainingSentinel, ValidationSentinel, WiringError, launch
 from akkordeon.engines import Stepped
-from akkordeon.testing import wait_until
+from tests.network.patience import wait_until
 from tests.networks import data, gates, stepped, training, validation
 
 SIZES = [5] * 60

@@ -17,7 +17,7 @@ from akkordeon.actor import Engine
 from akkordeon.conductor.requests import Pause, Paused, Resume
 from akkordeon.engines import Threads
 from akkordeon.saving import read
-from akkordeon.testing import wait_until
+from tests.network.patience import wait_until
 from tests.networks import stepped, training, validation
 from tests.saving.saves import can_be_resumed, done, engine_of, normed, run_until
 

@@ -14,7 +14,8 @@ from torch.optim import SGD
 import akkordeon as ak
 from akkordeon.actor import Engine
 from akkordeon.engines import Stepped, Threads
-from akkordeon.testing import crash, wait_until
+from akkordeon.testing import crash
+from tests.network.patience import wait_until
 
 Batch = tuple[Tensor, Tensor]
 

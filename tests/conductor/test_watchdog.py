@@ -16,7 +16,7 @@ from akkordeon.actor import Actor, Context, Ref
 from akkordeon.conductor.watchdog import Watchdog
 from akkordeon.engines import Stepped, Threads
 from akkordeon.messages.leases import Alive
-from akkordeon.testing import wait_until
+from tests.network.patience import wait_until
 
 
 class Nobody(Actor):

@@ -27,6 +27,7 @@ class Borrowed:
         self._inboxes: list[Inbox] = []
         self.address, self.places, self.computations = engine.address, engine.places, engine.computations
         self.find, self.watch, self.stop, self.look = engine.find, engine.watch, engine.stop, engine.look
+        self.now = engine.now
 
     def spawn(self, name: str, make: Callable[[], Actor], **settings: Any) -> Ref:
         self._spawned.append(self._engine.spawn(name, make, **settings))
@@ -47,7 +48,7 @@ ENGINES = [
     pytest.param(make_threads, id="threads"),
     pytest.param(make_stepped, id="stepped"),
     pytest.param(make_timed, id="timed"),
-    pytest.param(None, id="ray", marks=[pytest.mark.xdist_group("ray"), pytest.mark.timeout(120)]),
+    pytest.param(None, id="ray", marks=pytest.mark.timeout(120)),
 ]
 
 

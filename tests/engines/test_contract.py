@@ -63,6 +63,13 @@ def test_messages_from_outside_arrive_in_the_order_sent(cast: Cast, inbox: Inbox
     assert take(inbox, 200) == list(range(200))
 
 
+def test_the_clock_advances_while_an_inbox_waits(engine: Engine, inbox: Inbox) -> None:
+    before = engine.now()
+    with pytest.raises(NoAnswer):
+        inbox.take(timeout=0.05)
+    assert engine.now() - before >= 0.05
+
+
 def test_the_return_value_of_receive_answers_an_ask(cast: Cast, inbox: Inbox) -> None:
     assert cast.forwarder().ask("hello", timeout=SOON) == "passed on"
     assert take(inbox, 1) == ["hello"]

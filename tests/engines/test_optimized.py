@@ -17,7 +17,7 @@ WITHOUT = ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST")
 
 
 @pytest.mark.timeout(LIMIT)
-@pytest.mark.parametrize("engine", ["threads", pytest.param("ray", marks=pytest.mark.xdist_group("ray"))])
+@pytest.mark.parametrize("engine", ["threads", "ray"])
 def test_the_contract_holds_without_asserts(engine: str) -> None:
     """Those of the library, that is: pytest keeps its own in test modules."""
     variables = {key: value for key, value in os.environ.items() if key not in WITHOUT}

@@ -13,7 +13,7 @@ from torch.optim import SGD
 
 import akkordeon as ak
 from akkordeon.actor import Engine
-from akkordeon.testing import wait_until
+from tests.network.patience import wait_until
 
 Batch = tuple[Tensor, Tensor]
 

@@ -14,8 +14,9 @@ from akkordeon import ActorNotFound, Gate, Network, Supervision, WiringError, la
 from akkordeon.actor import Ref
 from akkordeon.conductor.requests import Roster, Set, Who
 from akkordeon.messages.states import StateOf
-from akkordeon.testing import crash, wait_until
+from akkordeon.testing import crash
 from tests.conductor.test_state import Succession
+from tests.network.patience import wait_until
 from tests.networks import gates, stepped, training, validation
 
 LONG = [5] * 2000

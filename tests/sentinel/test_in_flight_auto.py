@@ -16,7 +16,7 @@ import akkordeon as ak
 from akkordeon.cli.output import Output
 from akkordeon.engines import Delays, Stepped, by_actor
 from akkordeon.messages.reports import Adjustment
-from akkordeon.testing import wait_until
+from tests.network.patience import wait_until
 from tests.networks import gates, stepped, training, validation
 
 NETWORKS = {

@@ -123,7 +123,7 @@ class LocalActors(ABC):
         """End an actor."""
         self.end(self.runnable(ref), None)
 
-    def now(self, runnable: Runnable) -> float:  # noqa: ARG002
+    def now(self, runnable: Runnable | None = None) -> float:  # noqa: ARG002
         """Return the seconds on the clock that all actors share."""
         return time.monotonic()
 

@@ -26,7 +26,8 @@ def wait_until(engine: Engine, condition: Callable[[], T], *, seconds: float, pa
         return found
     inbox = engine.inbox(f"waiting {next(_numbers)}")
     try:
-        for _ in range(round(seconds / pause)):
+        deadline = engine.now() + seconds
+        while engine.now() < deadline:
             with suppress(NoAnswer):
                 inbox.take(timeout=pause)
             if found := condition():

@@ -17,8 +17,9 @@ from torch.optim import SGD
 
 import akkordeon as ak
 from akkordeon.engines import Threads
-from akkordeon.testing import crash, wait_until
+from akkordeon.testing import crash
 from tests.network.counting import applied, gates, total, training
+from tests.network.patience import wait_until
 
 AT_ONCE = ak.Supervision(restarts=100_000, backoff=(0.0,), copy_every=1, copy_share=1.0)
 

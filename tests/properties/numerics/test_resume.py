@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 import akkordeon as ak
 from akkordeon.actor import Engine
 from akkordeon.sentinel.metrics import Metrics, Perplexity
-from akkordeon.testing import wait_until
+from tests.network.patience import wait_until
 
 SAMPLES, BATCH = 200, 10  # 20 batches in an epoch
 EPOCHS = 15  # 300 batches

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import (
 import akkordeon as ak
 from akkordeon.engines import Stepped
 from akkordeon.gate.tuning import tune
-from akkordeon.testing import wait_until
+from tests.network.patience import wait_until
 from tests.properties.numerics.loops import (
     Batches,
     Recorder,

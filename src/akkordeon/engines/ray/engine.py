@@ -156,6 +156,10 @@ class Ray:
             there = f"there are: {', '.join(others)}" if others else "nor any other; it may have been closed"
             raise WiringError(f"there is no network {self.name!r} at {self.address}; {there}")
 
+    def now(self) -> float:
+        """Return seconds on the clock of this machine."""
+        return time.monotonic()
+
     def where(self) -> dict[str, str]:
         """Return the number and machine of the process that each actor of the network lives in, by its name."""
         return self._driver.where()

@@ -184,9 +184,9 @@ class Stepped(Simulation, Engine):
             raise NoAnswer(f"{body.name} did not answer {type(message).__name__} within {timeout:g} s")
         return ask.answer.result()
 
-    def now(self, body: SimActor) -> float:
-        """Return the seconds on the clock of an actor's host, which may have jumped."""
-        return self.time + body.host.offset
+    def now(self, body: SimActor | None = None) -> float:
+        """Return the seconds on the clock of an actor's host, which may have jumped; without one, those that passed."""
+        return self.time + (body.host.offset if body else 0.0)
 
     def later(self, body: SimActor, seconds: float, message: object) -> None:
         """Send after a while."""

@@ -1,6 +1,7 @@
 """The exploring simulation: the next event is drawn from all that could happen."""
 
 import heapq
+import math
 import itertools
 import random
 from collections import deque
@@ -61,7 +62,7 @@ class Exploring:
         elif self._timers and self._timers[0][0] <= deadline:
             engine.time = max(engine.time, self._timers[0][0])
         else:
-            if self._timers:
+            if deadline < math.inf:
                 engine.time = deadline
             return False
         while self._timers and self._timers[0][0] <= engine.time:

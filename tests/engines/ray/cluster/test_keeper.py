@@ -16,8 +16,6 @@ from akkordeon.errors import NodeFailed
 from tests.engines.ray.cluster.nodes import all_gone, is_alive, keepers, node_processes, own_place, wait_for
 from tests.waiting import limit
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 STUBBORN = """
 import pathlib, signal, subprocess, sys
 for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -25,8 +25,6 @@ from tests.engines.ray.cluster.nodes import (
 )
 from tests.waiting import limit
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 CONNECT = """
 os.environ.update(node.environment)
 import ray
