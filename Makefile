@@ -18,7 +18,7 @@ train: $(VENV)/.installed  ## Fetch MNIST, train it as actors, show the result
 test: $(VENV)/.installed-dev  ## All that CI runs; NO_NETNS=1 leaves out what needs several hosts, and root
 	sh scripts/system_packages.sh
 	$(MAKE) --no-print-directory -j 2 lint docs
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: lint  ## The quick one while you work
 	$(BIN)/pytest -q -n 2 -m "not machines" tests --ignore tests/properties --ignore tests/system

@@ -31,20 +31,30 @@ NO_HOSTS = bool(os.environ.get("NO_NETNS"))
 """Leave out, on purpose, what needs several hosts: that takes root and Linux."""
 
 
-def needs_hosts(item: pytest.Item) -> bool:
-    return any("hosts" in (*mark.args, *mark.kwargs.values()) for mark in item.iter_markers("xdist_group"))
+FIRST = (
+    # It joins a cluster in this process, which can be in one only: before the one that all others share.
+    "tests/system/command_line/test_terminals",
+    "tests/properties/simulation/test_seeds",
+    "tests/system/distributed/",
+    "tests/engines/",
+    "tests/properties/",
+)
+"""Files in the order of how long they take: each goes to one worker, so a long one must not come last."""
+
+
+def order(item: pytest.Item) -> int:
+    return next((i for i, path in enumerate(FIRST) if item.nodeid.startswith(path)), len(FIRST))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # They join a cluster in this process, which can be in one only: before the one that all others share.
-    items.sort(key=lambda item: "command_line/test_terminals" not in item.nodeid)
+    items.sort(key=order)
     for item in items:
         if any(part in item.nodeid for part in TOGETHER):
             item.add_marker("machines")
     if NO_HOSTS:
-        config.hook.pytest_deselected(items=[item for item in items if needs_hosts(item)])
-        items[:] = [item for item in items if not needs_hosts(item)]
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("hosts")])
+        items[:] = [item for item in items if not item.get_closest_marker("hosts")]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

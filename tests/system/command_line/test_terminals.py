@@ -27,7 +27,7 @@ from tests.sharing import Shared
 from tests.system.command_line.calling import RECIPE, Running, call, lines_of, running, write_recipe
 from tests.waiting import limit
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(120, func_only=True)]
+pytestmark = pytest.mark.timeout(120, func_only=True)
 
 LIMIT = 60.0
 """Seconds that a process has for whatever is waited for: each imports torch."""

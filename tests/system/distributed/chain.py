@@ -15,9 +15,9 @@ from torch.optim import SGD
 
 import akkordeon as ak
 from akkordeon.engines import Ray
-from akkordeon.testing import wait_until
 from tests import waiting
 from tests.network.counting import Counts, Numbered, numbers, total
+from tests.network.patience import wait_until
 
 NAMES = ("stem", "body")
 
@@ -98,7 +98,7 @@ def done(network: ak.Network, sentinel: str) -> int:
 def soon(network: ak.Network, condition: Callable[[], object], what: str) -> float:
     """Wait until a condition holds; return how many seconds that took."""
     start = time.monotonic()
-    wait_until(network, condition, seconds=waiting.limit(LIMIT), what=what)
+    wait_until(network, condition, seconds=LIMIT, what=what)
     return time.monotonic() - start
 
 

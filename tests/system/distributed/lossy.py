@@ -14,10 +14,9 @@ from pathlib import Path
 import akkordeon as ak
 from akkordeon.engines import Ray
 from akkordeon.engines.ray.cluster import node, settings
-from akkordeon.testing import wait_until
 from tests.network.counting import applied, training
+from tests.network.patience import wait_until
 from tests.system.distributed.chain import AT_ONCE, NAMES, gates
-from tests.waiting import limit
 
 NUM = 60
 """Batches."""
@@ -61,7 +60,7 @@ def follow(network: ak.Network) -> ak.SentinelStatus:
         seen.extend(there)
         return not there
 
-    wait_until(network, has_left, seconds=limit(LIMIT), what="the sentinel to leave")
+    wait_until(network, has_left, seconds=LIMIT, what="the sentinel to leave")
     return seen[-1]
 
 
@@ -78,7 +77,7 @@ def main(there: str, back: str) -> None:
     with network:
         network.attach(training("train", 0, NUM, in_flight=IN_FLIGHT, time_limit=PATIENCE))
         last = follow(network)
-        wait_until(network, lambda: keeps_none(network), seconds=limit(LIMIT), what="the gates to forget who has left")
+        wait_until(network, lambda: keeps_none(network), seconds=LIMIT, what="the gates to forget who has left")
         counts, status, faults = applied(network, NAMES), network.status(), injected()
     figures = {
         "done": last.done,

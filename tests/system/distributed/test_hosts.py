@@ -16,7 +16,7 @@ from tests.system.hosts import Command, Host, Hosts, wait_until
 from tests.system.hosts.host import HOME
 from tests.waiting import limit
 
-pytestmark = [pytest.mark.xdist_group("hosts"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(180)]
 
 PORT = 25530
 
@@ -76,8 +76,9 @@ def make_world() -> Iterator[World]:
         network.wait_for("begun", LIMIT)
         for host, place in ((hosts[1], "B"), (hosts[2], "C")):
             run(host, "lend", address, place)
+        network.wait_for('"done"', LIMIT)
         world = World(hosts, network)
-        wait_until(lambda: world.now()["done"] > 20 or network.returncode is not None, LIMIT, "batches")
+        world.advance(20)
         yield world
 
 

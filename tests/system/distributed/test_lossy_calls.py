@@ -13,7 +13,7 @@ import pytest
 
 from tests.system.distributed.lossy import IN_FLIGHT, NUM
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 SOURCES = Path(__file__).parents[3]
 

@@ -27,7 +27,7 @@ from tests.properties.numerics.loops import (
 from tests.system.distributed.chain import LEASE
 from tests.system.distributed.conftest import MakeEngine
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 PATIENT = ak.Supervision(lease=LEASE)
 

@@ -21,7 +21,7 @@ from tests.system.distributed.chain import make_optimizer
 from tests.system.distributed.conftest import MakeEngine
 from tests.waiting import limit
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 LIMIT = limit(60.0)
 """Seconds for what takes one on a quiet machine."""

@@ -18,7 +18,7 @@ from tests.system.hosts.namespaces import PRIVATE
 from tests.system.hosts.needs import check
 from tests.waiting import limit
 
-pytestmark = pytest.mark.xdist_group("hosts")
+pytestmark = pytest.mark.hosts
 
 LIMIT = 20.0
 """Seconds for whatever is waited for."""

@@ -9,7 +9,7 @@ import pytest
 from scripts.three_hosts import SCENARIO, TOKEN, Line, Play
 from tests.system.hosts import Hosts, wait_until
 
-pytestmark = pytest.mark.xdist_group("hosts")
+pytestmark = pytest.mark.hosts
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "three_hosts.sh"
 
