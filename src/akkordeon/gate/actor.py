@@ -15,16 +15,18 @@ from typing_extensions import override
 
 from akkordeon.actor import Actor, Context
 from akkordeon.errors import BatchRefused, UpdateFailed
-from akkordeon.gate.backward import BatchGradients, Graph
+from akkordeon.gate.backward import BatchGradients, Graph, Reused
 from akkordeon.gate.computations import Computations, caught
 from akkordeon.gate.copies import Copies, Copying
 from akkordeon.gate.description import Gate
 from akkordeon.gate.forward import Recomputation, Replica, Trained
+from akkordeon.gate.guards import FrozenMoved
 from akkordeon.gate.learner import Learner
 from akkordeon.gate.lease import HeldLease
 from akkordeon.gate.parameters import NamedTensors
 from akkordeon.gate.pending import Entry, PendingBatches
 from akkordeon.gate.random_state import RANDOM_LOCK
+from akkordeon.gate.turns import Turns
 from akkordeon.gate.updates import norm_of
 from akkordeon.messages.batches import (
     ALREADY_APPLIED,
@@ -69,6 +71,9 @@ class GateActor(Actor):
         self._weights = self._learner.weights
         self._wire = Wire(None, None)
         self._idle: list[Replica] = []
+        self._idle_evaluating: list[Replica] = []  # others, since a module may have state of its own
+        self._turns = Turns(gate.name)
+        self._stateful = ""  # plain attributes that the module's forward changes
         self._pending: PendingBatches[Graph | Recomputation] = PendingBatches(applied)
         self._copies = Copies(self._learner, copying)
         self._computations = Computations()
@@ -99,8 +104,6 @@ class GateActor(Actor):
         return None
 
     def _renew(self, lease: Lease, context: Context) -> None:
-        if not self._idle and not self._computations:  # at the first lease
-            self._idle = self._learner.replicas(RANDOM_LOCK)
         now = context.now()
         heartbeat = self._lease.renew(lease, now)
         if lease.wire is not None:
@@ -130,27 +133,71 @@ class GateActor(Actor):
             self._skipped["stray"] += 1
             return
         entry.squares = message.squares
+        self._turns.take(partial(self._begin_forward, message, entry, context))
+
+    def _begin_forward(self, message: Forward, entry: Pending, context: Context) -> None:
+        if self._stateful and not self._idle:
+            error = RuntimeError(
+                f"its forward changes {self._stateful}, and its backward uses the module again (as checkpoints do), so "
+                "there can be one batch in flight only: use in_flight=1, or leave out the checkpoints"
+            )
+            self._forwarded(message, entry, context, None, {}, error)
+            return
+        entry.version = self._weights.version  # others may have been before it
         snapshot, buffers = self._learner.snapshot(entry.in_flight), self._weights.buffers
-        replica = self._idle.pop()
-        work = partial(replica.train, message.x, snapshot, buffers, wants_gradient=self._wire.upstream is not None)
-        then = partial(self._forwarded, message, entry, replica, buffers)
-        self._computations.run("forward", route.batch, work, then, context)
+        replica = self._replica(self._idle)
+        work = partial(replica.train, message.x, snapshot, buffers, wanted=self._wanted(message))
+        then = partial(self._forwarded, message, entry, context, replica, buffers)
+        self._computations.run("forward", message.route.batch, work, then, context)
 
     def _forwarded(
-        self, message: Forward, entry: Pending, replica: Replica, buffers: NamedTensors, result: Trained | Exception
+        self,
+        message: Forward,
+        entry: Pending,
+        context: Context,
+        replica: Replica | None,
+        buffers: NamedTensors,
+        result: Trained | Exception,
     ) -> None:
-        self._idle.append(replica)
+        if replica is not None and (isinstance(result, Exception) or result.graph.replica is None):
+            self._idle.append(replica)
+        if isinstance(result, FrozenMoved):
+            self._weights.move(result.indices)
+            self._idle.clear()
+            self._begin_forward(message, entry, context)
+            return
         if isinstance(result, Exception):
             self._pending.drop(message.route, entry)
             self._refuse(message.route, describe(message.x), result)
+        elif result.buffers and not self._weights.publish(buffers, result.buffers):
+            self._turns.only_one(f"what is in its buffers depends on their order: {', '.join(result.buffers)}")
+            self._begin_forward(message, entry, context)  # again, with what others have left
             return
-        if buffers:
-            self._weights.publish(buffers, result.buffers)
-        if self._gate.activations == "stashed":
-            entry.saved = result.graph
         else:
-            entry.saved = Recomputation(message.x, buffers, result.drew, self._wire.upstream is not None)
-        self._send_on(Forward(message.route, result.output, message.squares + self._squares))
+            if result.changed:
+                self._stateful = ", ".join(map(repr, result.changed))
+                self._turns.only_one(f"its forward changes {self._stateful}, which the next one may use")
+            if self._stashes:
+                entry.saved = result.graph
+            else:
+                entry.saved = Recomputation(message.x, buffers, result.drew, self._wanted(message))
+                if result.graph.replica is not None:
+                    self._idle.append(replica)
+            squares = message.squares + self._squares
+            self._send_on(Forward(message.route, result.output, squares, result.differentiable))
+        self._turns.end()
+
+    @property
+    def _stashes(self) -> bool:
+        """Whether graphs are kept: always where a second forward would change what the module keeps of its own."""
+        return self._gate.activations == "stashed" or self._turns.alone
+
+    def _wanted(self, message: Forward) -> tuple[bool, ...]:
+        """Return of each tensor of the input whether its gradient is asked for."""
+        return message.differentiable if self._wire.upstream is not None else ()
+
+    def _replica(self, idle: list[Replica]) -> Replica:
+        return idle.pop() if idle else self._learner.replica(RANDOM_LOCK)
 
     # Backward and update
 
@@ -160,14 +207,16 @@ class GateActor(Actor):
             self._skipped["stray"] += 1
             return
         if not message.gradients:
+            if isinstance(entry.saved, Graph) and isinstance(entry.saved.replica, Replica):
+                self._idle.append(entry.saved.replica)
             context.in_order(partial(self._send_back, message, (), NOTHING_TO_LEARN))
             return
-        replica = None
         if isinstance(entry.saved, Graph):
+            replica = entry.saved.replica
             work = partial(entry.saved.gradients, message.gradients)
         else:
             assert entry.saved is not None
-            replica = self._idle.pop()
+            replica = self._replica(self._idle)
             snapshot = self._learner.recall(self._weights.version - entry.version)
             work = partial(entry.saved.gradients, message.gradients, replica, snapshot)
         then = partial(self._backwarded, message, entry, replica, context)
@@ -177,11 +226,14 @@ class GateActor(Actor):
         self,
         message: Backward,
         entry: Pending,
-        replica: Replica | None,
+        replica: Reused | None,
         context: Context,
         result: BatchGradients | Exception,
     ) -> None:
         if replica is not None:
+            assert isinstance(replica, Replica)
+            if isinstance(entry.saved, Graph) and entry.saved.buffers:
+                self._weights.publish(entry.saved.buffers, replica.buffers_left())
             self._idle.append(replica)
         if isinstance(result, Exception):
             self._refuse(message.route, "its gradient", result)
@@ -248,12 +300,14 @@ class GateActor(Actor):
         if self._pending.is_gone(batch.incarnation):
             self._skipped["stray"] += 1
             return
-        replica = self._idle.pop()
+        if self._stateful and self._idle:  # as far as training is
+            self._idle_evaluating = [self._learner.replica(RANDOM_LOCK, self._idle[-1])]
+        replica = self._replica(self._idle_evaluating)
         work = partial(replica.evaluate, message.x, self._weights.snapshot(), self._weights.buffers)
         self._computations.run("evaluation", batch, work, partial(self._validated, message, replica), context)
 
     def _validated(self, message: Validate, replica: Replica, result: Tree | Exception) -> None:
-        self._idle.append(replica)
+        self._idle_evaluating.append(replica)
         if isinstance(result, Exception):
             self._refuse(message.route, describe(message.x), result)
         else:
@@ -303,4 +357,5 @@ class GateActor(Actor):
             self._learner.norms.gradient.value,
             self._learner.norms.correction.value,
             self._computations.pace.seconds,
+            self._turns.why,
         )

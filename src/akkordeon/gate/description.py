@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from akkordeon.errors import WiringError
+from akkordeon.gate.closures import Captured
 from akkordeon.staleness import Compensation
 from akkordeon.tensors import has_gradient_hook
 
@@ -219,15 +220,28 @@ class Gate:
             self._require(refusal is None, f"{kind} cannot be used: {refusal}")
 
 
-def own_copy(module: nn.Module) -> nn.Module:
-    """Return a copy of a module that shares nothing with it.
+def own_copy(module: nn.Module, *, share: bool = False) -> nn.Module:
+    """Return a copy of a module that shares nothing with it; functions that captured the module capture the copy.
 
     Hooks such as the old `weight_norm` leave computed tensors on a module, which torch refuses to copy; they are
     computed again at each forward, so the copy gets them without their history.
+
+    Args:
+        module: to copy.
+        share: let the copy hold the very parameters and buffers of the module, for others to be put in their place.
+
+    Raises:
+        WiringError: a function in it reaches the module through a global variable.
     """
     memo: dict[int, Any] = {}
+    if share:
+        memo = {id(tensor): tensor for tensor in itertools.chain(module.parameters(), module.buffers())}
+    captured = Captured(module)
+    captured.replace(memo)
     for part in module.modules():
         for value in vars(part).values():
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(module, memo)
+    copied = copy.deepcopy(module, memo)
+    captured.fill(memo)
+    return copied
