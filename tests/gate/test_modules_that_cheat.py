@@ -20,9 +20,9 @@ def pairs(x: Tensor, num: int = 6) -> Iterator[tuple[Tensor, Tensor]]:
         yield x.clone(), torch.full((len(x), 3), float(number))
 
 
-def train(engine: Engine, gates: list[ak.Gate], x: Tensor, epochs: int = 1) -> nn.Sequential:
+def train(engine: Engine, gates: list[ak.Gate], x: Tensor) -> nn.Sequential:
     with ak.launch(gates, engine=engine) as network:
-        network.attach(ak.TrainingSentinel("train", partial(pairs, x), mse_loss, epochs=epochs))
+        network.attach(ak.TrainingSentinel("train", partial(pairs, x), mse_loss, epochs=1))
         list(network.watch())
         return network.model()
 
@@ -84,7 +84,7 @@ class Complex(nn.Module):
 
 
 class Masked(nn.Module):
-    """Draws in its forward, and lets somebody else draw too from its fourth on, which is the third computed again."""
+    """Draws in its forward, and lets somebody else draw too every time it is computed again."""
 
     forwards = 0  # of the class: what an object keeps of its own is never computed again
 
@@ -95,7 +95,7 @@ class Masked(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         type(self).forwards += self.training
         masked = dropout(x * self.weight, 0.5, self.training)
-        if self.forwards > 3:
+        if self.forwards > 1:
             other = threading.Thread(target=torch.rand, args=(1,))
             other.start()
             other.join()
@@ -171,4 +171,4 @@ def test_a_parameter_with_a_gradient_hook_is_refused() -> None:
 def test_a_forward_whose_random_numbers_cannot_be_drawn_again_is_refused() -> None:
     gate = ak.Gate("masked", Masked(), partial(SGD, lr=0.1), activations="recomputed")
     with pytest.raises(ak.BatchRefused, match=r"cannot be recomputed .* give loaders and losses a torch.Generator"):
-        train(Threads(2, debug=True), [gate], torch.randn(6, 8), epochs=3)
+        train(Threads(2, debug=True), [gate], torch.randn(6, 8))

@@ -42,14 +42,10 @@ class Turns:
             self.why = why
             logger.warning("gate %r computes one batch at a time: %s", self._gate, why)
 
-    @property
-    def alone(self) -> bool:
-        """Whether forwards run one after the other, because they must or because it is not known yet."""
-        return bool(self.why) or self._begun <= ALONE_AT_FIRST
-
     def _next(self) -> None:
         """Begin one forward that waits, if it may: a turn of an actor can begin one computation."""
-        if self._waiting and not (self._running and self.alone):
+        alone = bool(self.why) or self._begun < ALONE_AT_FIRST
+        if self._waiting and not (self._running and alone):
             self._begun += 1
             self._running += 1
             self._waiting.popleft()()
