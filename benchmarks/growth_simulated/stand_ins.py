@@ -113,7 +113,7 @@ class StandIn:
         census.tallies[gate.name] = Tally()
         census.versions += 1  # the live ones
 
-    def replica(self, random_lock: object) -> "StandIn":  # noqa: ARG002 - nothing is drawn
+    def replica(self, random_lock: object, like: object) -> "StandIn":  # noqa: ARG002 - nothing is drawn
         """Return itself."""
         return self
 

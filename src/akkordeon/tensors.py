@@ -188,7 +188,7 @@ class _NotedFrame(checkpoint._CheckpointFrame):
         super().__init__(*args)
 
 
-checkpoint._CheckpointFrame = _NotedFrame  # type: ignore[misc]
+checkpoint._CheckpointFrame = _NotedFrame  # type: ignore[misc, assignment]
 
 
 def optimizer_step(optimizer: Optimizer) -> None:
@@ -236,7 +236,7 @@ def parameter_slots(module: nn.Module) -> Slots:
     `torch.func.functional_call`, which costs 66 microseconds more per call; setting the attribute costs 5 more each.
     """
     index = {id(tensor): number for number, tensor in enumerate(module.parameters())}
-    dictionaries = [part._parameters for part in module.modules()]
+    dictionaries: list[Any] = [part._parameters for part in module.modules()]  # may hold what is no nn.Parameter
     return [
         (each, name, index[id(tensor)]) for each in dictionaries for name, tensor in each.items() if tensor is not None
     ]

@@ -5,7 +5,7 @@ own turn, after everything that may fail for the batch. A failure in there may l
 actor; the conductor starts another one from the latest copy that this one handed over.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from math import inf
@@ -16,7 +16,7 @@ from typing_extensions import override
 from akkordeon.actor import Actor, Context
 from akkordeon.errors import BatchRefused, UpdateFailed
 from akkordeon.gate.backward import BatchGradients, Graph, Reused
-from akkordeon.gate.computations import Computations, What, caught
+from akkordeon.gate.computations import Computations, caught
 from akkordeon.gate.copies import Copies, Copying
 from akkordeon.gate.description import Gate
 from akkordeon.gate.forward import Recomputation, Replica, Trained
@@ -26,6 +26,7 @@ from akkordeon.gate.lease import HeldLease
 from akkordeon.gate.parameters import NamedTensors
 from akkordeon.gate.pending import Entry, PendingBatches
 from akkordeon.gate.random_state import RANDOM_LOCK
+from akkordeon.gate.replicas import Replicas
 from akkordeon.gate.turns import Turns
 from akkordeon.gate.updates import norm_of
 from akkordeon.messages.batches import (
@@ -70,10 +71,8 @@ class GateActor(Actor):
         self._learner = learner(gate, state)
         self._weights = self._learner.weights
         self._wire = Wire(None, None)
-        # Others for each purpose, since a module may have state of its own.
-        self._idle: defaultdict[What, list[Replica]] = defaultdict(list)
+        self._replicas = Replicas(partial(self._learner.replica, RANDOM_LOCK))
         self._turns = Turns(gate.name)
-        self._stateful = ""  # plain attributes that the module's forward changes
         self._pending: PendingBatches[Graph | Recomputation] = PendingBatches(applied)
         self._copies = Copies(self._learner, copying)
         self._computations = Computations()
@@ -136,16 +135,12 @@ class GateActor(Actor):
         self._turns.take(partial(self._begin_forward, message, entry, context))
 
     def _begin_forward(self, message: Forward, entry: Pending, context: Context) -> None:
-        if self._stateful and not self._idle["forward"]:
-            error = RuntimeError(
-                f"its forward changes {self._stateful}, and its backward uses the module again (as checkpoints do), so "
-                "there can be one batch in flight only: use in_flight=1, or leave out the checkpoints"
-            )
-            self._forwarded(message, entry, context, None, {}, error)
+        replica = caught(partial(self._replicas.take, "forward"))
+        if isinstance(replica, Exception):
+            self._cannot_forward(message, entry, replica)
             return
         entry.version = self._weights.version  # others may have been before it
         snapshot, buffers = self._learner.snapshot(entry.in_flight), self._weights.buffers
-        replica = self._replica("forward")
         work = partial(replica.train, message.x, snapshot, buffers, wanted=self._wanted(message))
         then = partial(self._forwarded, message, entry, context, replica, buffers)
         self._computations.run("forward", message.route.batch, work, then, context)
@@ -155,49 +150,43 @@ class GateActor(Actor):
         message: Forward,
         entry: Pending,
         context: Context,
-        replica: Replica | None,
+        replica: Replica,
         buffers: NamedTensors,
         result: Trained | Exception,
     ) -> None:
-        if replica is not None and (isinstance(result, Exception) or result.graph.replica is None):
-            self._idle["forward"].append(replica)
         if isinstance(result, FrozenMoved):
             self._weights.move(result.indices)
-            self._idle.clear()
+            self._replicas.clear()
             self._begin_forward(message, entry, context)
-            return
-        if isinstance(result, Exception):
-            self._pending.drop(message.route, entry)
-            self._refuse(message.route, describe(message.x), result)
+        elif isinstance(result, Exception):
+            self._replicas.give("forward", replica)
+            self._cannot_forward(message, entry, result)
         elif result.buffers and not self._weights.publish(buffers, result.buffers):
+            self._replicas.give("forward", replica)
             self._turns.only_one(f"what is in its buffers depends on their order: {', '.join(result.buffers)}")
             self._begin_forward(message, entry, context)  # again, with what others have left
-            return
         else:
             if result.changed:
-                self._stateful = ", ".join(map(repr, result.changed))
-                self._turns.only_one(f"its forward changes {self._stateful}, which the next one may use")
-            if self._stashes:
-                entry.saved = result.graph
-            else:
-                entry.saved = Recomputation(message.x, buffers, result.drew, self._wanted(message))
-                if result.graph.replica is not None:
-                    self._idle["forward"].append(replica)
+                self._replicas.note(result.changed)
+                self._turns.only_one(f"its forward changes {self._replicas.changes}, which the next one may use")
+            # A second forward would begin with what the first has left in the module, so there is none then.
+            stashes = self._gate.activations == "stashed" or self._replicas.changes
+            again = Recomputation(message.x, buffers, result.drew, self._wanted(message))
+            entry.saved = result.graph if stashes else again
+            if result.graph.replica is None or not stashes:
+                self._replicas.give("forward", replica)
             squares = message.squares + self._squares
             self._send_on(Forward(message.route, result.output, squares, result.differentiable))
-        self._turns.end()
+            self._turns.end()
 
-    @property
-    def _stashes(self) -> bool:
-        """Whether graphs are kept: also where a second forward would begin with what the first has left."""
-        return self._gate.activations == "stashed" or bool(self._stateful)
+    def _cannot_forward(self, message: Forward, entry: Pending, error: Exception) -> None:
+        self._pending.drop(message.route, entry)
+        self._refuse(message.route, describe(message.x), error)
+        self._turns.end()
 
     def _wanted(self, message: Forward) -> tuple[bool, ...]:
         """Return of each tensor of the input whether its gradient is asked for."""
         return message.differentiable if self._wire.upstream is not None else ()
-
-    def _replica(self, what: What) -> Replica:
-        return self._idle[what].pop() if self._idle[what] else self._learner.replica(RANDOM_LOCK)
 
     # Backward and update
 
@@ -208,7 +197,7 @@ class GateActor(Actor):
             return
         if not message.gradients:
             if isinstance(entry.saved, Graph) and isinstance(entry.saved.replica, Replica):
-                self._idle["forward"].append(entry.saved.replica)
+                self._replicas.give("forward", entry.saved.replica)
             context.in_order(partial(self._send_back, message, (), NOTHING_TO_LEARN))
             return
         if isinstance(entry.saved, Graph):
@@ -216,7 +205,7 @@ class GateActor(Actor):
             work = partial(entry.saved.gradients, message.gradients)
         else:
             assert entry.saved is not None
-            replica = self._replica("backward")
+            replica = self._replicas.take("backward")
             snapshot = self._learner.recall(self._weights.version - entry.version)
             work = partial(entry.saved.gradients, message.gradients, replica, snapshot)
         then = partial(self._backwarded, message, entry, replica, context)
@@ -234,7 +223,7 @@ class GateActor(Actor):
             assert isinstance(replica, Replica)
             if isinstance(entry.saved, Graph) and entry.saved.buffers:
                 self._weights.publish(entry.saved.buffers, replica.buffers_left())
-            self._idle["forward" if isinstance(entry.saved, Graph) else "backward"].append(replica)
+            self._replicas.give("forward" if isinstance(entry.saved, Graph) else "backward", replica)
         if isinstance(result, Exception):
             self._refuse(message.route, "its gradient", result)
         elif self._lease.allows_update(context.now()):
@@ -300,14 +289,12 @@ class GateActor(Actor):
         if self._pending.is_gone(batch.incarnation):
             self._skipped["stray"] += 1
             return
-        if self._stateful and self._idle["forward"]:  # as far as training is
-            self._idle["evaluation"] = [self._learner.replica(RANDOM_LOCK, self._idle["forward"][-1])]
-        replica = self._replica("evaluation")
+        replica = self._replicas.take("evaluation")
         work = partial(replica.evaluate, message.x, self._weights.snapshot(), self._weights.buffers)
         self._computations.run("evaluation", batch, work, partial(self._validated, message, replica), context)
 
     def _validated(self, message: Validate, replica: Replica, result: Tree | Exception) -> None:
-        self._idle["evaluation"].append(replica)
+        self._replicas.give("evaluation", replica)
         if isinstance(result, Exception):
             self._refuse(message.route, describe(message.x), result)
         else:

@@ -53,7 +53,7 @@ class RunningMean:
 
 def running_means(module: nn.Module) -> dict[str, RunningMean]:
     """Return those buffers of a module, by name, that are means over batches."""
-    found = {}
+    found: dict[str, RunningMean] = {}
     for prefix, part in module.named_modules():
         if isinstance(part, _NormBase) and type(part).forward in FORWARDS:
             at = f"{prefix}." if prefix else ""

@@ -23,7 +23,7 @@ OWN_TO_TORCH = frozenset({*vars(nn.Module()), "_flat_weights", "_flat_weight_ref
 DEPTH, LENGTH = 4, 200
 """How deep objects in attributes are looked into, and how many items of each."""
 
-PLAIN = (type(None), bool, int, float, complex, str, bytes)
+VALUES = (type(None), bool, int, float, complex, str, bytes)
 
 REENTRANT = "CheckpointFunctionBackward"
 """The node of `torch.utils.checkpoint` with `use_reentrant=True`."""
@@ -140,7 +140,7 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _marks(value: Any, depth: int) -> Iterator[Any]:
-    if isinstance(value, PLAIN):
+    if isinstance(value, VALUES):
         yield value
     elif not (isinstance(value, Tensor) and value.grad_fn is not None):
         # A tensor with a history is a result of this forward, which no later batch can compute with.

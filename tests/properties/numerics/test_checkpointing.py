@@ -40,9 +40,11 @@ class Block(nn.Module):
         self.reentrant = reentrant
 
     def forward(self, x: Tensor) -> Tensor:
+        inside: Tensor
         if self.reentrant is None:
-            return x + self.inside(x)
-        inside: Tensor = checkpoint(self.inside, x, use_reentrant=self.reentrant)
+            inside = self.inside(x)
+            return x + inside
+        inside = checkpoint(self.inside, x, use_reentrant=self.reentrant)
         return x + inside
 
 
@@ -54,7 +56,7 @@ class Now(nn.Module):
         self.weight = nn.Parameter(torch.full((8,), 0.7))
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = Multiplied.apply(x, self.weight, self)
+        result: Tensor = Multiplied.apply(x, self.weight, self)  # type: ignore[no-untyped-call]
         return result
 
 
@@ -65,7 +67,7 @@ class Multiplied(torch.autograd.Function):
         return x * weight
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         return gradient * ctx.module.weight, (gradient * ctx.x).sum(0), None
 
 

@@ -157,7 +157,7 @@ class StubLearner:
         self._book = book
         book.born(self)
 
-    def replica(self, random_lock: object) -> "StubLearner":
+    def replica(self, random_lock: object, like: object = None) -> "StubLearner":
         """Compute with itself: nothing is shared."""
         return self
 
