@@ -9,6 +9,7 @@ import math
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from itertools import starmap
 from typing import Any
 
 import torch
@@ -20,17 +21,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 from torch.utils import checkpoint
 
-from akkordeon.messages.tree import Tree, map_leaves
-
 SUMMED_ONE_BY_ONE = 2
 """Tensors up to which each is summed up in a call of its own, which with so few is faster than their norms."""
-
-
-def to_device(tree: Tree, device: torch.device | None) -> Tree:
-    """Return the tree with all tensors on a device; None leaves them where they are."""
-    if device is None:
-        return tree
-    return map_leaves(lambda leaf: moved(leaf, device), tree)
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
@@ -89,11 +81,26 @@ def dense_parts(tensor: Tensor) -> tuple[Tensor, ...]:
             return (tensor,)
 
 
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors hold the same numbers; NaN is the same as NaN."""
+    if a is b:
+        return True
+    if (a.shape, a.dtype, a.layout) != (b.shape, b.dtype, b.layout):
+        return False
+    return all(starmap(_equal, zip(dense_parts(a), dense_parts(b), strict=True)))
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape:
+        return False
+    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
+
+
 PLAIN_TUPLES = (tuple, Size)
 """Tuples that can be made again of their items; a named tuple takes other arguments."""
 
 
-def copied(tree: Tree) -> Tree:
+def copied(tree: Any) -> Any:
     """Return a tree with copies of its tensors in main memory; anything else in it stays as it is."""
     match tree:
         case Tensor():

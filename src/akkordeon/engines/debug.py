@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from akkordeon.errors import SharedTensorWritten
+from akkordeon.tensors import same
 
 
 class WriteDetector:
@@ -50,8 +51,7 @@ class WriteDetector:
 
 def _compare(route: str, tensors: list[Tensor], copies: list[Tensor]) -> None:
     for index, (tensor, copy) in enumerate(zip(tensors, copies, strict=True)):
-        same = (tensor == copy) | (tensor.isnan() & copy.isnan())
-        if not bool(same.all()):
+        if not same(tensor, copy):
             raise SharedTensorWritten(
                 f"{route}: tensor {index} of shape {tuple(tensor.shape)} was written after it was sent. "
                 "Neither sender nor receiver may write into it: clone it first."
