@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from akkordeon.messages.tree import to_device
 from akkordeon.sentinel.batch import as_pair, num_samples
-from akkordeon.tensors import all_finite, all_finite_at_once, moved
+from akkordeon.tensors import all_finite, all_finite_at_once, moved, to_device
 
 X, TARGET = torch.zeros(5, 4), torch.zeros(5, dtype=torch.int64)
 INF, NAN = math.inf, math.nan

@@ -21,8 +21,17 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 from torch.utils import checkpoint
 
+from akkordeon.messages.tree import Tree, map_leaves
+
 SUMMED_ONE_BY_ONE = 2
 """Tensors up to which each is summed up in a call of its own, which with so few is faster than their norms."""
+
+
+def to_device(tree: Tree, device: torch.device | None) -> Tree:
+    """Return the tree with all tensors on a device; None leaves them where they are."""
+    if device is None:
+        return tree
+    return map_leaves(lambda leaf: moved(leaf, device), tree)
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
@@ -100,7 +109,7 @@ PLAIN_TUPLES = (tuple, Size)
 """Tuples that can be made again of their items; a named tuple takes other arguments."""
 
 
-def copied(tree: Any) -> Any:
+def copied(tree: Tree) -> Tree:
     """Return a tree with copies of its tensors in main memory; anything else in it stays as it is."""
     match tree:
         case Tensor():

@@ -28,9 +28,8 @@ from akkordeon.gate.versions import Snapshot, Weights
 from akkordeon.messages.batches import NON_FINITE, NOTHING_TO_LEARN, TOO_STALE
 from akkordeon.messages.leases import Setting
 from akkordeon.messages.states import GateState
-from akkordeon.messages.tree import to_device
 from akkordeon.staleness import Arrival, Compensator
-from akkordeon.tensors import all_finite, copied
+from akkordeon.tensors import all_finite, copied, to_device
 
 COMPILER = "inductor"
 """The backend of `torch.compile` that gates are compiled by: torch's own."""

@@ -7,10 +7,7 @@ A tree is a tensor, or a tuple, list or dict of trees. Constants (None, numbers,
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
-
-from akkordeon.tensors import moved
 
 Tree = Any
 """Tensor | tuple[Tree, ...] | list[Tree] | dict[str, Tree] | None | bool | int | float | str."""
@@ -44,13 +41,6 @@ def map_leaves(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
     """Return the tree with `function` applied to each of its tensors."""
     leaves, structure = flatten(tree)
     return rebuild(structure, [function(leaf) for leaf in leaves])
-
-
-def to_device(tree: Tree, device: torch.device | None) -> Tree:
-    """Return the tree with all tensors on a device; None leaves them where they are."""
-    if device is None:
-        return tree
-    return map_leaves(lambda leaf: moved(leaf, device), tree)
 
 
 def describe(tree: Tree) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from akkordeon.messages.tree import Tree, describe, flatten, rebuild, to_device
+from akkordeon.messages.tree import Tree, describe, flatten, rebuild
 from akkordeon.sentinel.metrics import Gauge, Gauges, Metrics
-from akkordeon.tensors import differentiate
+from akkordeon.tensors import differentiate, to_device
 
 Loss = Callable[[Tree, Tree], Tensor]
 """Takes the network's output and the target of a batch; returns the mean over its samples, a scalar tensor."""
