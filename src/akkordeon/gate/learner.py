@@ -51,7 +51,7 @@ class Learner:
         if state is not None:
             fill(self.module, {**state.weights, **state.rest["buffers"]})
         self.weights = Weights(self.module)
-        self._optimizer = gate.make_optimizer(list(self.module.parameters()))
+        self._optimizer = gate.make_optimizer(self.module)
         self._scheduler = gate.make_scheduler(self._optimizer) if self._optimizer else None
         self.norms = Norms()
         self._compensators = self._start_compensators()
@@ -233,7 +233,7 @@ def kinds(gate: Gate) -> dict[str, str]:
     """Describe what a gate learns with besides its weights, in words that tell states of different gates apart."""
     found = {f"compensation {number}": each.kind for number, each in enumerate(gate.compensations, 1)}
     found["accumulation"] = f"{gate.accumulate} batches per update"
-    if (optimizer := gate.make_optimizer(list(gate.module.parameters()))) is not None:
+    if (optimizer := gate.make_optimizer(gate.module)) is not None:
         groups = "+".join(str(len(group["params"])) for group in optimizer.param_groups)
         found["optimizer"] = f"{type(optimizer).__name__} of {groups} parameters"
         if (scheduler := gate.make_scheduler(optimizer)) is not None:
