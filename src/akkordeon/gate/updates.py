@@ -17,6 +17,9 @@ from akkordeon.tensors import MovingMean, differences, optimizer_step
 SAME_BITS = (SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, Adamax, Rprop)
 """Optimizers that yield the same bits whether parameters are stepped in one call of torch or one by one."""
 
+EXACT = {torch.float32, torch.float64}
+"""Types of which that holds: in shorter ones, the two ways round at different places."""
+
 SMALL_GATE = 2**20
 """Numbers up to which a gate is stepped in one call: with more, calls count for little, and it takes more memory."""
 
@@ -163,9 +166,9 @@ def step_at_once(optimizer: Optimizer) -> None:
     if type(optimizer) not in SAME_BITS or numbers > SMALL_GATE:
         return
     for group in optimizer.param_groups:
-        settings = (value for name, value in group.items() if name != "params")
+        odd = any(isinstance(value, Tensor) for name, value in group.items() if name != "params")
         free = group["foreach"] is None and not group["differentiable"] and not group.get("fused")
-        if free and not any(isinstance(value, Tensor) for value in settings):
+        if free and not odd and {parameter.dtype for parameter in group["params"]} <= EXACT:
             group["foreach"] = True
 
 
