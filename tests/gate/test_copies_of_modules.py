@@ -27,7 +27,7 @@ SGD_ = partial(SGD, lr=0.1)
 def tagged() -> nn.Sequential:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
-    module[0].weight._no_weight_decay = True
+    module[0].weight.spared = True
     module[2].bias.lr_scale = 0.1
     return module
 
@@ -36,7 +36,7 @@ def by_attribute(parameters: list[nn.Parameter]) -> Optimizer:
     groups = [
         {
             "params": [parameter],
-            "weight_decay": 0.0 if getattr(parameter, "_no_weight_decay", False) else 0.5,
+            "weight_decay": 0.0 if getattr(parameter, "spared", False) else 0.5,
             "lr": 0.1 * getattr(parameter, "lr_scale", 1.0),
         }
         for parameter in parameters
@@ -66,7 +66,7 @@ def test_attributes_survive_every_copy_of_a_module(tmp_path: Path) -> None:
             ak.load(tmp_path, gates)[0],
         ]
     for model in models:
-        assert model.get_parameter("0.weight")._no_weight_decay is True
+        assert model.get_parameter("0.weight").spared is True
         assert model.get_parameter("2.bias").lr_scale == 0.1
         assert not vars(model.get_parameter("2.weight"))
 
@@ -87,14 +87,14 @@ def test_attributes_are_copied_with_what_they_refer_to() -> None:
 def test_untied_parameters_keep_their_attributes() -> None:
     def tied() -> nn.Sequential:
         module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
-        module[0].weight._no_weight_decay = True
+        module[0].weight.spared = True
         module[1].weight = module[0].weight
         return module
 
     shared = nn.Sequential(*[tied()[0]] * 2)
     for model in (ak.untie(tied()), ak.untie(shared)):
         assert model[1].weight is not model[0].weight
-        assert model[1].weight._no_weight_decay is True
+        assert model[1].weight.spared is True
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CS. tensor support is in beta:UserWarning")
