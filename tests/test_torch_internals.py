@@ -3,6 +3,7 @@
 import copy
 import threading
 import warnings
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR, StepLR
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils.checkpoint import checkpoint
 
 from akkordeon import tensors
+from akkordeon.gate.guards import REENTRANT
 
 
 def network() -> nn.Sequential:
@@ -100,9 +103,11 @@ def test_a_module_computes_with_the_tensors_in_its_slots() -> None:
     other = copy.deepcopy(module)
     for tensor in (*other.parameters(), *other.buffers()):
         tensor.detach().add_(1)
-    for slots, own in ((tensors.parameter_slots, list(other.parameters())), (tensors.buffer_slots, [*other.buffers()])):
-        for dictionary, name, index in slots(module):
-            dictionary[name] = own[index].detach()
+    parameters, buffers = list(other.parameters()), dict(other.named_buffers())
+    for dictionary, name, index in tensors.parameter_slots(module):
+        dictionary[name] = parameters[index].detach()
+    for dictionary, name, whole in tensors.buffer_slots(module):
+        dictionary[name] = buffers[whole]
     assert torch.equal(module(x), other(x))
 
 
@@ -166,3 +171,16 @@ def test_the_error_of_a_compiler_that_fails_is_known() -> None:
     run = torch.compile(nn.Linear(2, 2), backend=compiler)
     with pytest.raises(tensors.compiler_failed(), match="no C\\+\\+ compiler"):
         run(torch.randn(3, 2))
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_checkpoint_is_noticed_on_its_own_thread_alone(reentrant: bool) -> None:
+    tensors.checkpoints.seen = False
+    x = torch.randn(3, requires_grad=True)
+    other = threading.Thread(target=partial(checkpoint, torch.sin, x, use_reentrant=False))
+    other.start()
+    other.join()
+    assert not tensors.checkpoints.seen
+    output = checkpoint(torch.sin, x, use_reentrant=reentrant)
+    assert tensors.checkpoints.seen is not reentrant
+    assert (output.grad_fn.name() == REENTRANT) is reentrant

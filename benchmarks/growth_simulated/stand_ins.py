@@ -113,9 +113,9 @@ class StandIn:
         census.tallies[gate.name] = Tally()
         census.versions += 1  # the live ones
 
-    def replicas(self, random_lock: object) -> list["StandIn"]:  # noqa: ARG002 - nothing is drawn
+    def replica(self, random_lock: object, like: object) -> "StandIn":  # noqa: ARG002 - nothing is drawn
         """Return itself."""
-        return [self]
+        return self
 
     def snapshot(self, in_flight: int) -> Snapshot:  # noqa: ARG002 - nothing is predicted
         """Return the current version; a batch holds it from now on."""
@@ -126,9 +126,9 @@ class StandIn:
         self._census.keeps(int(self._holders[version] == 1))
         return self._snapshot
 
-    def train(self, x: Tree, snapshot: Snapshot, buffers: object, *, wants_gradient: bool) -> Trained:  # noqa: ARG002
+    def train(self, x: Tree, snapshot: Snapshot, buffers: object, *, wanted: object) -> Trained:  # noqa: ARG002
         """Pass on the input."""
-        return Trained(x, _Graph((), (), snapshot), {}, None)
+        return Trained(x, (), _Graph((), (), snapshot), {}, None)
 
     def learn(self, result: Any, staleness: int, arrival: object, others: float = 0.0) -> int:  # noqa: ARG002
         """Count, and start the next version."""

@@ -6,6 +6,7 @@ of torch breaks something.
 """
 
 import math
+import threading
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -17,6 +18,7 @@ from torch.autograd.graph import _engine_run_backward
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+from torch.utils import checkpoint
 
 from akkordeon.messages.tree import Tree, map_leaves
 
@@ -74,6 +76,19 @@ def all_finite_at_once(tensors: Sequence[Tensor]) -> bool:
     return math.isfinite(torch.stack(sums).sum().item()) or all(bool(each.isfinite().all()) for each in tensors)
 
 
+def dense_parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    """Return the dense tensors that a tensor consists of: itself, or the indices and values of a sparse one."""
+    match tensor.layout:
+        case torch.sparse_coo:
+            return tensor._indices(), tensor._values()
+        case torch.sparse_csr | torch.sparse_bsr:
+            return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+        case torch.sparse_csc | torch.sparse_bsc:
+            return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+        case _:
+            return (tensor,)
+
+
 PLAIN_TUPLES = (tuple, Size)
 """Tuples that can be made again of their items; a named tuple takes other arguments."""
 
@@ -118,7 +133,7 @@ class MovingMean:
 
 
 def differentiate(
-    outputs: Sequence[Tensor], inputs: Sequence[Tensor], of_outputs: Sequence[Tensor]
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], of_outputs: Sequence[Tensor], *, accumulate: bool = False
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of the inputs, None where the outputs do not depend on one.
 
@@ -130,6 +145,8 @@ def differentiate(
         outputs: tensors with a graph.
         inputs: leaves that require a gradient.
         of_outputs: gradients of the outputs, of their shapes.
+        accumulate: let gradients gather in `.grad` of the inputs, which nobody else may use then, and take them from
+            there: torch's reentrant checkpoints allow no other way.
 
     Raises:
         ValueError: a gradient has another shape than its output.
@@ -143,11 +160,35 @@ def differentiate(
         tuple(of_outputs),
         keep_graph,
         create_graph,
-        tuple(inputs),
+        () if accumulate else tuple(inputs),
         allow_unreachable=True,
-        accumulate_grad=False,
+        accumulate_grad=accumulate,
     )
-    return tuple(found)
+    return tuple(each.grad for each in inputs) if accumulate else tuple(found)
+
+
+class Checkpoints(threading.local):
+    """Tells whether a forward on this thread has checkpointed activations, which runs its module in the backward again.
+
+    Relies on the class of which `torch.utils.checkpoint` makes one per call, unless `use_reentrant=True`.
+
+    Attributes:
+        seen: is set to True then.
+    """
+
+    seen = False
+
+
+checkpoints = Checkpoints()
+
+
+class _NotedFrame(checkpoint._CheckpointFrame):
+    def __init__(self, *args: Any) -> None:
+        checkpoints.seen = True
+        super().__init__(*args)
+
+
+checkpoint._CheckpointFrame = _NotedFrame  # type: ignore[misc, assignment]
 
 
 def optimizer_step(optimizer: Optimizer) -> None:
@@ -194,19 +235,29 @@ def parameter_slots(module: nn.Module) -> Slots:
     Relies on `nn.Module._parameters`: a tensor that is no `nn.Parameter` may be put there. The public way is
     `torch.func.functional_call`, which costs 66 microseconds more per call; setting the attribute costs 5 more each.
     """
-    return _slots([part._parameters for part in module.modules()], list(module.parameters()))
-
-
-def buffer_slots(module: nn.Module) -> Slots:
-    """Return every place in a module that holds one of its buffers; relies on `nn.Module._buffers`."""
-    return _slots([part._buffers for part in module.modules()], list(module.buffers()))
-
-
-def _slots(dictionaries: Sequence[dict[str, Any]], tensors: Sequence[Tensor]) -> Slots:
-    index = {id(tensor): number for number, tensor in enumerate(tensors)}
+    index = {id(tensor): number for number, tensor in enumerate(module.parameters())}
+    dictionaries: list[Any] = [part._parameters for part in module.modules()]  # may hold what is no nn.Parameter
     return [
         (each, name, index[id(tensor)]) for each in dictionaries for name, tensor in each.items() if tensor is not None
     ]
+
+
+BufferSlots = list[tuple[dict[str, Tensor | None], str, str]]
+"""Where buffers go: the dictionary of a submodule, the name in it, and the name in the whole module."""
+
+
+def buffer_slots(module: nn.Module) -> BufferSlots:
+    """Return every place in a module for one of its buffers, those included that are None now.
+
+    Relies on `nn.Module._buffers`. A tensor that stands in several places has the first of its names in each.
+    """
+    names: dict[int, str] = {}
+    found: BufferSlots = []
+    for prefix, part in module.named_modules():
+        for name, buffer in part._buffers.items():
+            whole = f"{prefix}.{name}" if prefix else name
+            found.append((part._buffers, name, whole if buffer is None else names.setdefault(id(buffer), whole)))
+    return found
 
 
 def has_gradient_hook(parameter: Tensor) -> bool:

@@ -64,11 +64,9 @@ def test_a_compiled_module_computes_what_the_module_does(name: str) -> None:
     weights = [Weights(module) for module in case.modules()]
     given = x
     for one, other, each in zip(compiled, plain, weights, strict=True):
+        wanted = () if x is given else [leaf.is_floating_point() for leaf in flatten(x)[0]]
         for _ in range(3):
-            ours, theirs = (
-                replica.train(x, each.snapshot(), each.buffers, wants_gradient=x is not given)
-                for replica in (one, other)
-            )
+            ours, theirs = (replica.train(x, each.snapshot(), each.buffers, wanted=wanted) for replica in (one, other))
             assert_same(flatten(ours.output)[0], flatten(theirs.output)[0])
             assert_same(ours.buffers.values(), theirs.buffers.values())
             assert_same(gradients(ours), gradients(theirs))
@@ -85,7 +83,7 @@ def test_a_new_version_is_computed_with_the_code_there_is_and_an_old_one_is_not_
 
     def update() -> "weakref.ref[Tensor]":
         snapshot: Snapshot = weights.snapshot()
-        trained = replica.train(x, snapshot, {}, wants_gradient=True)
+        trained = replica.train(x, snapshot, {}, wanted=(True,))
         weights.set_gradients(trained.graph.gradients([torch.ones(5, 2)]).of_weights)
         step()
         weights.begin_version()
@@ -96,7 +94,7 @@ def test_a_new_version_is_computed_with_the_code_there_is_and_an_old_one_is_not_
     old += [update() for _ in range(5)]
     assert graphs() == before
     gc.collect()
-    replica.train(x, weights.snapshot(), {}, wants_gradient=True)  # the slots hold the latest until then
+    replica.train(x, weights.snapshot(), {}, wanted=(True,))  # the slots hold the latest until then
     assert [each() for each in old] == [None] * 7
 
 
@@ -105,7 +103,7 @@ def test_a_module_is_compiled_for_each_mode_and_for_other_shapes_once() -> None:
     replica, weights = Replica(module, nullcontext(), forward=traced()), Weights(module)
     begin = graphs()
     for size in (4, 5, 6, 7, 6):
-        replica.train(torch.randn(size, 3), weights.snapshot(), {}, wants_gradient=True)
+        replica.train(torch.randn(size, 3), weights.snapshot(), {}, wanted=(True,))
     for _ in range(2):
         replica.evaluate(torch.randn(4, 3), weights.snapshot(), {})
     assert graphs() - begin == 3  # for one size, for any size, and for evaluation
@@ -131,10 +129,10 @@ def test_a_forward_run_again_draws_the_same_random_numbers() -> None:
     replica = Replica(module, nullcontext(), records=True, forward=traced())
     weights, x = Weights(module), torch.randn(2, 3)
     for _ in range(3):
-        trained = replica.train(x, weights.snapshot(), {}, wants_gradient=True)
+        trained = replica.train(x, weights.snapshot(), {}, wanted=(True,))
         assert trained.drew is not None
         torch.rand(7)
-        again = replica.train(x, weights.snapshot(), {}, wants_gradient=True, replay=trained.drew)
+        again = replica.train(x, weights.snapshot(), {}, wanted=(True,), replay=trained.drew)
         assert torch.equal(again.output, trained.output)
         assert_same(gradients(again), gradients(trained))
 

@@ -13,6 +13,11 @@ from akkordeon.gate.backward import Graph
 from akkordeon.gate.forward import Replica, Trained
 from akkordeon.gate.random_state import RandomNumbers, RandomState
 from akkordeon.gate.versions import Weights
+from akkordeon.messages.tree import flatten
+
+
+def floats(x: Any) -> list[bool]:
+    return [leaf.is_floating_point() for leaf in flatten(x)[0]]
 
 
 class Lock(AbstractContextManager[object]):
@@ -42,7 +47,7 @@ class Bench:
 
     def train(self, x: Any, *, wants_gradient: bool = True, replay: RandomNumbers | None = None) -> Trained:
         snapshot, buffers = self.weights.snapshot(), self.weights.buffers
-        return self.replica.train(x, snapshot, buffers, wants_gradient=wants_gradient, replay=replay)
+        return self.replica.train(x, snapshot, buffers, wanted=floats(x) if wants_gradient else (), replay=replay)
 
     def evaluate(self, x: Any) -> Any:
         return self.replica.evaluate(x, self.weights.snapshot(), self.weights.buffers)
@@ -110,7 +115,7 @@ def test_a_forward_computes_with_the_weights_it_is_given() -> None:
     x = torch.randn(4, 3)
     expected = nn.functional.linear(x, *old.tensors)
     update(bench.weights, [torch.ones(2, 3), torch.ones(2)])
-    assert torch.equal(bench.replica.train(x, old, {}, wants_gradient=False).output, expected)
+    assert torch.equal(bench.replica.train(x, old, {}, wanted=()).output, expected)
     assert not torch.equal(bench.train(x).output, expected)
 
 
@@ -166,7 +171,7 @@ def test_gradients_are_those_of_autograd_and_accumulate_nowhere() -> None:
 def test_the_first_gate_computes_no_gradient_of_the_data() -> None:
     graph = Bench(nn.Linear(3, 2)).train(torch.randn(4, 3), wants_gradient=False).graph
     found = graph.gradients([torch.ones(4, 2)])
-    assert found.of_inputs == ()
+    assert found.of_inputs == (None,)
     assert all(gradient is not None for gradient in found.of_weights)
 
 
@@ -185,7 +190,7 @@ def test_integers_unused_weights_and_missing_gradients_have_none() -> None:
 def test_without_any_gradient_of_an_output_there_is_none_of_anything() -> None:
     found = Bench(nn.Linear(3, 2)).train(torch.randn(4, 3)).graph.gradients([None])
     assert found.of_weights == [None, None]
-    assert found.of_inputs == ()
+    assert found.of_inputs == (None,)
     assert found.finite
 
 
@@ -416,7 +421,7 @@ def test_a_graph_needs_no_replica_any_more() -> None:
     replica = Replica(module, nullcontext())
     weights = Weights(module)
     graphs: list[Graph] = [
-        replica.train(torch.full((1, 3), float(number)), weights.snapshot(), {}, wants_gradient=True).graph
+        replica.train(torch.full((1, 3), float(number)), weights.snapshot(), {}, wanted=(True,)).graph
         for number in range(3)
     ]
     for number, graph in reversed(list(enumerate(graphs))):

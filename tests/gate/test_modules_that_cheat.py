@@ -84,15 +84,16 @@ class Complex(nn.Module):
 
 
 class Masked(nn.Module):
-    """Draws in its forward, and lets somebody else draw too, every time it is computed again."""
+    """Draws in its forward, and lets somebody else draw too every time it is computed again."""
+
+    forwards = 0  # of the class: what an object keeps of its own is never computed again
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(8))
-        self.forwards = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        self.forwards += self.training
+        type(self).forwards += self.training
         masked = dropout(x * self.weight, 0.5, self.training)
         if self.forwards > 1:
             other = threading.Thread(target=torch.rand, args=(1,))

@@ -1,5 +1,6 @@
 """Weights as immutable versions: what a batch was forwarded with stays as it was."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import pytest
@@ -136,26 +137,61 @@ def test_buffers_are_taken_over_from_who_was_given_the_current_ones() -> None:
     assert weights.buffers is after
 
 
-def test_what_two_computations_changed_is_added_up() -> None:
-    weights = Weights(Counter())
-    before = dict(weights.buffers)
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("uses", [1, 2])
+def test_means_of_two_computations_are_those_of_one_after_the_other(momentum: float | None, uses: int) -> None:
+    norm = nn.BatchNorm1d(2, momentum=momentum)
+    weights = Weights(norm)
+
+    def after(buffers: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        norm.load_state_dict(dict(buffers), strict=False)
+        for _ in range(uses):
+            norm(x)
+        return {name: buffer.clone() for name, buffer in norm.named_buffers()}
+
+    first, second = torch.randn(8, 2) * 3 + 1, torch.randn(8, 2)
+    weights.publish(weights.buffers, after(weights.buffers, torch.randn(8, 2)))
     given = weights.buffers
-    one = before | {"mean": torch.tensor([1.0, 0.0]), "seen": torch.tensor(3)}
-    other = before | {"mean": torch.tensor([0.5, 2.0]), "seen": torch.tensor(4), "warm": torch.tensor(True)}
-    weights.publish(given, one)
-    weights.publish(given, other)
-    assert torch.equal(weights.buffers["mean"], torch.tensor([1.5, 2.0]))
-    assert weights.buffers["seen"].item() == 7
-    assert weights.buffers["seen"].dtype == torch.int64
-    assert weights.buffers["warm"].item() is True
+    in_order = after(after(given, first), second)
+    assert weights.publish(given, after(given, first))
+    assert weights.publish(given, after(given, second))
+    for name, buffer in in_order.items():
+        assert torch.allclose(weights.buffers[name], buffer)
+        assert weights.buffers[name].dtype == buffer.dtype
 
 
-def test_a_buffer_of_another_shape_is_taken_over_from_who_came_last() -> None:
+def test_a_variance_never_falls_below_zero() -> None:
+    weights = Weights(nn.BatchNorm1d(1, momentum=0.9))
+    before = weights.buffers
+    assert weights.publish(before, {**before, "running_var": torch.tensor([0.1])})
+    assert weights.publish(before, {**before, "running_var": torch.tensor([0.1 - 1e-9])})
+    assert weights.buffers["running_var"].item() >= 0
+
+
+@pytest.mark.parametrize("mine", [{"history": torch.ones(2)}, {"seen": torch.tensor(4)}, {"new": torch.ones(1)}])
+def test_buffers_that_are_no_means_are_not_merged(mine: dict[str, Tensor]) -> None:
     weights = Weights(Counter())
     given = weights.buffers
-    for length in (1, 2):
-        weights.publish(given, dict(given) | {"history": torch.ones(length)})
-    assert torch.equal(weights.buffers["history"], torch.ones(2))
+    assert weights.publish(given, {**given, "mean": torch.tensor([1.0, 0.0])})
+    assert not weights.publish(given, {**given, **mine})
+    assert torch.equal(weights.buffers["mean"], torch.tensor([1.0, 0.0]))
+
+
+def test_a_constant_with_infinities_stays_as_it_is() -> None:
+    module = Counter()
+    module.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+    weights = Weights(module)
+    given = weights.buffers
+    copies = [{name: buffer.clone() for name, buffer in given.items()} for _ in range(2)]
+    assert all(weights.publish(given, each) for each in copies)
+    assert torch.equal(weights.buffers["mask"], given["mask"])
+
+
+def test_a_buffer_that_is_no_longer_finite_is_not_taken_over() -> None:
+    weights = Weights(nn.BatchNorm1d(2))
+    given = weights.buffers
+    assert weights.publish(given, {**given, "running_mean": torch.tensor([torch.nan, 0.0])})
+    assert weights.buffers is given
 
 
 def test_publishing_never_writes_into_buffers_that_others_hold() -> None:

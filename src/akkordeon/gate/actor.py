@@ -15,16 +15,19 @@ from typing_extensions import override
 
 from akkordeon.actor import Actor, Context
 from akkordeon.errors import BatchRefused, UpdateFailed
-from akkordeon.gate.backward import BatchGradients, Graph
+from akkordeon.gate.backward import BatchGradients, Graph, Reused
 from akkordeon.gate.computations import Computations, caught
 from akkordeon.gate.copies import Copies, Copying
 from akkordeon.gate.description import Gate
 from akkordeon.gate.forward import Recomputation, Replica, Trained
+from akkordeon.gate.guards import FrozenMoved
 from akkordeon.gate.learner import Learner
 from akkordeon.gate.lease import HeldLease
 from akkordeon.gate.parameters import NamedTensors
 from akkordeon.gate.pending import Entry, PendingBatches
 from akkordeon.gate.random_state import RANDOM_LOCK
+from akkordeon.gate.replicas import Replicas
+from akkordeon.gate.turns import Turns
 from akkordeon.gate.updates import norm_of
 from akkordeon.messages.batches import (
     ALREADY_APPLIED,
@@ -68,7 +71,8 @@ class GateActor(Actor):
         self._learner = learner(gate, state)
         self._weights = self._learner.weights
         self._wire = Wire(None, None)
-        self._idle: list[Replica] = []
+        self._replicas = Replicas(partial(self._learner.replica, RANDOM_LOCK))
+        self._turns = Turns(gate.name)
         self._pending: PendingBatches[Graph | Recomputation] = PendingBatches(applied)
         self._copies = Copies(self._learner, copying)
         self._computations = Computations()
@@ -98,8 +102,6 @@ class GateActor(Actor):
         return None
 
     def _renew(self, lease: Lease, context: Context) -> None:
-        if not self._idle and not self._computations:  # at the first lease
-            self._idle = self._learner.replicas(RANDOM_LOCK)
         now = context.now()
         heartbeat = self._lease.renew(lease, now)
         if lease.wire is not None:
@@ -129,27 +131,61 @@ class GateActor(Actor):
             self._skipped["stray"] += 1
             return
         entry.squares = message.squares
+        self._turns.take(partial(self._begin_forward, message, entry, context))
+
+    def _begin_forward(self, message: Forward, entry: Pending, context: Context) -> None:
+        replica = caught(partial(self._replicas.take, "forward"))
+        if isinstance(replica, Exception):
+            self._cannot_forward(message, entry, replica)
+            return
+        entry.version = self._weights.version  # others may have been before it
         snapshot, buffers = self._learner.snapshot(entry.in_flight), self._weights.buffers
-        replica = self._idle.pop()
-        work = partial(replica.train, message.x, snapshot, buffers, wants_gradient=self._wire.upstream is not None)
-        then = partial(self._forwarded, message, entry, replica, buffers)
-        self._computations.run("forward", route.batch, work, then, context)
+        work = partial(replica.train, message.x, snapshot, buffers, wanted=self._wanted(message))
+        then = partial(self._forwarded, message, entry, context, replica, buffers)
+        self._computations.run("forward", message.route.batch, work, then, context)
 
     def _forwarded(
-        self, message: Forward, entry: Pending, replica: Replica, buffers: NamedTensors, result: Trained | Exception
+        self,
+        message: Forward,
+        entry: Pending,
+        context: Context,
+        replica: Replica,
+        buffers: NamedTensors,
+        result: Trained | Exception,
     ) -> None:
-        self._idle.append(replica)
-        if isinstance(result, Exception):
-            self._pending.drop(message.route, entry)
-            self._refuse(message.route, describe(message.x), result)
-            return
-        if buffers:
-            self._weights.publish(buffers, result.buffers)
-        if self._gate.activations == "stashed":
-            entry.saved = result.graph
+        if isinstance(result, FrozenMoved):
+            self._weights.move(result.indices)
+            self._replicas.clear()
+            self._begin_forward(message, entry, context)
+        elif isinstance(result, Exception):
+            self._replicas.give("forward", replica)
+            self._cannot_forward(message, entry, result)
+        elif result.buffers and not self._weights.publish(buffers, result.buffers):
+            self._replicas.give("forward", replica)
+            self._turns.only_one(f"what is in its buffers depends on their order: {', '.join(result.buffers)}")
+            self._begin_forward(message, entry, context)  # again, with what others have left
         else:
-            entry.saved = Recomputation(message.x, buffers, result.drew, self._wire.upstream is not None)
-        self._send_on(Forward(message.route, result.output, message.squares + self._learner.squares))
+            if result.changed:
+                self._replicas.note(result.changed)
+                self._turns.only_one(f"its forward changes {self._replicas.changes}, which the next one may use")
+            # A second forward would begin with what the first has left in the module, so there is none then.
+            stashes = self._gate.activations == "stashed" or self._replicas.changes
+            again = Recomputation(message.x, buffers, result.drew, self._wanted(message))
+            entry.saved = result.graph if stashes else again
+            if result.graph.replica is None or not stashes:
+                self._replicas.give("forward", replica)
+            squares = message.squares + self._learner.squares
+            self._send_on(Forward(message.route, result.output, squares, result.differentiable))
+            self._turns.end()
+
+    def _cannot_forward(self, message: Forward, entry: Pending, error: Exception) -> None:
+        self._pending.drop(message.route, entry)
+        self._refuse(message.route, describe(message.x), error)
+        self._turns.end()
+
+    def _wanted(self, message: Forward) -> tuple[bool, ...]:
+        """Return of each tensor of the input whether its gradient is asked for."""
+        return message.differentiable if self._wire.upstream is not None else ()
 
     # Backward and update
 
@@ -159,14 +195,16 @@ class GateActor(Actor):
             self._skipped["stray"] += 1
             return
         if not message.gradients:
+            if isinstance(entry.saved, Graph) and isinstance(entry.saved.replica, Replica):
+                self._replicas.give("forward", entry.saved.replica)
             context.in_order(partial(self._send_back, message, (), NOTHING_TO_LEARN))
             return
-        replica = None
         if isinstance(entry.saved, Graph):
+            replica = entry.saved.replica
             work = partial(entry.saved.gradients, message.gradients)
         else:
             assert entry.saved is not None
-            replica = self._idle.pop()
+            replica = self._replicas.take("backward")
             snapshot = self._learner.recall(self._weights.version - entry.version)
             work = partial(entry.saved.gradients, message.gradients, replica, snapshot)
         then = partial(self._backwarded, message, entry, replica, context)
@@ -176,12 +214,15 @@ class GateActor(Actor):
         self,
         message: Backward,
         entry: Pending,
-        replica: Replica | None,
+        replica: Reused | None,
         context: Context,
         result: BatchGradients | Exception,
     ) -> None:
         if replica is not None:
-            self._idle.append(replica)
+            assert isinstance(replica, Replica)
+            if isinstance(entry.saved, Graph) and entry.saved.buffers:
+                self._weights.publish(entry.saved.buffers, replica.buffers_left())
+            self._replicas.give("forward" if isinstance(entry.saved, Graph) else "backward", replica)
         if isinstance(result, Exception):
             self._refuse(message.route, "its gradient", result)
         elif self._lease.allows_update(context.now()):
@@ -247,12 +288,12 @@ class GateActor(Actor):
         if self._pending.is_gone(batch.incarnation):
             self._skipped["stray"] += 1
             return
-        replica = self._idle.pop()
+        replica = self._replicas.take("evaluation")
         work = partial(replica.evaluate, message.x, self._weights.snapshot(), self._weights.buffers)
         self._computations.run("evaluation", batch, work, partial(self._validated, message, replica), context)
 
     def _validated(self, message: Validate, replica: Replica, result: Tree | Exception) -> None:
-        self._idle.append(replica)
+        self._replicas.give("evaluation", replica)
         if isinstance(result, Exception):
             self._refuse(message.route, describe(message.x), result)
         else:
@@ -302,4 +343,5 @@ class GateActor(Actor):
             self._learner.norms.gradient.value,
             self._learner.norms.correction.value,
             self._computations.pace.seconds,
+            self._turns.why,
         )

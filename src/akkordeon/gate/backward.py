@@ -1,13 +1,26 @@
 """Computes the gradients of one batch: of a gate's weights, and of its inputs."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from akkordeon.gate.parameters import NamedTensors
 from akkordeon.gate.versions import Snapshot
 from akkordeon.tensors import all_finite, differentiate, moved
+
+
+class Reused(Protocol):
+    """What a backward runs again."""
+
+    def once_more(self) -> AbstractContextManager[None]:
+        """Enter for the backward."""
+
+    def buffers_left(self) -> NamedTensors:
+        """Return the buffers as it leaves them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +31,17 @@ class Graph:
         inputs: the tensors of the input, detached; those that a gradient is wanted of require one.
         outputs: the tensors of the output, with their graph.
         snapshot: the weights the forward used.
+        replica: that the graph may use again, and that runs nothing else until then; None where it is not needed.
+        buffers: as the forward left them in that replica.
+        reentrant: whether a backward within the backward accumulates gradients in the `.grad` of leaves.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     snapshot: Snapshot
+    replica: Reused | None = None
+    buffers: NamedTensors = field(default_factory=dict)
+    reentrant: bool = False
 
     def gradients(self, of_outputs: Sequence[Tensor | None]) -> "BatchGradients":
         """Return the gradients of the trainable weights and of the inputs.
@@ -40,14 +59,16 @@ class Graph:
         wanted = [x for x in self.inputs if x.requires_grad]
         weights = self.snapshot.trainable
         if not pairs or not (wanted or weights):
-            return BatchGradients([None] * len(weights), (), finite=True)
-        found = differentiate([y for y, _ in pairs], [*weights, *wanted], [g for _, g in pairs])
+            return BatchGradients([None] * len(weights), (None,) * len(self.inputs), finite=True)
+        with nullcontext() if self.replica is None else self.replica.once_more():
+            found = differentiate(
+                [y for y, _ in pairs], [*weights, *wanted], [g for _, g in pairs], accumulate=self.reentrant
+            )
         of_weights: list[Tensor | None] = list(found[: len(weights)])
         rest = iter(found[len(weights) :])
         of_inputs = tuple(next(rest) if x.requires_grad else None for x in self.inputs)
         of_weights = _own(of_weights, weights, (*of_outputs, *of_inputs))
-        nothing = all(gradient is None for gradient in of_inputs)
-        return BatchGradients(of_weights, () if nothing else of_inputs, finite=all_finite(of_weights))
+        return BatchGradients(of_weights, of_inputs, finite=all_finite(of_weights))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +77,7 @@ class BatchGradients:
 
     Args:
         of_weights: one per trainable weight, None where there is none.
-        of_inputs: one per tensor of the input, None where there is none; empty if there is none at all.
+        of_inputs: one per tensor of the input, None where there is none.
         finite: whether all gradients of the weights are.
     """
 

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from akkordeon.errors import WiringError
+from akkordeon.gate.closures import Captured
 from akkordeon.staleness import Compensation
 from akkordeon.tensors import has_gradient_hook
 
@@ -228,19 +229,32 @@ class Gate:
             self._require(refusal is None, f"{kind} cannot be used: {refusal}")
 
 
-def own_copy(module: nn.Module) -> nn.Module:
-    """Return a copy of a module that shares nothing with it; attributes of parameters are kept.
+def own_copy(module: nn.Module, *, share: bool = False) -> nn.Module:
+    """Return a copy of a module that shares nothing with it; functions that captured the module capture the copy.
 
     Hooks such as the old `weight_norm` leave computed tensors on a module, which torch refuses to copy; they are
     computed again at each forward, so the copy gets them without their history. It refuses some sparse tensors, too.
+    Attributes of parameters are kept, which torch leaves out.
+
+    Args:
+        module: to copy.
+        share: let the copy hold the very parameters and buffers of the module, for others to be put in their place.
+
+    Raises:
+        WiringError: a function in it reaches the module through a global variable.
     """
     held = itertools.chain(_attributes(module), module.buffers())
     odd = (each for each in held if not each.is_leaf or each.layout is not torch.strided)
     memo: dict[int, Any] = {id(each): each.detach().clone() for each in odd}
-    twin = copy.deepcopy(module, memo)
-    for parameter in module.parameters():
+    if share:
+        memo |= {id(tensor): tensor for tensor in itertools.chain(module.parameters(), module.buffers())}
+    captured = Captured(module)
+    captured.replace(memo)
+    copied = copy.deepcopy(module, memo)
+    captured.fill(memo)
+    for parameter in () if share else module.parameters():
         own_parameter(parameter, memo)
-    return twin
+    return copied
 
 
 def own_parameter(parameter: Parameter, memo: dict[int, Any]) -> Parameter:

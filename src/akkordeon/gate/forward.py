@@ -5,20 +5,23 @@ its parameter slots, and clones of the buffers into its buffer slots. A gate has
 may run at once, since slots are not thread-safe. Nothing here changes the gate.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import starmap, zip_longest
 
 import torch
 from torch import Tensor, nn
 
 from akkordeon.gate.backward import BatchGradients, Graph
+from akkordeon.gate.description import own_copy
+from akkordeon.gate.guards import WRITES, FrozenMoved, Look, Seen
 from akkordeon.gate.parameters import NamedTensors
 from akkordeon.gate.random_state import RandomNumbers, RandomState
 from akkordeon.gate.versions import Snapshot
 from akkordeon.messages.tree import Structure, Tree, flatten, map_leaves, rebuild
-from akkordeon.tensors import buffer_slots, moved, parameter_slots
+from akkordeon.tensors import buffer_slots, checkpoints, moved, parameter_slots
 
 MOST_REPLAYS = 3
 """How often a recomputed forward is tried while something else in the process draws random numbers, too."""
@@ -30,15 +33,19 @@ class Trained:
 
     Args:
         output: detached.
+        differentiable: of each tensor of the output, whether a gradient can come back to something trainable.
         graph: for the backward.
         buffers: as the forward left them.
         drew: the random numbers it drew, where it will be run again.
+        changed: the plain attributes that it changed, where that was looked at.
     """
 
     output: Tree
+    differentiable: tuple[bool, ...]
     graph: Graph
     buffers: NamedTensors
     drew: RandomNumbers | None
+    changed: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +56,25 @@ class Recomputation:
         x: the input.
         buffers: as the first forward found them; those that the second one leaves are thrown away.
         drew: the random numbers of the first forward.
-        wants_gradient: whether the gradient of the input will be asked for.
+        wanted: of each tensor of the input, whether its gradient will be asked for.
     """
 
     x: Tree
     buffers: NamedTensors
     drew: RandomNumbers | None
-    wants_gradient: bool
+    wanted: tuple[bool, ...]
 
     def gradients(self, of_outputs: Sequence[Tensor | None], replica: "Replica", snapshot: Snapshot) -> BatchGradients:
         """Run the forward again, and back through it; otherwise as `Graph.gradients`."""
-        wanted, drew = self.wants_gradient, self.drew
-        again = replica.train(self.x, snapshot, self.buffers, wants_gradient=wanted, replay=drew)
+        again = replica.train(self.x, snapshot, self.buffers, wanted=self.wanted, replay=self.drew)
         return again.graph.gradients(of_outputs)
 
 
 class Replica:
     """A module object that computes with the weights it is given, one computation at a time.
+
+    Where the graph of a forward may use the module once more, as activation checkpointing does in the backward, the
+    graph holds on to the replica: what is in its slots must stay there until the gradient has come.
 
     Args:
         module: is changed, so each replica needs an object of its own.
@@ -74,6 +83,8 @@ class Replica:
         records: whether forwards will be run again, so that the random numbers they draw must be recorded.
         autocast: type to compute in where torch deems it safe; the output is of the usual type again.
         forward: runs the module, as `Compiled` does; None calls it.
+        strangers: parameters that the module must not reach but through its slots.
+        moving: names of frozen parameters that the module writes; they come and go with the buffers.
     """
 
     def __init__(
@@ -85,6 +96,8 @@ class Replica:
         records: bool = False,
         autocast: torch.dtype | None = None,
         forward: Callable[[nn.Module, Tree], Tree] | None = None,
+        strangers: Sequence[Tensor] = (),
+        moving: Collection[str] = (),
     ) -> None:
         self._module = module
         self._forward: Callable[[Tree], Tree] = module if forward is None else partial(forward, module)
@@ -92,15 +105,20 @@ class Replica:
         self._device = device
         self._records = records
         self._autocast = autocast
+        self._strangers = strangers
         self._mode: bool | None = None
+        self._always_evaluate = [part for part in module.modules() if not part.training]
         # Learned at the first forward in each mode: whether it draws random numbers, and writes into its input.
         # Until that is known, the forward holds the random lock and gets a clone of its input.
         self._draws: dict[bool, bool] = {}
         self._writes_input: dict[bool, bool] = {}
-        self._own = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self._parameter_slots = parameter_slots(module)
-        self._buffer_slots = buffer_slots(module)
-        self._buffer_names = [name for name, _ in module.named_buffers()]
+        self._trained = 0
+        self._again = self._reentrant = False
+        names = [name for name, _ in module.named_parameters()]
+        slots = parameter_slots(module)
+        self._parameter_slots = [each for each in slots if names[each[2]] not in moving]
+        self._moving_slots = [(holder, key, names[i]) for holder, key, i in slots if names[i] in moving]
+        self._buffer_slots = self._moving_slots + buffer_slots(module)
 
     def train(
         self,
@@ -108,7 +126,7 @@ class Replica:
         snapshot: Snapshot,
         buffers: NamedTensors,
         *,
-        wants_gradient: bool,
+        wanted: Sequence[bool],
         replay: RandomNumbers | None = None,
     ) -> Trained:
         """Run the module forward in training mode.
@@ -117,28 +135,57 @@ class Replica:
             x: the input, as it was received; is not written.
             snapshot: the weights to use.
             buffers: as they are to be found; are not written.
-            wants_gradient: whether the gradient of the input will be asked for.
+            wanted: of each tensor of the input, whether its gradient will be asked for; empty for none.
             replay: draw these random numbers again.
         """
         leaves, structure = flatten(x)
-        inputs = tuple(self._fresh(leaf, wants_gradient=wants_gradient) for leaf in leaves)
-        run = partial(self._run, inputs, structure, snapshot, buffers, training=True)
+        inputs = tuple(starmap(self._fresh, zip_longest(leaves, wanted, fillvalue=False)))
+        self._trained += 1
+        looks = not self._trained & (self._trained - 1)
+        if looks or self._reentrant:
+            snapshot = snapshot.alias()  # a backward within the backward accumulates in `.grad`: of tensors of its own
+        look = Look(self._module, snapshot.tensors) if looks else None
+        run = partial(self._run, inputs, structure, snapshot, buffers, training=True, look=look)
+        checkpoints.seen = False
         output, drew_from = self._drawing(run, replay, training=True)
         outputs, shape = flatten(output)
-        detached = rebuild(shape, [y.detach() for y in outputs])
-        return Trained(detached, Graph(inputs, tuple(outputs), snapshot), self._buffers_left(), drew_from)
+        if look is not None:
+            self._see(outputs)
+        again = self if self._again or checkpoints.seen else None
+        left = self.buffers_left()
+        graph = Graph(inputs, tuple(outputs), snapshot, again, left, reentrant=self._reentrant)
+        detached, differentiable = [y.detach() for y in outputs], tuple(y.requires_grad for y in outputs)
+        changed = look.changed() if look is not None and self._trained > 1 else ()  # the first may fill a cache
+        return Trained(rebuild(shape, detached), differentiable, graph, left, drew_from, changed)
+
+    def _see(self, outputs: Sequence[Tensor]) -> None:
+        """Look at what the forward has left."""
+        seen = Seen(outputs, {id(each) for each in self._strangers})
+        self._again |= seen.again
+        self._reentrant |= seen.reentrant
+        self._buffer_slots = self._moving_slots + buffer_slots(self._module)  # a forward may register one
 
     @torch.no_grad()
     def evaluate(self, x: Tree, snapshot: Snapshot, buffers: NamedTensors) -> Tree:
         """Run the module forward in evaluation mode; nothing is kept, and buffers that it writes are thrown away."""
         leaves, structure = flatten(x)
-        inputs = tuple(self._fresh(leaf, wants_gradient=False) for leaf in leaves)
+        inputs = tuple(self._fresh(leaf, wanted=False) for leaf in leaves)
         run = partial(self._run, inputs, structure, snapshot, buffers, training=False)
         return self._drawing(run, None, training=False)[0]
 
-    def _fresh(self, leaf: Tensor, *, wants_gradient: bool) -> Tensor:
+    def like(self) -> nn.Module:
+        """Return a copy of the module with the state of its own that it has now."""
+        return own_copy(self._module, share=True)
+
+    @contextmanager
+    def once_more(self) -> Iterator[None]:
+        """Enter for a backward that uses the module again: it may put random generators back to draw the same."""
+        with self._random_lock:
+            yield
+
+    def _fresh(self, leaf: Tensor, wanted: bool) -> Tensor:  # noqa: FBT001 - also called by position
         fresh = leaf.detach() if self._device is None else moved(leaf.detach(), self._device)
-        return fresh.requires_grad_(wants_gradient and (fresh.is_floating_point() or fresh.is_complex()))
+        return fresh.requires_grad_() if wanted else fresh
 
     def _run(
         self,
@@ -148,31 +195,37 @@ class Replica:
         buffers: NamedTensors,
         *,
         training: bool,
+        look: Look | None = None,
     ) -> Tree:
         self._fill(snapshot, buffers)
         if self._mode is not training:
-            self._module.train(training)
-            self._mode = training
+            self._enter(training=training)
         known = self._writes_input.get(training)
         given = inputs if known is False else [leaf.clone() for leaf in inputs]
         tensors = (*given, *snapshot.tensors)
         versions = [tensor._version for tensor in tensors]  # autograd's count of writes in place
         output = self._compute(rebuild(structure, given))
+        if look is not None:
+            look.check_weights(self._parameter_slots)
         wrote = [tensor._version != version for tensor, version in zip(tensors, versions, strict=True)]
         if any(wrote[len(given) :]):
-            raise RuntimeError(
-                "the module writes into its own weights in its forward, as Embedding(max_norm=...) does; "
-                "a gate's weights change through its optimizer alone"
-            )
+            raise RuntimeError(WRITES)
         if known is False and any(wrote):
             raise RuntimeError(
                 "the module wrote into its input, which it did not do at its first batch; clone it there"
             )
         if known is None:
             self._writes_input[training] = any(wrote)
-            if training:
-                self._check_slots(output)
+        if any(wrote) and len({leaf.untyped_storage().data_ptr() for leaf in inputs}) < len(inputs):
+            raise RuntimeError("the module writes into its input, parts of which share memory; clone it there")
         return output
+
+    def _enter(self, *, training: bool) -> None:
+        """Change the mode, as a loop does by `train()` and `eval()`; parts that were in evaluation stay there."""
+        self._module.train(training)
+        for part in self._always_evaluate:
+            part.training = False
+        self._mode = training
 
     def _compute(self, x: Tree) -> Tree:
         if self._autocast is None:
@@ -183,33 +236,17 @@ class Replica:
         # The next gate may not compute in the autocast type, so what leaves has the usual one; no digit is lost.
         return map_leaves(lambda leaf: leaf.float() if leaf.dtype == self._autocast else leaf, output)
 
-    def _check_slots(self, output: Tree) -> None:
-        """Refuse a module that reaches a parameter by another way than its slot: it would never be trained."""
-        own, self._own = {id(parameter) for parameter in self._own}, []
-        nodes = [leaf.grad_fn for leaf in flatten(output)[0] if leaf.grad_fn is not None]
-        seen = set(nodes)
-        while nodes:
-            node = nodes.pop()
-            parameter = getattr(node, "variable", None)  # what a leaf's node accumulates into
-            if id(parameter) in own:
-                raise RuntimeError(
-                    f"the module uses its parameter of shape {tuple(parameter.shape)} through a reference of its own "  # type: ignore[union-attr]
-                    "(in a list, say), so that it would not be trained; use it as an attribute"
-                )
-            fresh = {following for following, _ in node.next_functions if following is not None} - seen
-            seen |= fresh
-            nodes.extend(fresh)
-
     def _fill(self, snapshot: Snapshot, buffers: NamedTensors) -> None:
         for slots, name, index in self._parameter_slots:
             slots[name] = snapshot.tensors[index]
         if self._buffer_slots:
-            clones = [buffers[name].clone() for name in self._buffer_names]
-            for slots, name, index in self._buffer_slots:
-                slots[name] = clones[index]
+            clones = {name: buffer.clone() for name, buffer in buffers.items()}
+            for slots, key, name in self._buffer_slots:
+                slots[key] = clones.get(name)
 
-    def _buffers_left(self) -> NamedTensors:
-        left = {self._buffer_names[index]: slots[name] for slots, name, index in self._buffer_slots}
+    def buffers_left(self) -> NamedTensors:
+        """Return the buffers as the latest computation left them, be it a backward that used the module again."""
+        left = {name: slots[key] for slots, key, name in self._buffer_slots}
         return {name: buffer.detach() for name, buffer in left.items() if buffer is not None}
 
     def _drawing(
@@ -230,7 +267,11 @@ class Replica:
                 return run(), None
         with nullcontext() if known is False else self._random_lock:
             before = RandomState(self._device)
-            output = run()
+            try:
+                output = run()
+            except FrozenMoved:
+                before.restore()  # it will be run again
+                raise
             drew = RandomNumbers(before, RandomState(self._device))
         if drew.after.same_as(before):
             self._draws.setdefault(training, False)

@@ -8,7 +8,6 @@ actor; `learn` weighs and corrects it for staleness, and accumulates it; `Steps.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from itertools import chain
 from math import prod
 from typing import Any
@@ -61,6 +60,7 @@ class Learner:
         hooks = ("predict", "weigh", "correct")
         self._predictors, self._weighers, self._correctors = (those(self._compensators, hook) for hook in hooks)
         self._wants_dense = any(each.dense for each in gate.compensations)
+        self._compiled: Compiled | None = None
         self._predicted: dict[int, Snapshot] = {}  # of the present version, by expected staleness
         self._accumulation = Accumulation(gate.accumulate) if gate.accumulate > 1 else None
         self._kinds = kinds(gate)
@@ -91,18 +91,20 @@ class Learner:
         if "random" in state.rest:
             RandomState(self.device, state.rest["random"]).restore()
 
-    def replicas(self, random_lock: AbstractContextManager[object]) -> list[Replica]:
-        """Return what the gate computes with: one replica for each computation that may run at once."""
-        modules = [self.module, *(own_copy(self.module) for _ in range(self._gate.at_once - 1))]
-        make = partial(
-            Replica,
-            random_lock=random_lock,
+    def replica(self, random_lock: AbstractContextManager[object], like: Replica | None = None) -> Replica:
+        """Return a module object of its own to compute with; as far as another one, if that has state of its own."""
+        if self._gate.compile and self._compiled is None:
+            self._compiled = Compiled(random_lock, COMPILER)
+        return Replica(
+            own_copy(self.module, share=True) if like is None else like.like(),
+            random_lock,
             device=self.device,
             records=self._gate.activations == "recomputed",
             autocast=self._gate.autocast,
-            forward=Compiled(random_lock, COMPILER) if self._gate.compile else None,
+            forward=self._compiled,
+            strangers=(*self.weights.live, *self._gate.module.parameters()),
+            moving=self.weights.moving,
         )
-        return [make(module) for module in modules]
 
     def snapshot(self, in_flight: int) -> Snapshot:
         """Return the weights to run a forward with.
@@ -237,6 +239,7 @@ def _distance(these: Sequence[Tensor | None], those: Sequence[Tensor | None]) ->
 def kinds(gate: Gate) -> dict[str, str]:
     """Describe what a gate learns with besides its weights, in words that tell states of different gates apart."""
     found = {f"compensation {number}": each.kind for number, each in enumerate(gate.compensations, 1)}
+    found |= {SHAPE + name: str(tuple(buffer.shape)) for name, buffer in gate.module.named_buffers()}
     found["accumulation"] = f"{gate.accumulate} batches per update"
     if (optimizer := gate.make_optimizer(gate.module)) is not None:
         groups = "+".join(str(len(group["params"])) for group in optimizer.param_groups)
@@ -245,6 +248,9 @@ def kinds(gate: Gate) -> dict[str, str]:
             found["scheduler"] = type(scheduler).__name__
     return found
 
+
+SHAPE = "shape of buffer "
+"""In a state's kinds, before the name of a buffer."""
 
 TUNED = "tuned"
 """In the copy of a gate: number of the latest change that it holds. A save has none: numbers are of one network."""

@@ -6,6 +6,8 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from akkordeon.tensors import buffer_slots
+
 NamedTensors = Mapping[str, Tensor]
 """Parameters or buffers, by their names in a module."""
 
@@ -18,8 +20,13 @@ def kept(module: nn.Module) -> dict[str, Tensor]:
 
 
 def fill(module: nn.Module, tensors: NamedTensors) -> None:
-    """Copy tensors into a module's parameters and buffers of those names."""
+    """Copy tensors into a module's parameters and buffers of those names; buffers take their shapes."""
     with torch.no_grad():
-        for name, tensor in chain(module.named_parameters(), module.named_buffers()):
+        for name, parameter in module.named_parameters():
             if name in tensors:
-                tensor.copy_(tensors[name])
+                parameter.copy_(tensors[name])
+    held = dict(module.named_buffers())
+    for slots, key, name in buffer_slots(module):
+        if name in tensors:
+            like = held.get(name, tensors[name])
+            slots[key] = tensors[name].detach().to(like.device, copy=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from akkordeon.gate.buffers import merge, running_means, spoils
 from akkordeon.gate.parameters import NamedTensors
 from akkordeon.tensors import clones
 
@@ -33,6 +34,11 @@ class Snapshot:
     tensors: tuple[Tensor, ...]
     trainable: tuple[Tensor, ...]
 
+    def alias(self) -> "Snapshot":
+        """Return the same weights in tensors of their own, which share the memory and have another `.grad`."""
+        tensors = tuple(each.detach().requires_grad_(each.requires_grad) for each in self.tensors)
+        return Snapshot(self.version, tensors, tuple(each for each in tensors if each.requires_grad))
+
 
 class Weights:
     """The live parameters and buffers of a module, and the versions taken of them.
@@ -46,6 +52,7 @@ class Weights:
         trainable: those that require a gradient, in that order.
         buffers: of the latest computation that was published; neither the mapping nor the tensors are ever written.
         version: updates so far.
+        moving: names of frozen parameters that the module writes in its forward; they are among the buffers.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -55,7 +62,9 @@ class Weights:
         self.trainable = tuple(parameter for parameter in self.live if parameter.requires_grad)
         self.buffers: NamedTensors = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
         self.version = 0
+        self._means = running_means(module)
         # A frozen parameter has no gradient, so no optimizer ever writes it: it needs no clone.
+        self.moving: frozenset[str] = frozenset()
         self._frozen = {n: p.detach() for n, p in enumerate(self.live) if not p.requires_grad}
         self._snapshot: Snapshot | None = None
 
@@ -91,19 +100,32 @@ class Weights:
         self.version += 1
         self._snapshot = None
 
-    def publish(self, before: NamedTensors, after: NamedTensors) -> None:
-        """Take over the buffers that a computation left.
+    def move(self, indices: Sequence[int]) -> None:
+        """Treat frozen parameters as buffers from now on."""
+        values = {self.names[i]: self.live[i].detach().clone() for i in indices}
+        self.moving |= values.keys()
+        self.buffers = {**self.buffers, **values}
+        self._frozen = {n: p.detach() for n, p in enumerate(self.live) if not p.requires_grad}
+        self._snapshot = None
 
-        Where another computation published in the meantime, what this one changed is added to its buffers.
+    def publish(self, before: NamedTensors, after: NamedTensors) -> bool:
+        """Take over the buffers that a computation left; return whether that could be done.
+
+        Rule: a NaN or an infinity is not taken over, since the batch that brought it is not learned from either.
+        It cannot be done where only the order of computations tells what the buffers are, and another one has
+        published in the meantime.
 
         Args:
             before: what the computation was given.
             after: what it left.
         """
-        if self.buffers is before:
-            self.buffers = after
-        else:
-            self.buffers = {name: _merge(current, before[name], after[name]) for name, current in self.buffers.items()}
+        if spoils(before, after):
+            return True
+        merged = after if self.buffers is before else merge(self.buffers, before, after, self._means)
+        if merged is None:
+            return False
+        self.buffers = merged
+        return True
 
     def state(self) -> dict[str, Tensor]:
         """Return copies of the live weights and the buffers, by name as in `nn.Module.state_dict`; in main memory."""
@@ -115,9 +137,3 @@ class Weights:
 def _clones(parameters: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Return copies that require a gradient."""
     return tuple(clone.requires_grad_() for clone in clones(parameters)) if parameters else ()
-
-
-def _merge(current: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    if current.dtype == torch.bool or current.shape != after.shape:
-        return after
-    return current + (after - before)

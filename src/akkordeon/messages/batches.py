@@ -80,9 +80,12 @@ class Forward(_Onward):
 
     Args:
         squares: of the last known norms of the gradients of all gates that it has passed, summed up; see `Gate.norm`.
+        differentiable: of each tensor of the input, whether a gradient can come back to something trainable; empty for
+            none, as of what the loader yields.
     """
 
     squares: float = 0.0
+    differentiable: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

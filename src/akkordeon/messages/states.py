@@ -59,6 +59,7 @@ class GateStatus:
         correction_norm: likewise of what compensations add, to the gradient or, in learning rates, to the weights.
         seconds: that a forward or backward takes if nothing is in its way: the mean of both, each the lower quartile of
             50; 0 until there were so many.
+        alone: why it computes one batch at a time; empty where it does not.
     """
 
     name: str
@@ -69,6 +70,7 @@ class GateStatus:
     gradient_norm: float = 0.0
     correction_norm: float = 0.0
     seconds: float = 0.0
+    alone: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from akkordeon.conductor.supervision import Supervision
 from akkordeon.engines import Ray, Threads
 from akkordeon.errors import NameTaken, WiringError
 from akkordeon.gate.chain import check_chain
-from akkordeon.gate.description import Gate
+from akkordeon.gate.description import Gate, own_copy
 from akkordeon.messages.states import StatusOf
 from akkordeon.network.network import ANSWER_TIMEOUT, Network
 from akkordeon.network.waiting import wait_until
@@ -83,7 +83,7 @@ def launch(
         engine = engine or Threads()
         name = f"network-{os.urandom(4).hex()}"
         supervision = supervision or (Supervision() if not engine.address else REMOTE)
-        chosen = [_with_computations(gate, engine) for gate in begin.gates]
+        chosen = [_with_computations(gate, engine) for gate in _in_training(begin.gates)]
         make = partial(
             Conductor,
             name,
@@ -146,6 +146,21 @@ def connect(
 def _with_computations(gate: Gate, engine: Engine) -> Gate:
     """Decide how many batches a gate may compute at once, if its description leaves that open."""
     return gate if gate.computations is not None else replace(gate, computations=engine.computations)
+
+
+def _in_training(gates: Sequence[Gate]) -> Sequence[Gate]:
+    """Put a model into training mode all of which is in evaluation, as loops do by `model.train()`.
+
+    Where only parts are in evaluation, that is meant so: they stay there.
+    """
+    parts = [part for gate in gates for part in gate.module.modules() if not any(True for _ in part.children())]
+    if not parts or any(part.training for part in parts):
+        return gates
+    logger.warning(
+        "all of the model is in evaluation mode, as after from_pretrained() or eval(); it is trained in training mode. "
+        "To keep parts in evaluation, call train() on the model first, then eval() on these parts"
+    )
+    return [replace(gate, module=own_copy(gate.module).train()) for gate in gates]
 
 
 def _conductor(engine: Engine, make: Callable[[], Conductor]) -> Ref:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from akkordeon.gate.description import Gate
-from akkordeon.gate.learner import kinds
+from akkordeon.gate.learner import SHAPE, kinds
 from akkordeon.gate.parameters import kept
 from akkordeon.messages.states import GateState
+from akkordeon.tensors import buffer_slots
 
 PROGRESS = ("last_epoch", "T_cur", "T_i")
 """What a scheduler's state says of how far it has come, rather than of where it goes."""
@@ -26,15 +27,18 @@ def schedule_changes(gate: Gate, state: GateState) -> Iterator[str]:
 
 def mismatches(gate: Gate, state: GateState) -> Iterator[str]:
     """Yield how what was saved of a gate differs from the gate as it is now; names and shapes of its weights apart."""
-    held = dict(gate.module.named_buffers())
+    held = {name: holder[key] for holder, key, name in buffer_slots(gate.module)}
     for name, buffer in state.rest["buffers"].items():
-        if name not in held or held[name].shape != buffer.shape:
-            yield f"gate {gate.name!r}: its buffer {name!r} was {tuple(buffer.shape)}, and is another"
+        # A forward may have changed its shape since; what counts is how it was described.
+        before = state.kinds.get(SHAPE + name, str(tuple(buffer.shape)))
+        now = held.get(name)
+        if name not in held or (now is not None and str(tuple(now.shape)) != before):
+            yield f"gate {gate.name!r}: its buffer {name!r} was {before}, and is another"
     for name, tensor in kept(gate.module).items():
         if name in state.weights and state.weights[name].dtype != tensor.dtype:
             yield f"gate {gate.name!r}: its {name!r} was {state.weights[name].dtype}, and is {tensor.dtype}"
-    now = kinds(gate)
-    for what in sorted({*now, *state.kinds}):
-        before, after = state.kinds.get(what, "none"), now.get(what, "none")
+    today = kinds(gate)
+    for what in sorted(each for each in {*today, *state.kinds} if not each.startswith(SHAPE)):
+        before, after = state.kinds.get(what, "none"), today.get(what, "none")
         if before != after:
             yield f"gate {gate.name!r}: its {what} was {before}, and is {after}"

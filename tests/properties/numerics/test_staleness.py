@@ -270,6 +270,9 @@ class Masks:
     def __init__(self) -> None:
         self.of_forwards: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
 
+    def keep(self, gate: int, batch: int, mask: Tensor) -> None:
+        self.of_forwards[gate, batch].append(mask)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "Masks":
         return self
 
@@ -280,14 +283,14 @@ class Noisy(nn.Module):
     def __init__(self, number: int, masks: Masks) -> None:
         super().__init__()
         self.number = number
-        self.masks = masks
+        self.keep = masks.keep
         self.weight = nn.Parameter(torch.ones(64))
 
     def forward(self, tree: dict[str, Tensor]) -> dict[str, Tensor]:
         x, batch = tree["x"], tree["batch"]
         mask = nn.functional.dropout(torch.ones_like(x), 0.5, self.training)
         if self.training:
-            self.masks.of_forwards[self.number, int(batch[0])].append(mask)
+            self.keep(self.number, int(batch[0]), mask)
         return {"x": x * mask * self.weight, "batch": batch}
 
 

@@ -157,19 +157,19 @@ class StubLearner:
         self._book = book
         book.born(self)
 
-    def replicas(self, random_lock: object) -> list["StubLearner"]:
+    def replica(self, random_lock: object, like: object = None) -> "StubLearner":
         """Compute with itself: nothing is shared."""
-        return [self]
+        return self
 
     # As a replica
 
-    def train(self, x: Token, snapshot: _Snapshot, buffers: object, *, wants_gradient: bool) -> Trained:
+    def train(self, x: Token, snapshot: _Snapshot, buffers: object, *, wanted: object) -> Trained:
         self._check_whole("computes")
         key, seq, _, finite = x
         self._raise_if_troubled((key, seq))
         number = self._book.number()
-        graph = _StubGraph((), (), snapshot, self, x, number)  # type: ignore[arg-type] # a stub's
-        return Trained((key, seq, number, finite and self.finite), graph, {}, None)
+        graph = _StubGraph((), (), snapshot, learner=self, token=x, output=number)  # type: ignore[arg-type] # a stub's
+        return Trained((key, seq, number, finite and self.finite), (), graph, {}, None)
 
     def evaluate(self, x: Token, snapshot: _Snapshot, buffers: object) -> Token:
         self._check_whole("evaluates")

@@ -1,0 +1,180 @@
+"""Looks at what a module's forward does besides returning an output, and refuses what would train it wrongly.
+
+A look costs more than a small forward, so there is one at the first forward and at the second, fourth, eighth and so
+on: what a module does to itself is seen soon, and the looks cost nothing in the long run.
+"""
+
+import random
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import chain, islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
+
+from akkordeon.gate.buffers import same
+from akkordeon.tensors import Slots
+
+OWN_TO_TORCH = frozenset({*vars(nn.Module()), "_flat_weights", "_flat_weight_refs"})
+"""Attributes that every module has, and an RNN, and that no state of its own is in."""
+
+DEPTH, LENGTH = 4, 200
+"""How deep objects in attributes are looked into, and how many items of each."""
+
+VALUES = (type(None), bool, int, float, complex, str, bytes)
+
+REENTRANT = "CheckpointFunctionBackward"
+"""The node of `torch.utils.checkpoint` with `use_reentrant=True`."""
+
+WRITES = (
+    "the module writes into its own weights in its forward, as Embedding(max_norm=...) does; "
+    "a gate's weights change through its optimizer alone"
+)
+
+
+class FrozenMoved(Exception):
+    """A forward changes frozen parameters, which are state like buffers then.
+
+    Args:
+        indices: of the parameters.
+    """
+
+    def __init__(self, indices: Sequence[int]) -> None:
+        super().__init__(indices)
+        self.indices = indices
+
+
+class Look:
+    """How things are before a forward.
+
+    Args:
+        module: that runs.
+        tensors: in its parameter slots.
+    """
+
+    def __init__(self, module: nn.Module, tensors: Sequence[Tensor]) -> None:
+        self._module = module
+        self._values = [(tensor, tensor.detach().clone()) for tensor in tensors]
+        self._versions = [tensor._version for tensor in tensors]
+        self._attributes = dict(_attributes(module))
+
+    def check_weights(self, slots: Slots) -> None:
+        """Look for weights that the forward wrote into, by whatever way.
+
+        Raises:
+            RuntimeError: it wrote into one that the optimizer changes.
+            FrozenMoved: it wrote into frozen ones alone, as a moving average does; they are as before.
+        """
+        moved = {i for holder, name, i in slots if holder[name] is not self._values[i][0]}
+        for i, (tensor, value) in enumerate(self._values):
+            if tensor._version != self._versions[i] or not same(tensor.detach(), value):
+                moved.add(i)
+        if any(self._values[i][0].requires_grad for i in moved):
+            raise RuntimeError(WRITES)
+        if moved:
+            for tensor, value in self._values:
+                tensor.data.copy_(value)
+            raise FrozenMoved(sorted(moved))
+
+    def changed(self) -> list[str]:
+        """Return the names of the plain attributes that the forward changed, such as a hidden state or a counter."""
+        after = dict(_attributes(self._module))
+        return [name for name, marks in after.items() if self._attributes.get(name) != marks]
+
+
+class Seen:
+    """What the graph of a forward shows.
+
+    Args:
+        outputs: of the forward.
+        strangers: parameters, by id, that a forward must not reach but through its slots.
+
+    Attributes:
+        again: whether something in the graph may use the module again in the backward.
+        reentrant: whether it does, by a backward within the backward.
+
+    Raises:
+        RuntimeError: a stranger is reached, which would not be trained.
+    """
+
+    def __init__(self, outputs: Iterable[Tensor], strangers: Set[int]) -> None:
+        self.again = self.reentrant = False
+        nodes = [leaf.grad_fn for leaf in outputs if leaf.grad_fn is not None]
+        seen = set(nodes)
+        while nodes:
+            node = nodes.pop()
+            self.again |= isinstance(node, BackwardCFunction)
+            self.reentrant |= node.name() == REENTRANT
+            parameter = getattr(node, "variable", None)  # what a leaf's node accumulates into
+            if id(parameter) in strangers:
+                raise RuntimeError(
+                    f"the module uses its parameter of shape {tuple(parameter.shape)} through a reference of its own "  # type: ignore[union-attr]
+                    "(in a list, or a global variable), so that it would not be trained; use it as an attribute"
+                )
+            fresh = {following for following, _ in node.next_functions if following is not None} - seen
+            seen |= fresh
+            nodes.extend(fresh)
+
+
+class _Same:
+    """Equal to what holds the same object, which it keeps: no other gets its identity meanwhile."""
+
+    __slots__ = ("_value",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._value is other._value
+
+
+def _attributes(module: nn.Module) -> Iterator[tuple[str, list[Any]]]:
+    """Yield the plain attributes of a module and its parts, each with what tells later whether it has changed."""
+    for prefix, part in module.named_modules():
+        for name, value in vars(part).items():
+            if name not in OWN_TO_TORCH:
+                yield f"{prefix}.{name}" if prefix else name, list(_marks(value, DEPTH))
+
+
+def _marks(value: Any, depth: int) -> Iterator[Any]:
+    if isinstance(value, VALUES):
+        yield value
+    elif not (isinstance(value, Tensor) and value.grad_fn is not None):
+        # A tensor with a history is a result of this forward, which no later batch can compute with.
+        yield _Same(value)
+        yield _contents(value)
+        for each in islice(list(_inside(value)), LENGTH if depth else 0):
+            yield from _marks(each, depth - 1)
+
+
+def _contents(value: Any) -> Any:
+    """Return what a value that can be written holds, as something to compare."""
+    match value:
+        case Tensor():
+            return value._version
+        case torch.Generator():
+            return value.get_state().numpy().tobytes()
+        case random.Random():
+            return value.getstate()
+        case _ if hasattr(value, "bit_generator"):  # a generator of NumPy
+            return repr(value.bit_generator.state)
+        case _ if hasattr(value, "tobytes"):  # an array of NumPy
+            return value.tobytes()
+        case _:
+            return None
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    """Return what else a value holds."""
+    match value:
+        case Mapping():
+            return chain.from_iterable(value.items())
+        case list() | tuple() | set() | frozenset() | deque():
+            return value
+        case Tensor() | nn.Module() | type() | random.Random() | torch.Generator():
+            return ()
+        case _:
+            return () if callable(value) else chain.from_iterable(getattr(value, "__dict__", {}).items())

@@ -1,0 +1,51 @@
+"""Lets a gate's forwards run one after the other where what one leaves is what the next begins with."""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+ALONE_AT_FIRST = 2
+"""Forwards that run alone, since they show what the module does to itself: the first may only fill a cache."""
+
+
+class Turns:
+    """The order of the forwards of one gate.
+
+    Args:
+        gate: its name, for the log.
+
+    Attributes:
+        why: they run one after the other; empty where they need not.
+    """
+
+    def __init__(self, gate: str) -> None:
+        self.why = ""
+        self._gate = gate
+        self._begun = self._running = 0
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def take(self, begin: Callable[[], None]) -> None:
+        """Begin a forward, at once or in its turn."""
+        self._waiting.append(begin)
+        self._next()
+
+    def end(self) -> None:
+        """Note the end of a forward, and begin the next that waits."""
+        self._running -= 1
+        self._next()
+
+    def only_one(self, why: str) -> None:
+        """Let forwards run one after the other from now on."""
+        if not self.why:
+            self.why = why
+            logger.warning("gate %r computes one batch at a time: %s", self._gate, why)
+
+    def _next(self) -> None:
+        """Begin one forward that waits, if it may: a turn of an actor can begin one computation."""
+        alone = bool(self.why) or self._begun < ALONE_AT_FIRST
+        if self._waiting and not (self._running and alone):
+            self._begun += 1
+            self._running += 1
+            self._waiting.popleft()()
