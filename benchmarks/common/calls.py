@@ -74,7 +74,7 @@ def counting(counter: Counter) -> Iterator[None]:
         yield
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
 
 
 class CountedThreads(WatchedThreads):

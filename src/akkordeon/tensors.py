@@ -289,8 +289,11 @@ def dismantled(tensor: Tensor) -> tuple[str, list[int], bool, list[Tensor]]:
 def assembled(layout: str, shape: list[int], once: bool, parts: list[Tensor]) -> Tensor:  # noqa: FBT001
     """Return the sparse tensor that was dismantled."""
     if layout == "sparse_coo":
-        return torch.sparse_coo_tensor(*parts, shape, is_coalesced=once, check_invariants=True)
-    return torch.sparse_compressed_tensor(*parts, shape, layout=getattr(torch, layout), check_invariants=True)
+        indices, values = parts
+        return torch.sparse_coo_tensor(indices, values, shape, is_coalesced=once, check_invariants=True)
+    ends, indices, values = parts
+    kind = getattr(torch, layout)
+    return torch.sparse_compressed_tensor(ends, indices, values, shape, layout=kind, check_invariants=True)
 
 
 def parts_of(scheduler: LRScheduler) -> Sequence[LRScheduler]:

@@ -130,7 +130,7 @@ def test_sparse_tensors_come_back(layout: str, dtype: torch.dtype) -> None:
 
 
 def test_a_sparse_tensor_with_an_index_twice_comes_back_with_it() -> None:
-    tensor = torch.sparse_coo_tensor([[0, 2, 0]], torch.tensor([1.0, 2, 3]), (4,), check_invariants=True)
+    tensor = torch.sparse_coo_tensor(torch.tensor([[0, 2, 0]]), torch.tensor([1.0, 2, 3]), (4,), check_invariants=True)
     back = through(tensor)
     assert not back.is_coalesced()
     assert torch.equal(back._indices(), tensor._indices())
@@ -139,7 +139,8 @@ def test_a_sparse_tensor_with_an_index_twice_comes_back_with_it() -> None:
 
 
 def test_indices_that_point_outside_are_refused() -> None:
-    encoded = encode(torch.eye(3).to_sparse(), tensors := {}, "here")
+    tensors: dict[str, Tensor] = {}
+    encoded = encode(torch.eye(3).to_sparse(), tensors, "here")
     (indices,) = (name for name, tensor in tensors.items() if tensor.dtype == torch.int64)
     tensors[indices] = tensors[indices] + 7
     with pytest.raises(RuntimeError, match="size is inconsistent with indices"):

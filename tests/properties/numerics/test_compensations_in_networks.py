@@ -186,7 +186,8 @@ class Root(nn.Module):
         self.linear = nn.Linear(6, 6, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x).abs().sqrt()
+        y: Tensor = self.linear(x)
+        return y.abs().sqrt()
 
 
 def test_a_gradient_that_is_not_finite_does_not_clip_those_of_other_gates(engine: Engine) -> None:

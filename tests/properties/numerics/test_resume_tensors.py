@@ -28,6 +28,7 @@ class Complex(nn.Module):
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
         self.weight = nn.Parameter(0.3 * torch.randn(4, 3, dtype=dtype))
+        self.phase: Tensor
         self.register_buffer("phase", torch.exp(1j * torch.arange(3)).to(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,10 +41,12 @@ class Graph(nn.Module):
     def __init__(self, edges: Tensor, *, persistent: bool) -> None:
         super().__init__()
         self.linear = nn.Linear(4, 3)
+        self.edges: Tensor
         self.register_buffer("edges", edges, persistent=persistent)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.sparse.mm(self.edges, self.linear(x))
+        y: Tensor = torch.sparse.mm(self.edges, self.linear(x))
+        return y
 
 
 class Words(nn.Module):
@@ -54,14 +57,16 @@ class Words(nn.Module):
         self.embed = nn.EmbeddingBag(9, 3, sparse=True, mode="sum")
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.embed(x)
+        y: Tensor = self.embed(x)
+        return y
 
 
 def images() -> nn.Module:
     """Convolutions in two orders of memory: sums over their gradients depend on it."""
-    layers = [nn.Conv2d(3, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 24, 3), nn.Flatten(), nn.Linear(96, 3)]
-    module = nn.Sequential(*layers).to(memory_format=torch.channels_last)
-    module[2].weight = nn.Parameter(module[2].weight.detach().permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0))
+    last = nn.Conv2d(24, 24, 3)
+    layers = [nn.Conv2d(3, 24, 3, padding=1), nn.ReLU(), last, nn.Flatten(), nn.Linear(96, 3)]
+    module: nn.Module = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    last.weight = nn.Parameter(last.weight.detach().permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0))
     return module
 
 
@@ -70,7 +75,7 @@ def both() -> list[nn.Module]:
 
 
 def edges() -> Tensor:
-    return (torch.eye(5) + torch.diag(torch.full((4,), 0.5), 1)).to_sparse_coo()
+    return (torch.eye(5) + torch.diag(torch.full((4,), 0.5), 1)).to_sparse()
 
 
 def numbers(generator: torch.Generator) -> Tensor:

@@ -113,14 +113,15 @@ def test_a_gate_steps_as_a_plain_loop(name: str, optimizer: Any, foreach: bool |
 
 def channels_last() -> nn.Module:
     layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten()]
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    module: nn.Module = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
 
 
 def reversed_dimensions() -> nn.Module:
-    module = nn.Sequential(nn.Conv2d(3, 24, 3), nn.ReLU(), nn.Conv2d(24, 24, 3), nn.Flatten())
-    for layer in (module[0], module[2]):
+    first, second = nn.Conv2d(3, 24, 3), nn.Conv2d(24, 24, 3)
+    for layer in (first, second):
         layer.weight = nn.Parameter(layer.weight.detach().permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0))
-    return module
+    return nn.Sequential(first, nn.ReLU(), second, nn.Flatten())
 
 
 LAYOUTS = {"channels last": channels_last, "reversed": reversed_dimensions}

@@ -50,8 +50,12 @@ class Line(nn.Module):
 
 
 def described(name: str, optimizer: Any, dtype: torch.dtype = torch.float32) -> ak.Gate:
-    activations = "recomputed" if name == "discrepancy" else "stashed"
-    return ak.Gate("line", Line(dtype), optimizer, COMPENSATIONS[name], activations=activations)
+    return as_gate(name, Line(dtype), optimizer)
+
+
+def as_gate(name: str, module: nn.Module, optimizer: Any) -> ak.Gate:
+    settings: dict[str, Any] = {"activations": "recomputed"} if name == "discrepancy" else {}
+    return ak.Gate("line", module, optimizer, COMPENSATIONS[name], **settings)
 
 
 def learned(gate: ak.Gate, sign: float, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -60,7 +64,7 @@ def learned(gate: ak.Gate, sign: float, dtype: torch.dtype = torch.float32) -> l
     history = [[each.detach().clone() for each in learner.weights.trainable]]
     for step in range(12):
         staleness = min(step % 4, step)
-        g = [sign * torch.randn(size, generator=generator, dtype=dtype) for size in (3, 1)]
+        g: list[Tensor | None] = [sign * torch.randn(size, generator=generator, dtype=dtype) for size in (3, 1)]
         then = history[max(0, len(history) - 1 - staleness)]
         arrival = ak.Arrival(staleness, learner.weights.trainable, then, version_now=len(history))
         learner.learn(BatchGradients(g, (), finite=True), staleness, partial(lambda it: it, arrival))
@@ -123,19 +127,12 @@ def test_what_is_linear_treats_complex_weights_as_two_real_ones(name: str) -> No
             self.weight = nn.Parameter(torch.view_as_real(self.weight.detach()).clone())
             self.bias = nn.Parameter(torch.view_as_real(self.bias.detach()).clone())
 
-    gate = ak.Gate(
-        "line",
-        Two(),
-        OPTIMIZERS["momentum"],
-        COMPENSATIONS[name],
-        activations="recomputed" if name == "discrepancy" else "stashed",
-    )
-    learner, generator = Learner(gate), torch.Generator().manual_seed(6)
+    learner, generator = Learner(as_gate(name, Two(), OPTIMIZERS["momentum"])), torch.Generator().manual_seed(6)
     for step in range(12):
         staleness = min(step % 4, step)
         g = [torch.randn(size, generator=generator, dtype=torch.complex64) for size in (3, 1)]
         arrival = ak.Arrival(staleness, learner.weights.trainable, (), version_now=step + 1)
-        real = [torch.view_as_real(each).clone() for each in g]
+        real: list[Tensor | None] = [torch.view_as_real(each).clone() for each in g]
         learner.learn(BatchGradients(real, (), finite=True), staleness, partial(lambda it: it, arrival))
     ahead = [*learner.weights.trainable, *learner.snapshot(2).trainable, *learner.recall(2).trainable]
     for ours, theirs in zip(found[-6:], ahead, strict=True):
