@@ -22,7 +22,9 @@ PUBLIC_DESPITE_THEIR_NAMES = {
 
 PRIVATE_TO_TORCH = {
     "_dynamo",  # to forget what was compiled, and to know whether anything can be
+    "_indices",  # of a sparse tensor that may have an index twice
     "_inductor",
+    "_values",
     "_version",  # of a tensor: how often it was written in place
 }
 

@@ -129,3 +129,20 @@ def test_a_tree_moves_to_a_device_with_all_its_tensors() -> None:
 
 def test_what_is_there_already_is_not_copied() -> None:
     assert moved(X, torch.device("cpu")) is X
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CS. tensor support is in beta:UserWarning")
+def test_a_sparse_tensor_of_any_layout_is_looked_into() -> None:
+    for layout in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc):
+        assert all_finite([torch.eye(3).to_sparse(layout=layout)])
+        assert not all_finite([torch.diag(torch.tensor([1.0, NAN])).to_sparse(layout=layout), torch.ones(2)])
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
+def test_complex_numbers_are_looked_into(dtype: torch.dtype) -> None:
+    fine = torch.ones(3, dtype=dtype)
+    for odd in (complex(NAN, 0), complex(0, NAN), complex(math.inf, 0), complex(0, -math.inf)):
+        for others in ([], [fine], [fine] * 4):
+            assert all_finite([*others, fine])
+            assert not all_finite([*others, torch.tensor([1, odd], dtype=dtype)])
+            assert not all_finite_at_once([*others, torch.tensor([1, odd], dtype=dtype)])

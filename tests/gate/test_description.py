@@ -101,13 +101,13 @@ def test_what_an_optimizer_raised_is_the_cause() -> None:
 def test_a_gate_without_trainable_parameters_needs_no_optimizer(module: nn.Module) -> None:
     for optimizer in (None, SGD_):
         gate = linear(module=module, optimizer=optimizer)
-        assert gate.make_optimizer(list(module.parameters())) is None
+        assert gate.make_optimizer(module) is None
 
 
 def test_an_optimizer_gets_all_parameters_of_the_gate() -> None:
     module = nn.Linear(3, 2)
     module.bias.requires_grad_(False)
-    optimizer = linear(module=module, optimizer=AdamW).make_optimizer(list(module.parameters()))
+    optimizer = linear(module=module, optimizer=AdamW).make_optimizer(module)
     assert optimizer is not None
     assert [id(p) for group in optimizer.param_groups for p in group["params"]] == [id(p) for p in module.parameters()]
 

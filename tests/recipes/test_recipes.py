@@ -162,7 +162,7 @@ def test_a_split_that_does_not_exist_is_refused(name: str, data: Path) -> None:
 
 def test_the_learning_rate_is_the_one_given_and_falls_over_the_updates(name: str) -> None:
     for gate in RECIPES[name].gates(lr=0.01, updates=200):
-        optimizer = gate.make_optimizer(list(gate.module.parameters()))
+        optimizer = gate.make_optimizer(gate.module)
         assert optimizer is not None
         scheduler = gate.make_scheduler(optimizer)
         assert scheduler is not None

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from akkordeon.messages.batches import BatchId
 from akkordeon.saving.codec import decode, encode
 
 DTYPES = (
-    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.complex64),
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn),
+    *(torch.complex64, torch.complex128),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.bool),
 )
 
@@ -95,6 +97,54 @@ def test_views_come_back_as_what_they_show() -> None:
     whole = torch.arange(24.0).reshape(4, 6)
     for view in (whole.t(), whole[:, ::2], whole[1:3], whole[0, 0].expand(3, 3), whole.t()[::2]):
         assert same(view, through(view))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex128], ids=str)
+def test_tensors_come_back_in_the_order_of_memory_they_had(dtype: torch.dtype) -> None:
+    images = torch.randn(4, 3, 2, 5, dtype=dtype)
+    last = images.to(memory_format=torch.channels_last)
+    for tensor in (images, last, images.permute(3, 2, 1, 0), images[0].permute(2, 1, 0), images[0, 0].T):
+        back = through(tensor)
+        assert back.stride() == tensor.stride()
+        assert back.equal(tensor)
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "coo": Tensor.to_sparse_coo,
+    "coo, in part": lambda tensor: tensor.to_sparse(1),
+    "csr": Tensor.to_sparse_csr,
+    "csc": Tensor.to_sparse_csc,
+    "bsr": lambda tensor: tensor.to_sparse_bsr((2, 2)),
+    "bsc": lambda tensor: tensor.to_sparse_bsc((2, 2)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse .* tensor support is in beta:UserWarning")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex128, torch.int64, torch.bool], ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_sparse_tensors_come_back(layout: str, dtype: torch.dtype) -> None:
+    tensor = LAYOUTS[layout]((torch.arange(24).reshape(4, 6) % 5).to(dtype))
+    back = through({"sparse tensor": tensor})["sparse tensor"]
+    assert (back.layout, back.dtype, back.shape) == (tensor.layout, dtype, tensor.shape)
+    assert torch.equal(back.to_dense(), tensor.to_dense())
+
+
+def test_a_sparse_tensor_with_an_index_twice_comes_back_with_it() -> None:
+    tensor = torch.sparse_coo_tensor(torch.tensor([[0, 2, 0]]), torch.tensor([1.0, 2, 3]), (4,), check_invariants=True)
+    back = through(tensor)
+    assert not back.is_coalesced()
+    assert torch.equal(back._indices(), tensor._indices())
+    assert torch.equal(back._values(), tensor._values())
+    assert through(tensor.coalesce()).is_coalesced()
+
+
+def test_indices_that_point_outside_are_refused() -> None:
+    tensors: dict[str, Tensor] = {}
+    encoded = encode(torch.eye(3).to_sparse(), tensors, "here")
+    (indices,) = (name for name, tensor in tensors.items() if tensor.dtype == torch.int64)
+    tensors[indices] = tensors[indices] + 7
+    with pytest.raises(RuntimeError, match="size is inconsistent with indices"):
+        decode(encoded, tensors)
 
 
 def test_parts_of_one_tensor_come_back_apart() -> None:

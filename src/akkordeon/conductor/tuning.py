@@ -57,7 +57,7 @@ class Tunings:
 def _refusal(gate: Gate, before: Mapping[str, float], settings: Mapping[str, Any]) -> WiringError | None:
     """Return why settings are invalid; None if they are valid."""
     who = f"gate {gate.name!r}"
-    optimizer = gate.make_optimizer(list(gate.module.parameters()))
+    optimizer = gate.make_optimizer(gate.module)
     if optimizer is None:
         return WiringError(f"{who} has no trainable parameters, so it has no settings")
     there = sorted({name for group in optimizer.param_groups for name, value in group.items() if _is_number(value)})

@@ -80,7 +80,6 @@ class GateActor(Actor):
         self._skipped = Counter[str]()  # gradients that were not applied, by reason
         self._lease = HeldLease()
         self._max_staleness = inf
-        self._squares = 0.0  # of the norm of its latest gradient, where other gates clip by the norm of the network
         self._parked: list[Callable[[], None]] = []  # updates that wait for a lease
 
     @override
@@ -175,7 +174,7 @@ class GateActor(Actor):
             entry.saved = result.graph if stashes else again
             if result.graph.replica is None or not stashes:
                 self._replicas.give("forward", replica)
-            squares = message.squares + self._squares
+            squares = message.squares + self._learner.squares
             self._send_on(Forward(message.route, result.output, squares, result.differentiable))
             self._turns.end()
 
@@ -237,8 +236,8 @@ class GateActor(Actor):
         if not self._is_awaited(message.route):  # it may have ended while this was computed, or waited for a lease
             self._skipped["stray"] += 1
             return
-        if self._gate.norm == "network":
-            self._squares = norm_of(result.of_weights) ** 2
+        if self._gate.norm == "network" and result.finite:  # one that is not would ruin what other gates clip
+            self._learner.squares = norm_of(result.of_weights) ** 2
         try:
             outcome = self._update(result, entry, message)
         except Exception as error:
@@ -249,7 +248,7 @@ class GateActor(Actor):
             self._staleness.add(outcome)
         elif outcome != NOTHING_TO_LEARN:
             self._skipped[outcome] += 1
-        self._send_back(message, result.of_inputs, outcome, self._squares)
+        self._send_back(message, result.of_inputs, outcome, self._learner.squares)
         self._copies.maybe(context, self._pending)
 
     def _is_awaited(self, route: Route) -> bool:

@@ -67,7 +67,7 @@ class Graph:
         of_weights: list[Tensor | None] = list(found[: len(weights)])
         rest = iter(found[len(weights) :])
         of_inputs = tuple(next(rest) if x.requires_grad else None for x in self.inputs)
-        of_weights = _unshared(of_weights, (*of_outputs, *of_inputs))
+        of_weights = _own(of_weights, weights, (*of_outputs, *of_inputs))
         return BatchGradients(of_weights, of_inputs, finite=all_finite(of_weights))
 
 
@@ -86,19 +86,23 @@ class BatchGradients:
     finite: bool
 
 
-def _unshared(gradients: list[Tensor | None], others: Iterable[Tensor | None]) -> list[Tensor | None]:
-    """Return gradients that an optimizer may write into: none shares memory with another tensor, or within itself.
+def _own(
+    gradients: Sequence[Tensor | None], weights: Sequence[Tensor], others: Iterable[Tensor | None]
+) -> list[Tensor | None]:
+    """Return gradients that an optimizer may write into, laid out as torch lays out a `.grad`.
 
-    Autograd may yield one tensor several times, pass through a gradient it was given, or expand a single number.
+    None shares memory with another tensor, or within itself: autograd may yield one tensor several times, pass through
+    a gradient it was given, or expand a single number. All have the strides of their weights: a norm of other strides
+    is summed in another order, which changes its last bits.
     """
-    taken = {other.untyped_storage().data_ptr() for other in others if other is not None and not other.is_sparse}
+    taken = {each.untyped_storage().data_ptr() for each in others if each is not None and each.layout is torch.strided}
     result: list[Tensor | None] = []
-    for gradient in gradients:
+    for gradient, weight in zip(gradients, weights, strict=True):
         own = gradient
-        if own is not None and not own.is_sparse:
+        if own is not None and own.layout is torch.strided:
             address = own.untyped_storage().data_ptr()
-            if address in taken or (not own.is_contiguous() and 0 in own.stride()):  # a stride of 0: expanded
-                own = own.clone(memory_format=torch.contiguous_format)
+            if address in taken or own.stride() != weight.stride():
+                own = torch.empty_like(weight).copy_(own)
             taken.add(address)
         result.append(own)
     return result

@@ -3,7 +3,9 @@
 import copy
 import inspect
 import itertools
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +20,9 @@ from akkordeon.gate.closures import Captured
 from akkordeon.staleness import Compensation
 from akkordeon.tensors import has_gradient_hook
 
-MakeOptimizer = Callable[[list[Parameter]], Optimizer]
+MakeOptimizer = Callable[[list[Parameter]], Optimizer] | Callable[[list[tuple[str, Parameter]]], Optimizer]
+"""Takes the parameters, or, if its first argument is called `named_parameters`, pairs of their names and them."""
+
 MakeScheduler = Callable[[Optimizer], LRScheduler]
 
 
@@ -33,7 +37,9 @@ class Gate:
         module: any module, however large. Takes one input and returns one output, as in an `nn.Sequential`: a tensor,
             or a tuple, list or dict of tensors, of any shapes.
         optimizer: takes the gate's parameters and makes their optimizer, such as `partial(SGD, lr=0.1)`; any optimizer
-            whose `step` needs no closure. None for a gate without trainable parameters.
+            whose `step` needs no closure. A function whose first argument is called `named_parameters` gets pairs of
+            names in the whole network and parameters instead, to group by name. None for a gate without trainable
+            parameters.
         compensation: corrects for stale gradients; one compensation, or several, applied in order.
         scheduler: takes the optimizer and makes its scheduler, which steps once per update of this gate.
         computations: how many batches the gate may compute at once, each on a worker; at least 1. None chooses what
@@ -81,7 +87,7 @@ class Gate:
         self._require(isinstance(self.module, nn.Module), f"its module is a {given}; give it an nn.Module")
         self._check_settings()
         self._check_module()
-        optimizer = self.make_optimizer(list(self.module.parameters()))
+        optimizer = self.make_optimizer(self.module)
         self._check_compensations(optimizer)
         if optimizer is not None:
             self.make_scheduler(optimizer)
@@ -101,13 +107,13 @@ class Gate:
         """The compensations, in the order they are applied."""
         return (self.compensation,) if isinstance(self.compensation, Compensation) else tuple(self.compensation)
 
-    def make_optimizer(self, parameters: list[Parameter]) -> Optimizer | None:
-        """Make the optimizer of these parameters; None if none of them is trainable.
+    def make_optimizer(self, module: nn.Module) -> Optimizer | None:
+        """Make the optimizer of the parameters of the gate's module, or of a copy of it; None if none is trainable.
 
         Raises:
             WiringError: the gate cannot use it; the text says why.
         """
-        trainable = [parameter for parameter in parameters if parameter.requires_grad]
+        trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
         if not trainable:
             return None
         if self.optimizer is None:
@@ -115,8 +121,11 @@ class Gate:
                 f"gate {self.name!r} has {sum(p.numel() for p in trainable)} trainable parameters and no optimizer: "
                 "give it one, such as partial(SGD, lr=0.1), or freeze them with requires_grad_(False)"
             )
+        given: list[Any] = list(module.parameters())
         try:
-            optimizer = self.optimizer(parameters)
+            if callable(self.optimizer) and [*inspect.signature(self.optimizer).parameters][:1] == ["named_parameters"]:
+                given = [(self.whole_prefix + name, parameter) for name, parameter in module.named_parameters()]
+            optimizer = self.optimizer(given)
         except Exception as error:
             raise WiringError(f"gate {self.name!r}: its optimizer could not be made: {error}") from error
         self._check_optimizer(optimizer, trainable)
@@ -181,6 +190,7 @@ class Gate:
                 f"parameter {name!r} has a gradient hook, which would never be called; change gradients in a "
                 "compensation instead",
             )
+        check_copyable(self.module, f"gate {self.name!r}")
 
     def _check_optimizer(self, optimizer: Any, trainable: list[Parameter]) -> None:
         kind = type(optimizer).__name__
@@ -224,7 +234,8 @@ def own_copy(module: nn.Module, *, share: bool = False) -> nn.Module:
     """Return a copy of a module that shares nothing with it; functions that captured the module capture the copy.
 
     Hooks such as the old `weight_norm` leave computed tensors on a module, which torch refuses to copy; they are
-    computed again at each forward, so the copy gets them without their history.
+    computed again at each forward, so the copy gets them without their history. It refuses some sparse tensors, too.
+    Attributes of parameters are kept, which torch leaves out.
 
     Args:
         module: to copy.
@@ -233,15 +244,93 @@ def own_copy(module: nn.Module, *, share: bool = False) -> nn.Module:
     Raises:
         WiringError: a function in it reaches the module through a global variable.
     """
-    memo: dict[int, Any] = {}
+    held = itertools.chain(_attributes(module), module.buffers())
+    odd = (each for each in held if not each.is_leaf or each.layout is not torch.strided)
+    memo: dict[int, Any] = {id(each): each.detach().clone() for each in odd}
     if share:
-        memo = {id(tensor): tensor for tensor in itertools.chain(module.parameters(), module.buffers())}
+        memo |= {id(tensor): tensor for tensor in itertools.chain(module.parameters(), module.buffers())}
     captured = Captured(module)
     captured.replace(memo)
-    for part in module.modules():
-        for value in vars(part).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
     copied = copy.deepcopy(module, memo)
     captured.fill(memo)
+    if not share:
+        for parameter in module.parameters():
+            own_parameter(parameter, memo)
+        _share_memory(list(module.parameters()), list(copied.parameters()))
     return copied
+
+
+def _share_memory(originals: Sequence[Tensor], copies: Sequence[Tensor]) -> None:
+    """Let copies share memory where their originals do, as weights that are tied by a view."""
+    memories: defaultdict[int, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    for original, twin in zip(originals, copies, strict=True):
+        if original.layout is torch.strided and original.numel():
+            memories[original.untyped_storage().data_ptr()].append((original, twin))
+    for pairs in memories.values():
+        memory = pairs[0][0].untyped_storage().clone() if len(pairs) > 1 else None
+        for original, twin in pairs if memory is not None else ():
+            where = (original.storage_offset(), original.size(), original.stride())
+            twin.data = torch.empty(0, dtype=twin.dtype, device=twin.device).set_(memory, *where)
+
+
+def own_parameter(parameter: Parameter, memo: dict[int, Any]) -> Parameter:
+    """Return the copy of a parameter with its attributes, which `copy.deepcopy` leaves out.
+
+    Args:
+        parameter: is not changed.
+        memo: as for `copy.deepcopy`; a copy that is in there gets the attributes.
+    """
+    twin: Parameter = copy.deepcopy(parameter, memo)
+    for name, value in vars(parameter).items():
+        with suppress(Exception):  # one that cannot be copied stays out
+            setattr(twin, name, copy.deepcopy(value, memo))
+    return twin
+
+
+def _attributes(module: nn.Module) -> Iterator[Tensor]:
+    """Yield the tensors that are plain attributes of a module or of its submodules."""
+    for part in module.modules():
+        yield from (value for value in vars(part).values() if isinstance(value, Tensor))
+
+
+def check_copyable(module: nn.Module, who: str) -> None:
+    """Check that a module can be copied, and the copy trained. Copies no tensors.
+
+    Args:
+        module: is not changed.
+        who: has the module, for errors.
+
+    Raises:
+        WiringError: it cannot; names the submodule and its attribute.
+    """
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule) and any(each.requires_grad for each in part.parameters()):
+            remedy = "give the module as it was before, and compile=True to compile it"
+            raise WiringError(f"{who}: its {_called(name, part)} is of torch.jit, whose copies cannot train; {remedy}")
+    tensors = itertools.chain(module.parameters(), module.buffers())
+    held = (each for each in tensors if each.is_leaf and type(each) in (Parameter, Tensor))
+    memo: dict[int, Any] = {id(each): each for each in itertools.chain(held, _attributes(module))}
+    try:
+        copy.deepcopy(module, dict(memo))
+    except Exception as error:  # a `__deepcopy__` may raise anything
+        what = _culprit(module, memo) or f"module cannot be copied: {error!r}"
+        raise WiringError(f"{who}, of which a network trains a copy: its {what}") from error
+
+
+def _culprit(module: nn.Module, memo: dict[int, Any]) -> str | None:
+    """Say which attribute of which submodule cannot be copied."""
+    memo |= {id(part): part for part in module.modules()}
+    for name, part in module.named_modules():
+        own = dict(itertools.chain(part.named_parameters(recurse=False), part.named_buffers(recurse=False)))
+        for attribute, value in (own | vars(part)).items():
+            try:
+                copy.deepcopy(value, dict(memo))
+            except Exception as error:  # noqa: BLE001 - likewise
+                what, why = type(value).__name__, str(error).partition(". ")[0]
+                remedy = f"leave the {what} out in a __getstate__ and make it when first needed, or detach its tensors"
+                return f"{_called(name, part)} has {attribute!r}, which cannot be copied ({why}); {remedy}"
+    return None
+
+
+def _called(name: str, part: nn.Module) -> str:
+    return f"module {name!r}" if name else type(part).__name__

@@ -41,6 +41,9 @@ class Learner:
     Args:
         gate: describes them.
         state: to go on from, which must fit the gate (`mismatches`); None to begin.
+
+    Attributes:
+        squares: of the norm of the latest gradient, where other gates clip by the norm of the network.
     """
 
     def __init__(self, gate: Gate, state: GateState | None = None) -> None:
@@ -50,7 +53,7 @@ class Learner:
         if state is not None:
             fill(self.module, {**state.weights, **state.rest["buffers"]})
         self.weights = Weights(self.module)
-        self._optimizer = gate.make_optimizer(list(self.module.parameters()))
+        self._optimizer = gate.make_optimizer(self.module)
         self._scheduler = gate.make_scheduler(self._optimizer) if self._optimizer else None
         self.norms = Norms()
         self._compensators = self._start_compensators()
@@ -67,6 +70,7 @@ class Learner:
             )
             step_at_once(self._optimizer)
         self._tuned: int = 0 if state is None else state.rest.get(TUNED, 0)
+        self.squares: float = 0.0 if state is None else state.rest.get("squares", 0.0)
         if state is not None:
             self._go_on(state)
 
@@ -81,8 +85,9 @@ class Learner:
     def _go_on(self, state: GateState) -> None:
         self.weights.version = state.version
         for name, part in self._parts():
-            # An optimizer puts its tensors on the device by itself; its step counters belong in main memory.
-            part.load_state_dict(to_device(state.rest[name], None if name == "optimizer" else self.device))
+            # Of copies: an optimizer writes into what it is given, and the state may be needed for another restart.
+            # It puts its tensors on the device by itself; its step counters belong in main memory.
+            part.load_state_dict(to_device(copied(state.rest[name]), None if name == "optimizer" else self.device))
         if "random" in state.rest:
             RandomState(self.device, state.rest["random"]).restore()
 
@@ -195,7 +200,7 @@ class Learner:
                 rest["random"] = RandomState(self.device).tensors
             else:  # a copy to restart the gate from: settings are numbered within one network, so a save has none
                 rest[TUNED] = self._tuned
-            rest |= {name: copied(part.state_dict()) for name, part in self._parts()}
+            rest |= {name: copied(part.state_dict()) for name, part in self._parts()} | {"squares": self.squares}
         known = self._kinds if whole else {}
         return GateState(gate.name, gate.whole_prefix, self.weights.version, weights, rest, known)
 
@@ -236,7 +241,7 @@ def kinds(gate: Gate) -> dict[str, str]:
     found = {f"compensation {number}": each.kind for number, each in enumerate(gate.compensations, 1)}
     found |= {SHAPE + name: str(tuple(buffer.shape)) for name, buffer in gate.module.named_buffers()}
     found["accumulation"] = f"{gate.accumulate} batches per update"
-    if (optimizer := gate.make_optimizer(list(gate.module.parameters()))) is not None:
+    if (optimizer := gate.make_optimizer(gate.module)) is not None:
         groups = "+".join(str(len(group["params"])) for group in optimizer.param_groups)
         found["optimizer"] = f"{type(optimizer).__name__} of {groups} parameters"
         if (scheduler := gate.make_scheduler(optimizer)) is not None:

@@ -3,16 +3,17 @@
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from akkordeon.messages.tree import Tree
-from akkordeon.tensors import PLAIN_TUPLES
+from akkordeon.tensors import LAYOUTS, PLAIN_TUPLES, assembled, dismantled
 
 Json = Any
 """None | bool | int | float | str | list[Json] | dict[str, Json]."""
 
 
-MARKERS = {"tensor", "float", "tuple", "dict"}
+MARKERS = {"tensor", "permuted tensor", "sparse tensor", "complex tensor", "float", "tuple", "dict"}
 """Single keys of JSON objects that stand for values without a form in JSON."""
 
 
@@ -35,10 +36,7 @@ def encode(tree: Tree, tensors: dict[str, Tensor], place: str) -> Json:  # noqa:
         case float():
             return tree if math.isfinite(tree) else {"float": str(tree)}
         case Tensor():
-            while place in tensors:  # keys such as 1 and "1" look alike
-                place += "'"
-            tensors[place] = tree.detach().contiguous()
-            return {"tensor": place}
+            return _encode_tensor(tree.detach(), tensors, place)
         case list():
             return [encode(branch, tensors, f"{place}.{index}") for index, branch in enumerate(tree)]
         case tuple() if type(tree) in PLAIN_TUPLES:
@@ -69,12 +67,42 @@ def decode(value: Json, tensors: dict[str, Tensor]) -> Tree:  # noqa: PLR0911 - 
     match kind:
         case "tensor":
             return tensors[inside]
+        case "permuted tensor":
+            order, saved = inside
+            return decode(saved, tensors).permute([order.index(dimension) for dimension in range(len(order))])
+        case "complex tensor":
+            return torch.view_as_complex(decode(inside, tensors).clone())  # a file's numbers may stand too odd for it
+        case "sparse tensor":
+            return assembled(*decode(inside, tensors))
         case "float":
             return float(inside)
         case "tuple":
             return tuple(decode(branch, tensors) for branch in inside)
         case _:
             return {decode(key, {}): decode(branch, tensors) for key, branch in inside}
+
+
+def fits_a_file(tensor: Tensor) -> bool:
+    """Whether a safetensors file can hold a tensor as it is."""
+    return tensor.layout is torch.strided and tensor.dtype not in (torch.complex32, torch.complex128)
+
+
+def _encode_tensor(tensor: Tensor, tensors: dict[str, Tensor], place: str) -> Json:
+    if tensor.is_quantized or tensor.layout not in LAYOUTS:
+        raise TypeError(f"{place} is a tensor of {tensor.dtype} and {tensor.layout}, which cannot be saved")
+    if tensor.layout is not torch.strided:
+        return {"sparse tensor": encode(dismantled(tensor), tensors, place)}
+    if not fits_a_file(tensor):
+        return {"complex tensor": _encode_tensor(torch.view_as_real(tensor.resolve_conj()), tensors, place)}
+    # A file holds tensors row by row. The dimensions of others are put in order, so that they come back as they were:
+    # sums depend on the order in memory.
+    order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
+    if order != sorted(order) and tensor.permute(order).is_contiguous():
+        return {"permuted tensor": [order, _encode_tensor(tensor.permute(order), tensors, place)]}
+    while place in tensors:  # keys such as 1 and "1" look alike
+        place += "'"
+    tensors[place] = tensor.contiguous()
+    return {"tensor": place}
 
 
 def _plain(key: object, place: str) -> object:

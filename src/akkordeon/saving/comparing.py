@@ -14,7 +14,7 @@ PROGRESS = ("last_epoch", "T_cur", "T_i")
 
 def schedule_changes(gate: Gate, state: GateState) -> Iterator[str]:
     """Yield how the schedule that goes on differs from the one that the gate describes now."""
-    optimizer = gate.make_optimizer(list(gate.module.parameters()))
+    optimizer = gate.make_optimizer(gate.module)
     scheduler = None if optimizer is None else gate.make_scheduler(optimizer)
     if scheduler is None or "scheduler" not in state.rest:
         return

@@ -89,8 +89,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _gate(folder: Path, plain: dict[str, Any], files: dict[str, Any]) -> GateState:
-    rest = decode(plain["rest"], _verified(folder, plain["state"], files))
-    weights = _verified(folder, plain["weights"], files)
+    tensors = _verified(folder, plain["state"], files)
+    rest = decode(plain["rest"], tensors)
+    weights = _verified(folder, plain["weights"], files) | decode(plain.get("aside", {}), tensors)
     return GateState(plain["name"], plain["prefix"], plain["version"], weights, rest, plain["kinds"])
 
 

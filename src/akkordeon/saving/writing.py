@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from akkordeon.errors import SaveFailed
-from akkordeon.saving.codec import encode
+from akkordeon.saving.codec import encode, fits_a_file
 from akkordeon.saving.layout import FORMAT, MANIFEST, Saved, digest, reason, seal, sync_folder, versions
 
 KEEP = 3
@@ -55,7 +55,10 @@ def _fill(folder: Path, saved: Saved) -> None:
         tensors: dict[str, Tensor] = {}
         rest = encode(gate.rest, tensors, gate.name)
         plain = {"name": gate.name, "prefix": gate.prefix, "version": gate.version, "kinds": gate.kinds, "rest": rest}
-        plain["weights"] = _keep(folder / f"{stem}.safetensors", gate.weights, files)
+        aside = {name: each for name, each in gate.weights.items() if not fits_a_file(each)}
+        plain["aside"] = encode(aside, tensors, f"{gate.name}.weights")
+        readable = {name: each for name, each in gate.weights.items() if name not in aside}
+        plain["weights"] = _keep(folder / f"{stem}.safetensors", readable, files)
         plain["state"] = _keep(folder / f"{stem}.state.safetensors", tensors, files)
         gates.append(plain)
     tensors = {}
@@ -103,6 +106,8 @@ def write_weights(weights: Mapping[str, Tensor], file: Path) -> None:
     Raises:
         SaveFailed: it could not be written; an earlier file is unchanged.
     """
+    if unfit := [name for name, tensor in weights.items() if not fits_a_file(tensor)]:
+        raise SaveFailed(f"{file} cannot hold {unfit[0]!r}, which is sparse or complex128; save in a folder instead")
     temporary = file.with_name(f"{file.name}.{secrets.token_hex(4)}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 """Cuts an existing model into gates (`split`), and unties shared parameters (`untie`)."""
 
-import copy
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from akkordeon.errors import WiringError
-from akkordeon.gate.description import Gate, MakeOptimizer, own_copy
+from akkordeon.gate.description import Gate, MakeOptimizer, check_copyable, own_copy, own_parameter
 from akkordeon.messages.tree import Tree, flatten, map_leaves
 from akkordeon.splitting.balance import evenly, measure
 from akkordeon.splitting.following import follow
@@ -55,6 +54,7 @@ def split(
     """
     if (at is None) == (gates is None):
         raise WiringError('give either at=["layer2", "layer3"], the places to cut, or gates=, the number of gates')
+    check_copyable(model, f"the {type(model).__name__} to split")
     scratch = _scratch(model)
     if at is None:
         at = _balanced(scratch, gates, sample)
@@ -234,11 +234,11 @@ def _check_same(pieces: Iterable[Piece], scratch: nn.Module, sample: Tree, gate_
 def _untie(module: nn.Module, parameters: set[int], modules: set[int]) -> None:
     for name, parameter in module._parameters.items():
         if parameter is not None and id(parameter) in parameters:
-            module._parameters[name] = copy.deepcopy(parameter)
+            module._parameters[name] = own_parameter(parameter, {})
         parameters.add(id(parameter))
     for name, child in module._modules.items():
         if child is not None and id(child) not in modules:
             modules.add(id(child))
             _untie(child, parameters, modules)
         elif child is not None and any(True for _ in child.parameters()):
-            module._modules[name] = copy.deepcopy(child)
+            module._modules[name] = own_copy(child)

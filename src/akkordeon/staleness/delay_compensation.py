@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients, publish, require
-from akkordeon.staleness.optimizers import pick, put_back
+from akkordeon.staleness.optimizers import pick, put_back, refuse_complex
 
 
 @publish("delay", "strength")
@@ -29,7 +29,10 @@ class DelayCompensation(Compensation):
         adaptive:  s ← ρ s + (1-ρ) g ⊙ g,   λ = λ0 / sqrt(s + ε)          (equation 7; ε inside the root)
         constant:  λ = λ0
 
-    At staleness 0 the gradient is unchanged. Works with any base optimizer; published for plain SGD.
+    At staleness 0 the gradient is unchanged. Works with any base optimizer; published for plain SGD. Beside one that
+    maximizes, the sign of the correction is the other one: g is that of the loss, and -g is what the weights follow.
+
+    Refuses complex weights, for which the formula has no meaning.
 
     Without gates, in a plain PyTorch loop::
 
@@ -69,14 +72,20 @@ class DelayCompensation(Compensation):
         return f"DelayCompensation, {'adaptive' if self.adaptive else 'constant'}"
 
     @override
+    def refusal(self, optimizer: Optimizer) -> str | None:
+        return refuse_complex(optimizer)
+
+    @override
     def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
-        return _Correction(parameters, self)
+        return _Correction(parameters, optimizer, self)
 
 
 class _Correction(Compensator):
-    def __init__(self, parameters: Sequence[Tensor], settings: DelayCompensation) -> None:
+    def __init__(self, parameters: Sequence[Tensor], optimizer: Optimizer, settings: DelayCompensation) -> None:
         default = 2.0 if settings.adaptive else 0.04
-        self._strength = default if settings.strength is None else settings.strength
+        strength = default if settings.strength is None else settings.strength
+        uphill = {id(p) for group in optimizer.param_groups if group.get("maximize") for p in group["params"]}
+        self._strengths = [-strength if id(parameter) in uphill else strength for parameter in parameters]
         self._settings = settings
         kept = parameters if settings.adaptive else ()
         self._squares = [torch.zeros_like(parameter, requires_grad=False) for parameter in kept]
@@ -93,12 +102,13 @@ class _Correction(Compensator):
         if arrival.staleness == 0:
             return list(gradients)
         moved = torch._foreach_sub(pick(arrival.now, present), pick(arrival.then, present))
+        strengths = [self._strengths[index] for index in present]
         if not self._squares:
-            return put_back(gradients, present, torch._foreach_addcmul(g, squares, moved, self._strength))
+            return put_back(gradients, present, torch._foreach_addcmul(g, squares, moved, strengths))
         torch._foreach_mul_(squares, moved)
         roots = torch._foreach_add(pick(self._squares, present), self._settings.epsilon)
         torch._foreach_sqrt_(roots)
-        return put_back(gradients, present, torch._foreach_addcdiv(g, squares, roots, self._strength))
+        return put_back(gradients, present, torch._foreach_addcdiv(g, squares, roots, strengths))
 
     def state_dict(self) -> dict[str, Any]:
         return {"squares": self._squares} if self._settings.adaptive else {}

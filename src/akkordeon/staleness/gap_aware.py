@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients, publish, require
-from akkordeon.staleness.optimizers import Groups, pick, put_back, refuse_sgd
+from akkordeon.staleness.optimizers import Groups, pick, put_back, refuse_complex, refuse_sgd
 
 
 @publish("gap-aware", "decay")
@@ -52,7 +52,7 @@ class GapAware(Compensation):
 
     @override
     def refusal(self, optimizer: Optimizer) -> str | None:
-        return refuse_sgd(optimizer)
+        return refuse_sgd(optimizer) or refuse_complex(optimizer)
 
     @override
     def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:

@@ -13,7 +13,7 @@ from torch.optim import SGD, Optimizer
 from typing_extensions import override
 
 from akkordeon.staleness.compensation import Arrival, Compensation, Compensator, Gradients, publish, require
-from akkordeon.staleness.optimizers import Groups, pick, put_back
+from akkordeon.staleness.optimizers import Groups, pick, put_back, refuse_complex
 
 
 @publish("energy", "momentum")
@@ -59,8 +59,8 @@ class GradientEnergyMatching(Compensation):
         if not isinstance(optimizer, SGD):
             return f"it needs SGD, not {type(optimizer).__name__}"
         if any(group["momentum"] or group["maximize"] for group in optimizer.param_groups):
-            return "its proxy has the momentum; give it to GradientEnergyMatching(momentum=...), and use plain SGD"
-        return None
+            return "its proxy has the momentum, and minimizes; set GradientEnergyMatching(momentum=...), use plain SGD"
+        return refuse_complex(optimizer)
 
     @override
     def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:

@@ -66,6 +66,13 @@ def adam_roots(groups: Groups, group: dict[str, Any], members: Sequence[int]) ->
     return roots, unbias
 
 
+def refuse_complex(optimizer: Optimizer) -> str | None:
+    """Return why these parameters cannot be compensated by a formula for real numbers; None if they can."""
+    if any(parameter.is_complex() for group in optimizer.param_groups for parameter in group["params"]):
+        return "its formula is one for real weights, and some are complex; leave it out, or put these into another gate"
+    return None
+
+
 def refuse_adam(optimizer: Optimizer) -> str | None:
     """Return why this Adam cannot be compensated; None if it can."""
     for group in optimizer.param_groups:
@@ -73,7 +80,7 @@ def refuse_adam(optimizer: Optimizer) -> str | None:
             return "the weight_decay of Adam goes through its means; use AdamW"
         if group["amsgrad"] or group["maximize"]:
             return "amsgrad and maximize change the steps of Adam; leave them out"
-    return None
+    return refuse_complex(optimizer)  # Adam treats real and imaginary parts as two numbers
 
 
 def refuse_sgd(optimizer: Optimizer) -> str | None:

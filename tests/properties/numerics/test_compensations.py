@@ -295,7 +295,7 @@ def test_nadamw_is_torchs_with_the_momentum_schedule_of_a_longer_run() -> None:
         (ak.WeightPrediction(), partial(RMSprop, lr=LR), r"not RMSprop; use WeightPrediction\('last step'\)"),
         (ak.WeightPrediction(), PLAIN, "needs SGD with momentum"),
         (ak.GapAware(), ADAM, "needs SGD with momentum, not Adam"),
-        (ak.GradientEnergyMatching(), MOMENTUM, "its proxy has the momentum; .* use plain SGD"),
+        (ak.GradientEnergyMatching(), MOMENTUM, "its proxy has the momentum, and minimizes; .* use plain SGD"),
         (ak.GradientEnergyMatching(), ADAM, "needs SGD, not Adam"),
         (ak.DiscrepancyCorrection(), PLAIN, 'which "stashed" has'),
         ([ak.WeightPrediction(), ak.WeightPrediction("decaying")], MOMENTUM, "WeightPrediction is given twice"),

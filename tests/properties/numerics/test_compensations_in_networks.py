@@ -178,6 +178,31 @@ def test_one_gate_clips_by_the_norm_of_the_network_as_by_its_own(
     assert_same(network.model, own.model)
 
 
+class Root(nn.Module):
+    """Its gradient is not finite where all inputs are 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 6, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(x)
+        return y.abs().sqrt()
+
+
+def test_a_gradient_that_is_not_finite_does_not_clip_those_of_other_gates(engine: Engine) -> None:
+    data = [(torch.zeros_like(x) if number == 2 else x, target) for number, (x, target) in enumerate(make_batches(4))]
+    settings: dict[str, Any] = {"optimizer": MOMENTUM, "max_norm": 0.1, "norm": "network"}
+    gates = [ak.Gate("stem", Root(), **settings), ak.Gate("head", nn.Linear(6, 3), **settings)]
+    with ak.launch(gates, engine=engine) as network:
+        network.attach(ak.TrainingSentinel("train", lambda: data, cross_entropy, epochs=2))
+        list(network.watch())
+        stem, head = network.status().gates
+        assert (stem.skipped, head.skipped) == ({"non-finite": 2}, {})
+        assert (stem.version, head.version) == (6, 8)
+        assert all(parameter.isfinite().all() for parameter in network.model().parameters())
+
+
 @pytest.mark.parametrize(
     ("settings", "text"),
     [

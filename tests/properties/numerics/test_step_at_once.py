@@ -62,6 +62,15 @@ def test_what_was_chosen_stays(make: Callable[[list[nn.Parameter]], Optimizer]) 
     assert optimizer.param_groups[0]["foreach"] is before
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.complex64], ids=str)
+def test_groups_with_weights_of_other_types_are_left_alone(dtype: torch.dtype) -> None:
+    plain, other = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2, dtype=dtype))
+    groups: list[dict[str, Any]] = [{"params": [plain]}, {"params": [plain.detach().clone(), other]}]
+    optimizer = optim.SGD(groups, lr=0.01)
+    step_at_once(optimizer)
+    assert [group["foreach"] for group in optimizer.param_groups] == [True, None]
+
+
 def test_large_gates_are_left_alone() -> None:
     optimizer = optim.SGD([nn.Parameter(torch.zeros(SMALL_GATE + 1))], lr=0.01)
     step_at_once(optimizer)

@@ -1,0 +1,1 @@
+"""Benchmark: cost of one gate beyond the bare computation, in microseconds and in calls."""
