@@ -160,10 +160,12 @@ def step_at_once(optimizer: Optimizer) -> None:
     """Let the optimizer of a small gate step all parameters in one call, unless its settings forbid that.
 
     Each call lets another thread take the interpreter, and then has to wait for it. On the CPU torch's own choice is
-    one call per parameter and operation. Settings that are tensors rule out `foreach`.
+    one call per parameter and operation. Settings that are tensors rule out `foreach`, and so do parameters that share
+    memory, of which one is stepped with what another's step has left.
     """
+    memories = [p.untyped_storage().data_ptr() for group in optimizer.param_groups for p in group["params"]]
     numbers = sum(parameter.numel() for group in optimizer.param_groups for parameter in group["params"])
-    if type(optimizer) not in SAME_BITS or numbers > SMALL_GATE:
+    if type(optimizer) not in SAME_BITS or numbers > SMALL_GATE or len(set(memories)) < len(memories):
         return
     for group in optimizer.param_groups:
         odd = any(isinstance(value, Tensor) for name, value in group.items() if name != "params")

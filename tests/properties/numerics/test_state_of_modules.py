@@ -127,6 +127,8 @@ class Cached(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(8, 8)
+        self.mean: Tensor | None
+        self.seen: Tensor
         self.register_buffer("mean", None)
         self.register_buffer("seen", torch.zeros(0))
         self.register_buffer("mask", torch.full((8, 8), -torch.inf).triu(1))
@@ -267,6 +269,7 @@ class WritesLater(nn.Linear):
 
     def __init__(self) -> None:
         super().__init__(8, 8)
+        self.count: Tensor
         self.register_buffer("count", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
