@@ -7,7 +7,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 	$$($(PYTHON) scripts/cpu_index.py) --editable
 DOCS = $(BIN)/sphinx-build -W --keep-going -q docs build/docs
 
-.PHONY: help train test check lint soak docs bench sizes clean
+.PHONY: help train test check lint soak zoo docs bench sizes clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1/p' Makefile | awk '{name = $$1; $$1 = ""; printf "%-6s %s\n", name, $$0}'
@@ -32,6 +32,9 @@ lint: $(VENV)/.installed-dev  ## What can be told without running anything
 
 soak: $(VENV)/.installed-dev  ## Simulate 100,000 networks under faults: hours
 	$(BIN)/python -m tests.properties.simulation.soak
+
+zoo: $(VENV)/.installed-dev  ## Train strangers' models both ways, and compare: some ten minutes
+	$(BIN)/python -m tests.strangers.zoo
 
 docs: $(VENV)/.installed-dev  ## Build the documentation: build/docs/index.html
 	$(DOCS)

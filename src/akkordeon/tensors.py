@@ -9,6 +9,7 @@ import math
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from itertools import starmap
 from typing import Any
 
 import torch
@@ -87,6 +88,21 @@ def dense_parts(tensor: Tensor) -> tuple[Tensor, ...]:
             return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
         case _:
             return (tensor,)
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors hold the same numbers; NaN is the same as NaN."""
+    if a is b:
+        return True
+    if (a.shape, a.dtype, a.layout) != (b.shape, b.dtype, b.layout):
+        return False
+    return all(starmap(_equal, zip(dense_parts(a), dense_parts(b), strict=True)))
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape:
+        return False
+    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
 PLAIN_TUPLES = (tuple, Size)

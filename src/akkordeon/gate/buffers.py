@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import starmap
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm, _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from akkordeon.gate.parameters import NamedTensors
-from akkordeon.tensors import all_finite, dense_parts
+from akkordeon.tensors import all_finite, dense_parts, same
 
 FORWARDS = (_BatchNorm.forward, _InstanceNorm.forward, SyncBatchNorm.forward)
 """Those whose buffers are known to be means; a subclass that computes something else is not taken for one."""
@@ -109,18 +107,3 @@ def _changed(these: NamedTensors, those: NamedTensors) -> Iterator[str]:
     for name in {*these, *those}:
         if name not in these or name not in those or not same(these[name], those[name]):
             yield name
-
-
-def same(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors hold the same numbers; NaN is the same as NaN."""
-    if a is b:
-        return True
-    if (a.shape, a.dtype, a.layout) != (b.shape, b.dtype, b.layout):
-        return False
-    return all(starmap(_equal, zip(dense_parts(a), dense_parts(b), strict=True)))
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape:
-        return False
-    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -252,9 +253,24 @@ def own_copy(module: nn.Module, *, share: bool = False) -> nn.Module:
     captured.replace(memo)
     copied = copy.deepcopy(module, memo)
     captured.fill(memo)
-    for parameter in () if share else module.parameters():
-        own_parameter(parameter, memo)
+    if not share:
+        for parameter in module.parameters():
+            own_parameter(parameter, memo)
+        _share_memory(list(module.parameters()), list(copied.parameters()))
     return copied
+
+
+def _share_memory(originals: Sequence[Tensor], copies: Sequence[Tensor]) -> None:
+    """Let copies share memory where their originals do, as weights that are tied by a view."""
+    memories: defaultdict[int, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    for original, twin in zip(originals, copies, strict=True):
+        if original.layout is torch.strided and original.numel():
+            memories[original.untyped_storage().data_ptr()].append((original, twin))
+    for pairs in memories.values():
+        memory = pairs[0][0].untyped_storage().clone() if len(pairs) > 1 else None
+        for original, twin in pairs if memory is not None else ():
+            where = (original.storage_offset(), original.size(), original.stride())
+            twin.data = torch.empty(0, dtype=twin.dtype, device=twin.device).set_(memory, *where)
 
 
 def own_parameter(parameter: Parameter, memo: dict[int, Any]) -> Parameter:

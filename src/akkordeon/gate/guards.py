@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
-from akkordeon.gate.buffers import same
-from akkordeon.tensors import Slots
+from akkordeon.tensors import Slots, same
 
 OWN_TO_TORCH = frozenset({*vars(nn.Module()), "_flat_weights", "_flat_weight_refs"})
 """Attributes that every module has, and an RNN, and that no state of its own is in."""

@@ -25,6 +25,13 @@ def schedule_changes(gate: Gate, state: GateState) -> Iterator[str]:
             yield f"{type(scheduler).__name__} of gate {gate.name!r} goes on with {name}={before[name]}, not {value}"
 
 
+def as_described(gate: Gate, state: GateState) -> Iterator[str]:
+    """Yield the whole names of buffers that were described as they are now, whatever a forward has made of them."""
+    for name, buffer in gate.module.named_buffers():
+        if state.kinds.get(SHAPE + name) == str(tuple(buffer.shape)):
+            yield gate.whole_prefix + name
+
+
 def mismatches(gate: Gate, state: GateState) -> Iterator[str]:
     """Yield how what was saved of a gate differs from the gate as it is now; names and shapes of its weights apart."""
     held = {name: holder[key] for holder, key, name in buffer_slots(gate.module)}

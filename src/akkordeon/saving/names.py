@@ -4,7 +4,7 @@ A parameter's name in the whole network is the prefix of its gate and its name i
 stands in several places of a module counts once, under the first of its names.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from torch import nn
 
@@ -35,13 +35,19 @@ def fitted(gates: Sequence[Gate], weights: NamedTensors, origin: str) -> list[nn
     return modules
 
 
-def differences(gates: Sequence[Gate], weights: NamedTensors) -> Iterator[str]:
-    """Yield the differences in names and shapes between weights and gates."""
+def differences(gates: Sequence[Gate], weights: NamedTensors, grown: Container[str] = ()) -> Iterator[str]:
+    """Yield the differences in names and shapes between weights and gates.
+
+    Args:
+        gates: as they are described.
+        weights: by their names in the whole network.
+        grown: names whose shapes may differ.
+    """
     for gate in gates:
         for name, tensor in ((gate.whole_prefix + inner, tensor) for inner, tensor in kept(gate.module).items()):
             if name not in weights:
                 yield f"{name!r} of gate {gate.name!r} is missing"
-            elif weights[name].shape != tensor.shape:
+            elif weights[name].shape != tensor.shape and name not in grown:
                 yield f"{name!r} is {tuple(weights[name].shape)}, and gate {gate.name!r} has {tuple(tensor.shape)}"
     known = {gate.whole_prefix + name for gate in gates for name in gate.module.state_dict(keep_vars=True)}
     yield from (f"{name!r} belongs to no gate" for name in weights if name not in known)

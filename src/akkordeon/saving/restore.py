@@ -12,7 +12,7 @@ from akkordeon.gate.chain import check_chain
 from akkordeon.gate.description import Gate
 from akkordeon.messages.states import GateState, Position
 from akkordeon.saving import Saved, read, read_weights
-from akkordeon.saving.comparing import mismatches, schedule_changes
+from akkordeon.saving.comparing import as_described, mismatches, schedule_changes
 from akkordeon.saving.names import differences, fitted, listed
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,8 @@ def _check(gates: Sequence[Gate], saved: Saved, origin: Path | str) -> None:
             f"{origin} has the gates {', '.join(before)}, and these are {', '.join(now)}; give weights= instead of "
             "resume= for its weights alone, which need only the same names"
         )
-    found = list(differences(gates, saved.weights))
+    grown = {name for gate, state in zip(gates, saved.gates, strict=True) for name in as_described(gate, state)}
+    found = list(differences(gates, saved.weights, grown))
     found += [each for gate, state in zip(gates, saved.gates, strict=True) for each in mismatches(gate, state)]
     if found:
         raise CheckpointMismatch(f"{origin} cannot be resumed with these gates: {listed(found)}")
