@@ -174,7 +174,7 @@ class GateActor(Actor):
             entry.saved = result.graph if stashes else again
             if result.graph.replica is None or not stashes:
                 self._replicas.give("forward", replica)
-            squares = message.squares + self._learner.squares
+            squares = message.squares + self._learner.norms.squares
             self._send_on(Forward(message.route, result.output, squares, result.differentiable))
             self._turns.end()
 
@@ -237,7 +237,7 @@ class GateActor(Actor):
             self._skipped["stray"] += 1
             return
         if self._gate.norm == "network" and result.finite:  # one that is not would ruin what other gates clip
-            self._learner.squares = norm_of(result.of_weights) ** 2
+            self._learner.norms.squares = norm_of(result.of_weights) ** 2
         try:
             outcome = self._update(result, entry, message)
         except Exception as error:
@@ -248,7 +248,7 @@ class GateActor(Actor):
             self._staleness.add(outcome)
         elif outcome != NOTHING_TO_LEARN:
             self._skipped[outcome] += 1
-        self._send_back(message, result.of_inputs, outcome, self._learner.squares)
+        self._send_back(message, result.of_inputs, outcome, self._learner.norms.squares)
         self._copies.maybe(context, self._pending)
 
     def _is_awaited(self, route: Route) -> bool:

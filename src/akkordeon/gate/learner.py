@@ -41,9 +41,6 @@ class Learner:
     Args:
         gate: describes them.
         state: to go on from, which must fit the gate (`mismatches`); None to begin.
-
-    Attributes:
-        squares: of the norm of the latest gradient, where other gates clip by the norm of the network.
     """
 
     def __init__(self, gate: Gate, state: GateState | None = None) -> None:
@@ -70,7 +67,6 @@ class Learner:
             )
             step_at_once(self._optimizer)
         self._tuned: int = 0 if state is None else state.rest.get(TUNED, 0)
-        self.squares: float = 0.0 if state is None else state.rest.get("squares", 0.0)
         if state is not None:
             self._go_on(state)
 
@@ -84,6 +80,7 @@ class Learner:
 
     def _go_on(self, state: GateState) -> None:
         self.weights.version = state.version
+        self.norms.squares = state.rest.get("squares", 0.0)
         for name, part in self._parts():
             # Of copies: an optimizer writes into what it is given, and the state may be needed for another restart.
             # It puts its tensors on the device by itself; its step counters belong in main memory.
@@ -200,7 +197,7 @@ class Learner:
                 rest["random"] = RandomState(self.device).tensors
             else:  # a copy to restart the gate from: settings are numbered within one network, so a save has none
                 rest[TUNED] = self._tuned
-            rest |= {name: copied(part.state_dict()) for name, part in self._parts()} | {"squares": self.squares}
+            rest |= {name: copied(part.state_dict()) for name, part in self._parts()} | {"squares": self.norms.squares}
         known = self._kinds if whole else {}
         return GateState(gate.name, gate.whole_prefix, self.weights.version, weights, rest, known)
 

@@ -116,11 +116,12 @@ class Norms:
         gradient: norm over all weights of the gate, as gradients arrive.
         correction: norm of all that compensations change.
         ahead: by how much the weights of the latest forward differed from the live ones.
+        squares: of the norm of the latest gradient, where other gates clip by the norm of the network.
     """
 
     def __init__(self) -> None:
         self.gradient, self.correction = MovingMean(WEIGHT_OF_NORM), MovingMean(WEIGHT_OF_NORM)
-        self.ahead = 0.0
+        self.ahead = self.squares = 0.0
         self._until_due = 0
         self._sum: float | None = None  # of the corrections of the present gradient; None where they are not measured
 
