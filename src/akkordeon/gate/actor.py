@@ -220,12 +220,13 @@ class GateActor(Actor):
     ) -> None:
         if replica is not None:
             assert isinstance(replica, Replica)
-            if isinstance(entry.saved, Graph) and entry.saved.buffers:
-                self._weights.publish(entry.saved.buffers, replica.buffers_left())
             self._replicas.give("forward" if isinstance(entry.saved, Graph) else "backward", replica)
         if isinstance(result, Exception):
             self._refuse(message.route, "its gradient", result)
-        elif self._lease.allows_update(context.now()):
+            return
+        if result.wrote is not None:
+            self._weights.publish(*result.wrote)
+        if self._lease.allows_update(context.now()):
             self._commit(message, entry, result, context)
         else:
             self._parked.append(partial(self._commit, message, entry, result, context))

@@ -68,7 +68,8 @@ class Graph:
         rest = iter(found[len(weights) :])
         of_inputs = tuple(next(rest) if x.requires_grad else None for x in self.inputs)
         of_weights = _own(of_weights, weights, (*of_outputs, *of_inputs))
-        return BatchGradients(of_weights, of_inputs, finite=all_finite(of_weights))
+        wrote = None if self.replica is None else (self.buffers, self.replica.buffers_left())
+        return BatchGradients(of_weights, of_inputs, finite=all_finite(of_weights), wrote=wrote)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,13 @@ class BatchGradients:
         of_weights: one per trainable weight, None where there is none.
         of_inputs: one per tensor of the input, None where there is none.
         finite: whether all gradients of the weights are.
+        wrote: the buffers before and after a backward that used the module again; None otherwise.
     """
 
     of_weights: list[Tensor | None]
     of_inputs: tuple[Tensor | None, ...]
     finite: bool
+    wrote: tuple[NamedTensors, NamedTensors] | None = None
 
 
 def _own(

@@ -267,10 +267,12 @@ def _share_memory(originals: Sequence[Tensor], copies: Sequence[Tensor]) -> None
         if original.layout is torch.strided and original.numel():
             memories[original.untyped_storage().data_ptr()].append((original, twin))
     for pairs in memories.values():
-        memory = pairs[0][0].untyped_storage().clone() if len(pairs) > 1 else None
-        for original, twin in pairs if memory is not None else ():
-            where = (original.storage_offset(), original.size(), original.stride())
-            twin.data = torch.empty(0, dtype=twin.dtype, device=twin.device).set_(memory, *where)
+        if len(pairs) > 1:
+            memory: Any = pairs[0][0].untyped_storage()
+            memory = memory.clone()
+            for original, twin in pairs:
+                where = (original.storage_offset(), original.size(), original.stride())
+                twin.data = torch.empty(0, dtype=twin.dtype, device=twin.device).set_(memory, *where)
 
 
 def own_parameter(parameter: Parameter, memo: dict[int, Any]) -> Parameter:
@@ -311,7 +313,10 @@ def check_copyable(module: nn.Module, who: str) -> None:
     held = (each for each in tensors if each.is_leaf and type(each) in (Parameter, Tensor))
     memo: dict[int, Any] = {id(each): each for each in itertools.chain(held, _attributes(module))}
     try:
+        Captured(module)
         copy.deepcopy(module, dict(memo))
+    except WiringError as error:
+        raise WiringError(f"{who}: {error}") from None
     except Exception as error:  # a `__deepcopy__` may raise anything
         what = _culprit(module, memo) or f"module cannot be copied: {error!r}"
         raise WiringError(f"{who}, of which a network trains a copy: its {what}") from error

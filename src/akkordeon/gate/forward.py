@@ -21,7 +21,7 @@ from akkordeon.gate.parameters import NamedTensors
 from akkordeon.gate.random_state import RandomNumbers, RandomState
 from akkordeon.gate.versions import Snapshot
 from akkordeon.messages.tree import Structure, Tree, flatten, map_leaves, rebuild
-from akkordeon.tensors import buffer_slots, checkpoints, moved, parameter_slots
+from akkordeon.tensors import buffer_slots, checkpoints, moved, parameter_slots, same
 
 MOST_REPLAYS = 3
 """How often a recomputed forward is tried while something else in the process draws random numbers, too."""
@@ -119,6 +119,8 @@ class Replica:
         self._parameter_slots = [each for each in slots if names[each[2]] not in moving]
         self._moving_slots = [(holder, key, names[i]) for holder, key, i in slots if names[i] in moving]
         self._buffer_slots = self._moving_slots + buffer_slots(module)
+        memories = [each.untyped_storage().data_ptr() for each in module.buffers() if _has_memory(each)]
+        self._buffers_share = len(set(memories)) < len(memories)
 
     def train(
         self,
@@ -151,8 +153,11 @@ class Replica:
         outputs, shape = flatten(output)
         if look is not None:
             self._see(outputs)
+            self._check_buffers(buffers)
         again = self if self._again or checkpoints.seen else None
         left = self.buffers_left()
+        if again is not None:
+            left = {name: buffer.clone() for name, buffer in left.items()}  # the backward may write those in the slots
         graph = Graph(inputs, tuple(outputs), snapshot, again, left, reentrant=self._reentrant)
         detached, differentiable = [y.detach() for y in outputs], tuple(y.requires_grad for y in outputs)
         changed = look.changed() if look is not None and self._trained > 1 else ()  # the first may fill a cache
@@ -164,6 +169,16 @@ class Replica:
         self._again |= seen.again
         self._reentrant |= seen.reentrant
         self._buffer_slots = self._moving_slots + buffer_slots(self._module)  # a forward may register one
+
+    def _check_buffers(self, before: NamedTensors) -> None:
+        """Refuse writes into buffers that are views of each other: each gets a memory of its own for a batch."""
+        left = self.buffers_left() if self._buffers_share else {}
+        changed = [name for name, buffer in left.items() if name in before and not same(before[name], buffer)]
+        if changed:
+            raise RuntimeError(
+                f"the module writes into {', '.join(map(repr, changed))}, and some of its buffers are views of others: "
+                "register one of them, and take the view in the forward"
+            )
 
     @torch.no_grad()
     def evaluate(self, x: Tree, snapshot: Snapshot, buffers: NamedTensors) -> Tree:
@@ -278,6 +293,7 @@ class Replica:
             return output, None
         self._draws[training] = True
         if known is False:  # it draws at some batches only: run it again under the lock, which it did not hold
+            before.restore()
             return self._drawing(run, None, training=training)
         return output, drew
 
@@ -298,3 +314,7 @@ class Replica:
             "draws from torch's generator at the same time: give loaders and losses a torch.Generator of their own, "
             'or use activations="stashed"'
         )
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and tensor.numel() > 0

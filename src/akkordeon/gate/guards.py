@@ -56,6 +56,7 @@ class Look:
     def __init__(self, module: nn.Module, tensors: Sequence[Tensor]) -> None:
         self._module = module
         self._values = [(tensor, tensor.detach().clone()) for tensor in tensors]
+        self._wanted = [tensor.requires_grad for tensor in tensors]
         self._versions = [tensor._version for tensor in tensors]
         self._attributes = dict(_attributes(module))
 
@@ -70,6 +71,11 @@ class Look:
         for i, (tensor, value) in enumerate(self._values):
             if tensor._version != self._versions[i] or not same(tensor.detach(), value):
                 moved.add(i)
+        if any(tensor.requires_grad != before for (tensor, _), before in zip(self._values, self._wanted, strict=True)):
+            raise RuntimeError(
+                "the module changes requires_grad of its parameters in its forward, and a gate needs to know before "
+                "which are frozen: freeze them before, or leave them free and detach what they compute"
+            )
         if any(self._values[i][0].requires_grad for i in moved):
             raise RuntimeError(WRITES)
         if moved:

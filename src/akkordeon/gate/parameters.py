@@ -25,8 +25,14 @@ def fill(module: nn.Module, tensors: NamedTensors) -> None:
         for name, parameter in module.named_parameters():
             if name in tensors:
                 parameter.copy_(tensors[name])
-    held = dict(module.named_buffers())
+    held, copies = dict(module.named_buffers()), dict[str, Tensor]()
     for slots, key, name in buffer_slots(module):
         if name in tensors:
             like = held.get(name, tensors[name])
-            slots[key] = tensors[name].detach().to(like.device, copy=True)
+            # One that stands in several places stays one.
+            copies.setdefault(name, tensors[name].detach().to(like.device, copy=True))
+            slots[key] = copies[name]
+    known = {*dict(module.named_parameters()), *(name for _, _, name in buffer_slots(module))}
+    for name in tensors.keys() - known:  # registered in a forward
+        path, _, key = name.rpartition(".")
+        module.get_submodule(path).register_buffer(key, tensors[name].detach().clone())

@@ -44,7 +44,7 @@ class Turns:
 
     def _next(self) -> None:
         """Begin one forward that waits, if it may: a turn of an actor can begin one computation."""
-        alone = bool(self.why) or self._begun < ALONE_AT_FIRST
+        alone = bool(self.why) or self._begun <= ALONE_AT_FIRST
         if self._waiting and not (self._running and alone):
             self._begun += 1
             self._running += 1

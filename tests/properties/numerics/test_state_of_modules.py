@@ -49,7 +49,7 @@ class Captures(nn.Module):
         self.default = default
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.default(self.steps["last"][0](self.block(x)))
+        result: Tensor = self.default(self.steps["last"][0](self.block(x)))  # type: ignore[no-untyped-call]
         return result
 
 
@@ -129,6 +129,7 @@ class Cached(nn.Module):
         self.linear = nn.Linear(8, 8)
         self.mean: Tensor | None
         self.seen: Tensor
+        self.mask: Tensor
         self.register_buffer("mean", None)
         self.register_buffer("seen", torch.zeros(0))
         self.register_buffer("mask", torch.full((8, 8), -torch.inf).triu(1))
@@ -291,8 +292,9 @@ module_outside = nn.Linear(8, 8)
 
 def test_a_hook_that_uses_a_module_by_a_global_variable_is_refused() -> None:
     module_outside.register_forward_hook(lambda module, given, output: output * module_outside.bias)
-    with pytest.raises(ak.WiringError, match=r"through the global variable 'module_outside'.* use the module that"):
-        ak.launch([ak.Gate("hooked", module_outside, make_optimizer)])
+    expected = r"gate 'hooked': .* through the global variable 'module_outside'.* use the module that"
+    with pytest.raises(ak.WiringError, match=expected):
+        ak.Gate("hooked", module_outside, make_optimizer)
 
 
 class UsesOutside(nn.Module):

@@ -171,13 +171,13 @@ CLOSED = "closure|lambda|hook|reference of its own"
 
 ENTRIES = {
     "hooks before, after and backward": Entry(lambda: around(Doubled())),
-    "lambda over self": Entry(lambda: around(OwnBlock()), refused=CLOSED),
-    "hook that is a lambda over self": Entry(lambda: around(OwnHook()), refused=CLOSED),
+    "lambda over self": Entry(lambda: around(OwnBlock())),
+    "hook that is a lambda over self": Entry(lambda: around(OwnHook())),
     "hook that is a method": Entry(lambda: around(BoundHook())),
     "methods in a dict": Entry(lambda: around(OwnParts())),
     "features caught by a hook, used in the forward": Entry(lambda: around(Features())),
     "forward replaced by a method": Entry(lambda: around(patched())),
-    "forward wrapped in a closure": Entry(lambda: around(wrapped()), refused=CLOSED),
+    "forward wrapped in a closure": Entry(lambda: around(wrapped())),
     "module that only a closure holds": Entry(lambda: [linear(), borrowed(), head()]),
     "weight that is global": Entry(lambda: around(Global())),
     "features caught by a hook, used in the loss": Entry(

@@ -152,9 +152,9 @@ WRITTEN = "weight|parameter"
 
 ENTRIES = {
     "teacher in buffers": Entry(lambda: pupil(InBuffers()), in_turn=True),
-    "frozen teacher that follows in place": Entry(lambda: pupil(Teacher()), refused=WRITTEN),
-    "frozen teacher that follows by .data": Entry(lambda: pupil(ByData()), refused=WRITTEN),
-    "frozen teacher that follows by new .data": Entry(lambda: pupil(ByNewData()), refused=WRITTEN),
+    "frozen teacher that follows in place": Entry(lambda: pupil(Teacher()), apart=False),
+    "frozen teacher that follows by .data": Entry(lambda: pupil(ByData()), apart=False),
+    "frozen teacher that follows by new .data": Entry(lambda: pupil(ByNewData()), apart=False),
     "averaged model": Entry(lambda: pupil(Averaged()), refused=WRITTEN),
     "teacher hidden in a list": Entry(lambda: pupil(Hidden())),
     "teacher in evaluation mode": Entry(lambda: pupil(Distilled())),
