@@ -81,8 +81,9 @@ class Learner:
     def _go_on(self, state: GateState) -> None:
         self.weights.version = state.version
         for name, part in self._parts():
-            # An optimizer puts its tensors on the device by itself; its step counters belong in main memory.
-            part.load_state_dict(to_device(state.rest[name], None if name == "optimizer" else self.device))
+            # An optimizer puts its tensors on the device by itself; its step counters belong in main memory. It writes
+            # into what it is given, which the conductor may need once more.
+            part.load_state_dict(to_device(copied(state.rest[name]), None if name == "optimizer" else self.device))
         if "random" in state.rest:
             RandomState(self.device, state.rest["random"]).restore()
 
@@ -158,11 +159,26 @@ class Learner:
         # An accumulating gate counts a batch without gradients, too, as a plain loop that adds up `.grad` does.
         alone = Update(gradients, staleness, rate)
         update = alone if self._accumulation is None else self._accumulation.add(alone)
-        if update is not None and any(gradient is not None for gradient in update.gradients):
-            self._steps.take(update, others)
-            self._predicted.clear()
+        if update is not None:
+            self._take(update, others)
         self.norms.end()
         return NOTHING_TO_LEARN if empty else staleness
+
+    def _take(self, update: Update, others: float = 0.0) -> None:
+        if any(gradient is not None for gradient in update.gradients):
+            self._steps.take(update, others)
+            self._predicted.clear()
+
+    def end_epoch(self) -> str:
+        """Apply or drop the gradients that wait, as the gate's description says; return what became of them."""
+        waiting, remainder = self._accumulation, self._gate.remainder
+        if waiting is None or not (count := waiting.count) or remainder == "keep":
+            return NOTHING_TO_LEARN
+        update = waiting.mean()
+        if remainder == "drop":
+            return f"remainder of {count} batches"
+        self._take(update)
+        return NOTHING_TO_LEARN
 
     @torch.no_grad()
     def _corrected(self, gradients: list[Tensor | None], arrival: Arrival) -> list[Tensor | None]:

@@ -1,8 +1,8 @@
 """The exploring simulation: the next event is drawn from all that could happen."""
 
 import heapq
-import math
 import itertools
+import math
 import random
 from collections import deque
 
