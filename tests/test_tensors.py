@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from akkordeon.sentinel.batch import as_pair, num_samples
+from akkordeon.sentinel.batch import as_pair
 from akkordeon.tensors import all_finite, all_finite_at_once, moved, to_device
 
 X, TARGET = torch.zeros(5, 4), torch.zeros(5, dtype=torch.int64)
@@ -36,23 +36,6 @@ def test_an_input_alone_will_do_where_no_target_is_wanted(item: Any) -> None:
 def test_a_dictionary_alone_is_an_input() -> None:
     item = {"words": X, "mask": X}
     assert as_pair(item, with_target=False) == (item, None)
-
-
-@pytest.mark.parametrize(
-    ("x", "target", "expected"),
-    [
-        (X, TARGET, 5),
-        (torch.zeros(2, 7), torch.zeros(2, 7, dtype=torch.int64), 2),
-        (torch.zeros(9, 3), {"class": torch.zeros(3)}, 3),
-        (X, None, 5),
-        ({"words": torch.zeros(6, 2)}, None, 6),
-        (X, torch.tensor(1), 1),
-        (None, None, 1),
-        (X, "no tensor", 5),
-    ],
-)
-def test_samples_are_counted_by_the_target_or_else_by_the_input(x: Any, target: Any, expected: int) -> None:
-    assert num_samples(x, target) == expected
 
 
 @pytest.mark.parametrize("bad", [INF, -INF, NAN])

@@ -4,8 +4,9 @@ import copy
 import threading
 import warnings
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR, StepLR
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.checkpoint import checkpoint
 
-from akkordeon import tensors
+from akkordeon import WiringError, tensors
 from akkordeon.gate.guards import REENTRANT
 
 
@@ -184,3 +185,38 @@ def test_a_checkpoint_is_noticed_on_its_own_thread_alone(reentrant: bool) -> Non
     output = checkpoint(torch.sin, x, use_reentrant=reentrant)
     assert tensors.checkpoints.seen is not reentrant
     assert (output.grad_fn.name() == REENTRANT) is reentrant
+
+
+class Named(NamedTuple):
+    label: object
+    weight: float
+
+
+def test_the_leaves_of_a_graph_are_found_through_any_node_and_each_once() -> None:
+    one, other, frozen = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True), torch.ones(2)
+    whole = (one * other + one.exp() * frozen).clone()
+    assert {id(leaf) for leaf in tensors.leaves_of_graph(whole.sum())} == {id(one), id(other)}
+    assert len(list(tensors.leaves_of_graph(whole.sum()))) == 2
+    assert [leaf is one for leaf in tensors.leaves_of_graph(one)] == [True]
+
+
+def test_parts_of_what_may_be_anything_are_found_and_replaced() -> None:
+    tensor, array = torch.ones(2), np.zeros(3)
+    tree = {"a": [tensor, "word", None], "b": Named(array, 2.0), "c": {1, 2}}
+    assert [tuple(part.shape) for part in tensors.parts_in(tree)] == [(2,), (3,)]
+    changed = tensors.map_parts(lambda part: 7 if part is tensor else part, tree)
+    assert changed == {"a": [7, "word", None], "b": Named(array, 2.0), "c": {1, 2}}
+    assert type(changed["b"]) is Named
+
+
+def test_autocast_is_noticed_whatever_device_it_is_for() -> None:
+    tensors.refuse_autocast("this")
+    for kind, dtype in (("cpu", torch.bfloat16), ("cuda", torch.bfloat16)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # there may be no such device
+            autocast = torch.autocast(kind, dtype)
+        with autocast:
+            if torch.is_autocast_enabled(kind):
+                with pytest.raises(WiringError, match=r"torch\.autocast is entered around this"):
+                    tensors.refuse_autocast("this")
+    tensors.refuse_autocast("this")

@@ -95,11 +95,13 @@ class UpdateFailed(AkkordeonError):
     Args:
         text: what happened.
         batch: whose gradient was being applied; None if that is not known.
+        version: of the gate's weights, which were to be updated.
     """
 
-    def __init__(self, text: str, batch: object = None) -> None:
+    def __init__(self, text: str, batch: object = None, version: int | None = None) -> None:
         super().__init__(text)
         self.batch = batch
+        self.version = version
 
 
 class BatchRefused(AkkordeonError):

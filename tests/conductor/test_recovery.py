@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
 
 import akkordeon as ak
 from akkordeon.actor import Engine
 from akkordeon.engines import Stepped, Threads
 from akkordeon.testing import crash
 from tests.network.patience import wait_until
+from tests.waiting import limit
 
 Batch = tuple[Tensor, Tensor]
 
@@ -156,6 +158,32 @@ def test_a_batch_that_ends_its_gate_each_time_is_dropped_and_named(
     assert status.restarts == 3
     assert status.state == "open"
     assert "batch 17 of sentinel 'train' is dropped: gates ended 3 times with it" in caplog.text
+
+
+class Fails(SGD):
+    """Raises at each step, or from the version on that a scheduler has reached."""
+
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        if self.param_groups[0]["lr"] < 0.05:
+            raise FloatingPointError("too low a rate")
+        super().step()
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+@pytest.mark.parametrize("updates", [0, 1, 30])
+def test_an_update_that_fails_again_with_the_same_error_ends_the_network_at_once(
+    engine: Engine, in_flight: int, updates: int
+) -> None:
+    chain = gates()
+    rate = partial(LambdaLR, lr_lambda=lambda count: 1.0 if count < updates else 0.1)
+    chain[1] = ak.Gate("body", nn.Linear(8, 8), partial(Fails, lr=0.1), scheduler=rate)
+    with ak.launch(chain, engine=engine) as network:
+        network.attach(training(epochs=4, in_flight=in_flight))
+        start = engine.now()
+        with pytest.raises(ak.ActorFailed, match=r"gate body has failed, .*: FloatingPointError: too low a rate\. It"):
+            list(network.watch())
+        assert engine.now() - start < limit(1.0 + updates / 20)  # with what it trains again
+        assert network.status().restarts <= 3
 
 
 def test_beyond_the_limit_the_network_fails_with_the_first_cause() -> None:

@@ -113,3 +113,208 @@ def test_what_a_metric_raises_comes_with_a_note_that_names_it() -> None:
             torch.randn(2, 3), torch.tensor([0, 1])
         )
     assert note(caught) == "raised by the metric 'f1'"
+
+
+# Losses and metrics that write into what they are given
+
+
+def clamping(output: Tensor, target: Tensor) -> Tensor:
+    output[:, 1:] = output[:, 1:].sigmoid()
+    return cross_entropy(output, target)
+
+
+def sigmoid(output: Tensor, target: Tensor) -> Tensor:
+    return cross_entropy(output.sigmoid_(), target)
+
+
+def masking(output: Tensor, target: Tensor) -> Tensor:
+    output[target == 0] = 0
+    return output.pow(2).mean()
+
+
+def unseen(output: Tensor, target: Tensor) -> Tensor:
+    with torch.no_grad():
+        output.clamp_(-0.5, 0.5)
+    return cross_entropy(output, target)
+
+
+@pytest.mark.parametrize("loss", [clamping, sigmoid, masking, unseen], ids=lambda loss: loss.__name__)
+def test_a_loss_may_write_into_the_output(loss: Any) -> None:
+    judge = LossAndMetrics(loss, {"largest": lambda output, _: output.max()})
+    for _ in range(3):
+        output, target = torch.randn(6, 3), torch.randint(3, (6,))
+        before = output.clone()
+        figures, gradients = judge.learn(output, target)
+        leaf = before.clone().requires_grad_()
+        value = loss(leaf.clone(), target)
+        (expected,) = torch.autograd.grad(value, leaf)
+        assert torch.equal(output, before)
+        assert figures == {"loss": value.item(), "largest": before.max().item()}
+        assert gradients[0] is not None
+        assert torch.equal(gradients[0], expected)
+        assert judge.measure(output, target) == figures
+        assert torch.equal(output, before)
+
+
+def test_a_loss_may_begin_to_write_later() -> None:
+    calls: list[bool] = []
+
+    def late(output: Tensor, target: Tensor) -> Tensor:
+        calls.append(output.is_leaf)
+        if len(calls) > 2:
+            output.mul_(2)
+        return cross_entropy(output, target)
+
+    judge = LossAndMetrics(late, {})
+    output, target = torch.randn(6, 3), torch.randint(3, (6,))
+    found = [judge.learn(output, target)[0]["loss"] for _ in range(4)]
+    assert calls == [False, True, True, False, False]  # the third is tried once more, with a copy
+    assert found == [cross_entropy(output * factor, target).item() for factor in (1, 1, 2, 2)]
+
+
+def test_a_metric_may_write_into_the_output_and_disturbs_no_other() -> None:
+    def first(output: Tensor, _: Any) -> Tensor:
+        return output.fill_(7.0).mean()
+
+    class Last:
+        def reset(self) -> None:
+            self.sum = 0.0
+
+        def update(self, output: Tensor, _: Any) -> None:
+            self.sum += float(output.zero_().sum())
+
+        def compute(self) -> float:
+            return self.sum
+
+    judge = LossAndMetrics(cross_entropy, {"first": first, "last": Last(), "mean": lambda output, _: output.mean()})
+    output, target = torch.randn(6, 3), torch.randint(3, (6,))
+    before = output.clone()
+    for _ in range(2):
+        for act in (judge.learn, judge.measure):
+            found: Any = act(output, target, judge.gauges())
+            figures = found[0] if isinstance(found, tuple) else found
+            assert figures == {"loss": cross_entropy(before, target).item(), "first": 7.0, "mean": before.mean().item()}
+            assert torch.equal(output, before)
+
+
+def test_what_begins_to_write_where_no_copy_was_made_is_refused_by_name() -> None:
+    def late(output: Tensor, target: Tensor) -> Tensor:
+        return output.zero_().sum() if target.sum() else output.sum()
+
+    judge = LossAndMetrics(None, {"late": late})
+    judge.measure(torch.randn(6, 3), torch.zeros(6))
+    with pytest.raises(RuntimeError, match="wrote into the output, which it did not do at its first batch") as caught:
+        judge.measure(torch.randn(6, 3), torch.ones(6))
+    assert note(caught) == "raised by the metric 'late'"
+
+
+def test_nobody_else_gets_a_copy_after_the_first_batch() -> None:
+    places: list[int] = []
+
+    def watching(output: Tensor, target: Tensor) -> Tensor:
+        places.append(output.data_ptr())
+        return cross_entropy(output, target)
+
+    judge = LossAndMetrics(watching, {"watching": watching})
+    output, target = torch.randn(6, 3), torch.randint(3, (6,))
+    judge.learn(output, target)
+    judge.learn(output, target)
+    assert output.data_ptr() not in places[:2]
+    assert places[2:] == [output.data_ptr()] * 2
+
+
+# Losses that depend on more than the output
+
+
+class Doubling(torch.autograd.Function):
+    """Keeps under the name of a leaf's own attribute what is no leaf."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.variable = x * 3
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return 2 * gradient
+
+
+doubled: Any = Doubling.apply
+
+WEIGHT = torch.nn.Parameter(torch.ones(3))
+FEATURES = torch.nn.Linear(4, 3)
+FROZEN = torch.nn.Linear(3, 3).requires_grad_(False)
+
+
+def learned(output: Tensor, target: Tensor) -> Tensor:
+    return cross_entropy(output * WEIGHT, target)
+
+
+def uncertain(output: Tensor, target: Tensor) -> Tensor:
+    """A learned weight that is no parameter, deep in the graph."""
+    scale = torch.zeros((), requires_grad=True)
+    value = cross_entropy(output, target)
+    for _ in range(40):
+        value = value * torch.exp(-scale) + scale
+    return value
+
+
+def with_features(output: Tensor, target: Tensor) -> Tensor:
+    value: Tensor = cross_entropy(output, target) + FEATURES(torch.ones(2, 4)).pow(2).mean()
+    return value
+
+
+def without_the_output(output: Tensor, target: Tensor) -> Tensor:
+    return WEIGHT.sum()
+
+
+def nothing_but_a_leaf(output: Tensor, target: Tensor) -> Tensor:
+    return WEIGHT[:1] if target is None else torch.nn.Parameter(torch.ones(1))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [learned, uncertain, with_features, without_the_output, nothing_but_a_leaf],
+    ids=lambda loss: loss.__name__,
+)
+def test_a_loss_that_reaches_beyond_the_output_is_refused_with_the_remedy(loss: Any) -> None:
+    judge = LossAndMetrics(loss, {})
+    with pytest.raises(TypeError, match=r"depends on more than the network's output: .* weights that learn .* a gate"):
+        judge.learn(torch.randn(6, 3), torch.randint(3, (6,)))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda output, target: cross_entropy(FROZEN(output), target),
+        lambda output, target: cross_entropy(doubled(output), target),
+        lambda output, target: cross_entropy(output * WEIGHT.detach(), target),
+        lambda output, target: cross_entropy(output, target) + output.detach().sum(),
+        lambda output, target: cross_entropy(output, target, weight=torch.ones(3)),
+    ],
+)
+def test_a_loss_of_the_output_and_constants_is_no_such_loss(loss: Any) -> None:
+    judge = LossAndMetrics(loss, {})
+    for _ in range(2):
+        assert judge.learn(torch.randn(6, 3), torch.randint(3, (6,)))[1][0] is not None
+
+
+def test_a_target_that_requires_a_gradient_is_a_constant_like_any_other() -> None:
+    target = torch.randn(6, 3, requires_grad=True)
+    _, (gradient,) = LossAndMetrics(torch.nn.functional.mse_loss, {}).learn(torch.randn(6, 3), target)
+    assert gradient is not None
+    assert target.grad is None
+
+
+def test_a_loss_that_reaches_beyond_the_output_from_some_batch_on_is_found_then() -> None:
+    started: list[int] = []
+
+    def late(output: Tensor, target: Tensor) -> Tensor:
+        started.append(1)
+        return cross_entropy(output * WEIGHT if len(started) == 7 else output, target)
+
+    judge = LossAndMetrics(late, {})
+    for _ in range(6):
+        judge.learn(torch.randn(6, 3), torch.randint(3, (6,)))
+    with pytest.raises(TypeError, match=r"on a tensor of shape \(3,\), whose gradient would be lost"):
+        judge.learn(torch.randn(6, 3), torch.randint(3, (6,)))

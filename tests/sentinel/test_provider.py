@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    IterableDataset,
     RandomSampler,
     Sampler,
     SubsetRandomSampler,
@@ -207,3 +208,97 @@ def test_a_generator_of_the_users_own_is_kept() -> None:
 
     expected = [int(number) for (batch,) in make() for number in batch]
     assert orders(Bench(make, seed=77), epochs=1, batches=3) == [expected]
+
+
+class Told:
+    """Notes the epochs that it is told."""
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+
+
+class ToldData(Told, TensorDataset):
+    def __init__(self) -> None:
+        Told.__init__(self)
+        TensorDataset.__init__(self, torch.arange(12))
+
+
+class ToldStream(Told, IterableDataset[int]):
+    def __iter__(self) -> Iterator[int]:
+        yield from range(12)
+
+
+class ToldSampler(Told, Sampler[int]):
+    def __iter__(self) -> Iterator[int]:
+        yield from range(12)
+
+    def __len__(self) -> int:
+        return 12
+
+
+class ToldBatches(Told, BatchSampler):
+    def __init__(self, sampler: ToldSampler) -> None:
+        Told.__init__(self)
+        BatchSampler.__init__(self, sampler, 4, drop_last=False)
+
+
+class ToldLoader(Told):
+    def __iter__(self) -> Iterator[int]:
+        yield from range(3)
+
+
+def test_sampler_and_data_set_are_told_each_epoch_once_before_it_begins() -> None:
+    data, sampler = ToldData(), ToldSampler()
+    bench = Bench(lambda: DataLoader(data, 4, sampler=sampler))
+    assert data.epochs == sampler.epochs == []
+    bench.draw(1)
+    assert data.epochs == sampler.epochs == [0]
+    bench.draw(3)
+    assert data.epochs == sampler.epochs == [0]
+    bench.draw(5)
+    assert data.epochs == sampler.epochs == [0, 1, 2]
+
+
+def test_batch_sampler_and_the_sampler_within_are_told_each_epoch_once() -> None:
+    data, sampler = ToldData(), ToldSampler()
+    batches = ToldBatches(sampler)
+    Bench(lambda: DataLoader(data, batch_sampler=batches)).draw(5)
+    assert data.epochs == sampler.epochs == batches.epochs == [0, 1]
+
+
+def test_a_stream_and_a_loader_of_the_users_own_are_told_each_epoch_once() -> None:
+    stream, loader = ToldStream(), ToldLoader()
+    Bench(lambda: DataLoader(stream, 4)).draw(5)
+    Bench(lambda: loader).draw(5)
+    assert stream.epochs == loader.epochs == [0, 1]
+
+
+def test_a_data_set_that_is_its_own_sampler_is_told_once() -> None:
+    class Both(ToldData, ToldSampler):
+        def __init__(self) -> None:
+            ToldData.__init__(self)
+
+    both = Both()
+    Bench(lambda: DataLoader(both, 4, sampler=both)).draw(1)
+    assert both.epochs == [0]
+
+
+def test_a_loader_that_is_made_anew_is_told_the_number_of_its_epoch() -> None:
+    made: list[ToldLoader] = []
+
+    class Once(ToldLoader):
+        def __iter__(self) -> Iterator[int]:
+            return self
+
+        def __next__(self) -> int:
+            raise StopIteration
+
+    def make() -> Once:
+        made.append(once := Once())
+        return once
+
+    Bench(make).draw(3)
+    assert [each.epochs for each in made] == [[0], [1], [2]]

@@ -279,6 +279,7 @@ class Conductor(Actor):
             cause=self._gates.cause,
             blame=self._gates.blame,
             auto=attached.member.auto,
+            accumulates=self._gates.accumulates,
         )
         attached.pulse.missed += 1
         attached.pulse.ref.tell(orders)

@@ -1,11 +1,14 @@
 """Publishes everything that users get to see, as a numbered log of events."""
 
+import traceback
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 
 from akkordeon.actor import Ref
 from akkordeon.conductor.requests import Subscribe, Unsubscribe
-from akkordeon.messages.reports import Event, Notice
+from akkordeon.messages.reports import Event, Failure, Notice, Report
 
 EVENTS_KEPT = 10_000
 """The latest events, for watchers that come late."""
@@ -26,7 +29,7 @@ class EventLog:
 
     def subscribe(self, message: Subscribe) -> None:
         """Send a watcher what it missed, and everything from now on; a repeated request starts over."""
-        self.unsubscribe(Unsubscribe(message.watcher))
+        self.unsubscribe(Unsubscribe(message.watcher, message.after))
         for notice in self._events:
             if notice.number > message.after:
                 message.watcher.tell(notice)
@@ -34,13 +37,33 @@ class EventLog:
         self._watchers.append(message.watcher)
 
     def unsubscribe(self, message: Unsubscribe) -> None:
-        """Send a watcher nothing more."""
+        """Send a watcher nothing more; let go of the tensors in what it has received."""
         self._watchers = [each for each in self._watchers if each != message.watcher]
+        for index, notice in enumerate(self._events):
+            if notice.number <= message.after and isinstance(notice.event, Report) and notice.event.outputs:
+                self._events[index] = replace(notice, event=replace(notice.event, outputs=()))
+            elif isinstance(notice.event, Failure):
+                _let_go(notice.event.error)
 
     def publish(self, event: Event) -> None:
         """Send an event to all watchers."""
         self.count += 1
+        if isinstance(event, Failure):
+            _let_go(event.error)
         notice = Notice(self.count, event, *self._present())
         self._events.append(notice)
         for watcher in self._watchers:
             watcher.tell(notice)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Clear what the frames of an error hold: a failure is kept for as long as the network, its tensors need not be.
+
+    Those that run still cannot be cleared yet, among them what called the frame that caught the error.
+    """
+    while error is not None:
+        if (trace := error.__traceback__) is not None:
+            for frame, _ in (*traceback.walk_stack(trace.tb_frame), *traceback.walk_tb(trace)):
+                with suppress(RuntimeError):
+                    frame.clear()
+        error = error.__cause__ or error.__context__

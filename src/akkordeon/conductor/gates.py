@@ -37,13 +37,22 @@ class Restart:
 
 @dataclass(slots=True)
 class _Place:
-    """A place in the chain: the description of its gate, the heartbeats of its actor, and the ends of those before."""
+    """A place in the chain: the description of its gate, the heartbeats of its actor, and the ends of those before.
+
+    Of each end, the time and the error; where that was raised by an update, also the gate's version, and the batch.
+    """
 
     gate: Gate
     state: GateState | None
     pulse: Heartbeat | None = None
-    ends: deque[tuple[float, str]] = field(default_factory=deque)
+    ends: deque[tuple[float, str, int | None, object]] = field(default_factory=deque)
     no_copy: Exception | None = None
+
+    @property
+    def repeated(self) -> list[object]:
+        """The batches at which the latest update failed before, with the same error."""
+        *before, (_, error, version, _) = self.ends
+        return [end[3] for end in before if version is not None and end[1:3] == (error, version)]
 
 
 class GateSupervisor:
@@ -71,6 +80,7 @@ class GateSupervisor:
         self.blame: BatchId | None = None
         self.restarts = 0
         self.tunings = Tunings(gates, state)
+        self.accumulates = any(gate.accumulate > 1 and gate.remainder != "keep" for gate in gates)
         self._settings = settings
         self._placement = placement
         self._members = members
@@ -220,7 +230,10 @@ class GateSupervisor:
         """End the term, and restart a gate, now or later; or give up. Return what users need to know about it."""
         place, before = self._note_end(gate, reason, context.now())
         silent, place.pulse = place.pulse, None
-        has_failed = place.no_copy is not None or not self._may_restart(before)
+        # What fails for one batch may be the batch's fault, which is dropped in the end; for two, it will fail for all.
+        again, batch = place.repeated, place.ends[-1][3]
+        is_lasting = any(each != batch for each in again)
+        has_failed = place.no_copy is not None or is_lasting or not self._may_restart(before)
         if has_failed:
             self.cause = self._failure(place, reason)
             self._state.cause = str(self.cause)
@@ -230,7 +243,7 @@ class GateSupervisor:
             self.retire(silent.ref, context)
         if has_failed and self.cause is not None:
             return Failure(self.cause)
-        wait = self._settings.backoff[min(before, len(self._settings.backoff) - 1)]
+        wait = 0.0 if again else self._settings.backoff[min(before, len(self._settings.backoff) - 1)]
         if wait > 0:
             context.tell_later(wait, Restart(gate))
         else:
@@ -249,7 +262,8 @@ class GateSupervisor:
             place.state = replace(place.state, rest={k: v for k, v in place.state.rest.items() if k != "random"})
         while place.ends and place.ends[0][0] <= now - self._settings.within:
             place.ends.popleft()
-        place.ends.append((now, _described(reason)))
+        version, batch = (reason.version, reason.batch) if isinstance(reason, UpdateFailed) else (None, None)
+        place.ends.append((now, _described(reason), version, batch))
         return place, len(place.ends) - 1
 
     def _next_term(self) -> int:

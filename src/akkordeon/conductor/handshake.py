@@ -9,7 +9,8 @@ from torch import Tensor
 
 from akkordeon.errors import WiringError
 from akkordeon.gate.description import Gate
-from akkordeon.messages.tree import Tree, flatten
+from akkordeon.messages.tree import Tree
+from akkordeon.tensors import parts_in
 
 PROTOCOL = 1
 """Raised whenever messages change, so that old and new versions refuse each other."""
@@ -67,7 +68,7 @@ def own_handshake(
 
 def shapes(batch: Tree) -> Shapes:
     """Return the types and shapes of one sample of a batch: without the batch's own dimension."""
-    return tuple(_shape(leaf, leaf.shape[1:]) for leaf in flatten(batch)[0])
+    return tuple(_shape(leaf, leaf.shape[1:]) for leaf in parts_in(batch))
 
 
 def _differences(own: Handshake, theirs: Handshake) -> Iterable[str]:

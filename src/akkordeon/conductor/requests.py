@@ -66,7 +66,7 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """From outside: send `watcher` every event after that number, as a `Notice`."""
+    """From outside: send `watcher` every event after that number, as a `Notice`; it has received all others."""
 
     watcher: Ref
     after: int
@@ -74,9 +74,10 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """From outside: send the watcher nothing more."""
+    """From outside: send the watcher nothing more; it has received all events up to a number."""
 
     watcher: Ref
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)

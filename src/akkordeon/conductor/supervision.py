@@ -21,9 +21,11 @@ class Supervision:
             cut off continues to apply gradients.
         begin: seconds that a gate or sentinel has until its first heartbeat; None is a lease. A process of its own
             has to import torch first.
-        restarts: how often a gate is restarted within `within` seconds; after one more end, the network has failed.
+        restarts: how often a gate is restarted within `within` seconds; after one more end, the network has failed. So
+            it has as soon as one update failed with the same error for two batches.
         within: seconds.
-        backoff: seconds to wait before the first of these restarts, the second, …; the last holds for all others.
+        backoff: seconds to wait before the first of these restarts, the second, …; the last holds for all others. There
+            is no wait where an update has failed again with the same error.
         copy_every: updates of a gate after which it sends a copy to be restarted from.
         copy_share: share of its time that a gate may spend on copies; a large gate is copied less often. At 1 it is
             copied as often as `copy_every` says; if that is 1 too, no update is ever lost.

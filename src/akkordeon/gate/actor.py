@@ -47,6 +47,9 @@ from akkordeon.staleness import Arrival
 
 Pending = Entry[Graph | Recomputation]
 
+NO_GRADIENTS = BatchGradients([], (), finite=True)
+"""Of the end of an epoch."""
+
 
 class GateActor(Actor):
     """A gate that lives: an actor around the weights, the optimizer and the batches in between.
@@ -190,6 +193,10 @@ class GateActor(Actor):
     # Backward and update
 
     def _backward(self, message: Backward, context: Context) -> None:
+        if message.ends_epoch:
+            end = Entry[Graph | Recomputation](1, self._weights.version, 0)
+            context.in_order(partial(self._backwarded, message, end, None, context, NO_GRADIENTS))
+            return
         entry = self._pending.take(message.route)
         if entry is None:
             self._skipped["stray"] += 1
@@ -243,9 +250,10 @@ class GateActor(Actor):
             outcome = self._update(result, entry, message)
         except Exception as error:
             text = f"gate {self._gate.name!r} could not apply batch {batch}: {type(error).__name__}: {error}"
-            raise UpdateFailed(text, batch) from error
-        if isinstance(outcome, int):
+            raise UpdateFailed(text, batch, self._weights.version) from error
+        if isinstance(outcome, int) or message.ends_epoch:
             self._pending.mark_applied(batch)
+        if isinstance(outcome, int):
             self._staleness.add(outcome)
         elif outcome != NOTHING_TO_LEARN:
             self._skipped[outcome] += 1
@@ -265,6 +273,8 @@ class GateActor(Actor):
         staleness = self._weights.version - entry.version
         if self._pending.was_applied(message.route.batch):
             return ALREADY_APPLIED
+        if message.ends_epoch:
+            return self._learner.end_epoch()
         if self._is_too_stale(staleness):
             return TOO_STALE
         arrival = partial(self._arrival, staleness, entry, message.route)
@@ -313,7 +323,7 @@ class GateActor(Actor):
         if upstream is None:
             message.route.home.tell(Backward(message.route, (), trail))
         else:
-            upstream.tell(Backward(message.route, gradients, trail, message.squares + squares))
+            upstream.tell(Backward(message.route, gradients, trail, message.squares + squares, message.ends_epoch))
 
     def _refuse(self, route: Route, what: str, error: Exception) -> None:
         upstream = self._wire.upstream

@@ -53,6 +53,10 @@ class Gate:
             as far as this gate knows it: of later gates for the same batch, of earlier gates the latest norm that came
             along with the batch. All gates that learn must have the same setting.
         accumulate: batches per update, which uses the mean of their gradients; at least 1.
+        remainder: what happens with the gradients that still wait when a training sentinel has come to the end of an
+            epoch: "apply" makes an update by the mean of what is there, as Hugging Face's trainer does (Lightning and
+            Accelerate divide by `accumulate`, and so make a smaller one); "drop" forgets and counts them; "keep" lets
+            them wait for batches of the next epoch. Any of several training sentinels ends the update of all.
         autocast: compute in this type where torch considers it safe; only `torch.bfloat16`. Weights, and what leaves
             the gate, keep their type.
         prefix: stands before the names of its parameters in the whole network; None is the gate's name and a dot, as in
@@ -76,6 +80,7 @@ class Gate:
     max_norm: float | None = None
     norm: Literal["gate", "network"] = "gate"
     accumulate: int = 1
+    remainder: Literal["apply", "drop", "keep"] = "apply"
     autocast: torch.dtype | None = None
     prefix: str | None = None
     compile: bool = False
@@ -165,6 +170,8 @@ class Gate:
         is_valid = self.max_norm is None or self.max_norm > 0
         self._require(is_valid, f"max_norm must be more than 0, not {self.max_norm}")
         self._require(self.norm in ("gate", "network"), f"norm must be 'gate' or 'network', not {self.norm!r}")
+        is_valid = self.remainder in ("apply", "drop", "keep")
+        self._require(is_valid, f"remainder must be 'apply', 'drop' or 'keep', not {self.remainder!r}")
         self._require(
             self.norm == "gate" or self.accumulate == 1,
             f"norm='network' is that of single batches; leave out accumulate={self.accumulate}",

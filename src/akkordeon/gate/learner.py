@@ -162,11 +162,26 @@ class Learner:
         # An accumulating gate counts a batch without gradients, too, as a plain loop that adds up `.grad` does.
         alone = Update(gradients, staleness, rate)
         update = alone if self._accumulation is None else self._accumulation.add(alone)
-        if update is not None and any(gradient is not None for gradient in update.gradients):
-            self._steps.take(update, others)
-            self._predicted.clear()
+        if update is not None:
+            self._take(update, others)
         self.norms.end()
         return NOTHING_TO_LEARN if empty else staleness
+
+    def _take(self, update: Update, others: float = 0.0) -> None:
+        if any(gradient is not None for gradient in update.gradients):
+            self._steps.take(update, others)
+            self._predicted.clear()
+
+    def end_epoch(self) -> str:
+        """Apply or drop the gradients that wait, as the gate's description says; return what became of them."""
+        waiting, remainder = self._accumulation, self._gate.remainder
+        if waiting is None or not (count := waiting.count) or remainder == "keep":
+            return NOTHING_TO_LEARN
+        update = waiting.mean()
+        if remainder == "drop":
+            return f"remainder of {count} batches"
+        self._take(update)
+        return NOTHING_TO_LEARN
 
     @torch.no_grad()
     def _corrected(self, gradients: list[Tensor | None], arrival: Arrival) -> list[Tensor | None]:

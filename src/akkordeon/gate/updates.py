@@ -52,6 +52,9 @@ class Accumulation:
 
     Args:
         amount: batches per update.
+
+    Attributes:
+        count: batches that were taken in since the last mean.
     """
 
     def __init__(self, amount: int) -> None:
@@ -60,7 +63,7 @@ class Accumulation:
 
     def _begin(self) -> None:
         self._sum: list[Tensor | None] = []
-        self._count = 0
+        self.count = 0
         self._staleness = self._rate = 0.0
 
     @torch.no_grad()
@@ -72,29 +75,33 @@ class Accumulation:
         """
         gradients = update.gradients
         self._sum = [_plus(a, b) for a, b in zip(self._sum, gradients, strict=True)] if self._sum else gradients
-        self._count += 1
+        self.count += 1
         self._staleness += update.staleness
         self._rate += update.rate
-        if self._count < self._amount:
-            return None
-        mean = [None if total is None else total.div_(self._amount) for total in self._sum]
-        result = Update(mean, self._staleness / self._amount, self._rate / self._amount)
+        return None if self.count < self._amount else self.mean()
+
+    @torch.no_grad()
+    def mean(self) -> Update:
+        """Return the mean of what was taken in, of which there must be some, and begin anew."""
+        count = self.count
+        mean = [None if total is None else total.div_(count) for total in self._sum]
+        result = Update(mean, self._staleness / count, self._rate / count)
         self._begin()
         return result
 
     def expected(self, in_flight: int) -> int:
         """Return how many updates `in_flight` more batches will make."""
-        return (self._count + in_flight) // self._amount
+        return (self.count + in_flight) // self._amount
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was taken in since the last mean, with copies of the sums."""
         total = [None if g is None else g.clone() for g in self._sum]
-        return {"count": self._count, "sum": total, "staleness": self._staleness, "rate": self._rate}
+        return {"count": self.count, "sum": total, "staleness": self._staleness, "rate": self._rate}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned; saves of earlier versions have no staleness and rate."""
-        self._count, total = state["count"], state["sum"]
-        self._staleness, self._rate = state.get("staleness", 0.0), state.get("rate", float(self._count))
+        self.count, total = state["count"], state["sum"]
+        self._staleness, self._rate = state.get("staleness", 0.0), state.get("rate", float(self.count))
         self._sum = [None if each is None else each.clone() for each in total]
 
 

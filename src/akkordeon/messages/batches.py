@@ -104,12 +104,14 @@ class Backward:
             way home from gate 1: nobody needs the gradient of the data.
         trail: what the gates did so far, from the last one on: the staleness of the update, or why there was none.
         squares: of the norms of this batch's gradients at all gates that it has passed, summed up; see `Gate.norm`.
+        ends_epoch: it is of no batch, but says that all batches of an epoch are through; see `Gate.remainder`.
     """
 
     route: Route
     gradients: tuple[Tensor | None, ...]
     trail: tuple[int | str, ...] = ()
     squares: float = 0.0
+    ends_epoch: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ class Orders(Urgent):
         cause: why the network has failed: leave at once.
         blame: the batch that ended the last term, if a gate failed at one; None where that is not known.
         auto: the sentinel searches for the best number in flight, up to the window.
+        accumulates: some gate must be told when an epoch ends.
     """
 
     number: MessageNumber
@@ -112,6 +113,7 @@ class Orders(Urgent):
     cause: Exception | None = None
     blame: BatchId | None = None
     auto: bool = False
+    accumulates: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class Report:
             p95 and the largest.
         skipped: batches, or updates at a gate, that did not count, by reason.
         complete: False where the sentinel left in the middle of the epoch.
-        outputs: of a test sentinel, one per batch, in the order of the data.
+        outputs: of a test sentinel, one per batch, in the order of the data; only the first watcher that gets
+            the report has them.
     """
 
     sentinel: str

@@ -25,6 +25,7 @@ from akkordeon.messages.states import StatusOf
 from akkordeon.network.network import ANSWER_TIMEOUT, Network
 from akkordeon.network.waiting import wait_until
 from akkordeon.saving.restore import beginning
+from akkordeon.tensors import refuse_autocast
 
 if TYPE_CHECKING:
     from akkordeon.engines import Access
@@ -76,6 +77,7 @@ def launch(
         ActorFailed: a gate could not be started.
     """
     try:
+        refuse_autocast("launch")
         check_chain(gates)
         limits, placement = Limits(max_staleness, capacity), placement or Placement()
         placement.check(gates)

@@ -21,6 +21,7 @@ from akkordeon.network.watching import EventStream
 from akkordeon.saving import Saved, packages, write, write_weights
 from akkordeon.saving.restore import chained
 from akkordeon.sentinel.description import Sentinel
+from akkordeon.tensors import refuse_autocast
 
 ANSWER_TIMEOUT = 30.0
 """Seconds that gates, sentinels and the conductor have for an answer, which they give between two turns."""
@@ -66,6 +67,7 @@ class Network:
             WiringError: a sentinel of that name is attached, the handshakes differ, no batch in flight is left for it,
                 or the network has failed.
         """
+        refuse_autocast("attach")
         if not isinstance(sentinel, Sentinel):
             kinds = "a TrainingSentinel, ValidationSentinel or TestSentinel"
             raise WiringError(f"a {type(sentinel).__name__} cannot join a network; attach {kinds}")

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from akkordeon.actor import Ended, Inbox, Ref
+from akkordeon.conductor.event_log import EVENTS_KEPT
 from akkordeon.conductor.requests import Subscribe, Unsubscribe
 from akkordeon.errors import ActorFailed, NoAnswer
 from akkordeon.messages.reports import Adjustment, Alarm, Closing, Departure, Failure, Notice, Report
@@ -49,9 +50,11 @@ class EventStream:
                 self._seen = max(self._seen, notice.number)
                 self.is_closing = self.is_closing or isinstance(notice.event, Closing)
                 if (report := selection.take(notice)) is not None:
+                    if report.outputs:
+                        self._conductor.tell(Subscribe(inbox.ref, self._seen))  # it need not keep them any more
                     yield report
         finally:
-            self._conductor.tell(Unsubscribe(inbox.ref))
+            self._conductor.tell(Unsubscribe(inbox.ref, self._seen))
 
     def _next_notice(self, inbox: Inbox) -> Notice:
         while True:
@@ -72,6 +75,8 @@ class EventStream:
             self._missed = self._seen
             self._conductor.tell(Subscribe(inbox.ref, self._seen))
             return False
+        if (missed := number - self._seen - 1) > 0:
+            logger.warning("%d events were missed: only the latest %d are kept", missed, EVENTS_KEPT)
         return number > self._seen
 
 

@@ -98,9 +98,8 @@ class SentinelActor(Actor):
     def control(self, message: object, context: Context) -> None:
         """Handle a message that is about no batch."""
         match message:
-            case Orders():
-                if self._is_news(message):
-                    self._obey(message, context)
+            case Orders() if self._is_news(message):
+                self._obey(message, context)
             case _Tick():
                 self._check_time_limits(context)
             case _TimeIsUp():
@@ -149,8 +148,7 @@ class SentinelActor(Actor):
         now, out = context.now(), len(self.in_flight)
         self.in_flight.came_back(batch, now)
         self.epochs.came_back(batch.epoch, trail)
-        if batch.epoch.complete:
-            self._close(batch.epoch, now)
+        self.end(batch.epoch, context)
         if (auto := self.window.auto) is not None:
             if self._is_held or self.leaving or batch.route.attempt > 1:
                 auto.interrupt()  # not only the window limited how many were in flight
@@ -160,8 +158,12 @@ class SentinelActor(Actor):
     def _give_up(self, batch: OpenBatch, reason: str, context: Context) -> None:
         self.in_flight.give_up(batch, reason)
         self.epochs.given_up(batch.epoch, reason)
-        if batch.epoch.complete:
-            self._close(batch.epoch, context.now())
+        self.end(batch.epoch, context)
+
+    def end(self, epoch: Epoch, context: Context) -> None:
+        """Report on an epoch, if it is complete."""
+        if epoch.complete:
+            self._close(epoch, context.now())
 
     def _close(self, epoch: Epoch, now: float) -> None:
         """Report on an epoch, and leave if it was the last."""
@@ -170,12 +172,9 @@ class SentinelActor(Actor):
         except Exception as error:  # noqa: BLE001 - a metric may raise anything
             self.fail(f"no figures for epoch {epoch.number}", error)
             return
-        if epoch.complete and epoch.samples == 0 and self.sentinel.kind == "train":
-            self.fail(f"no batch of epoch {epoch.number} had a finite loss; check the data and the learning rate")
         self._conductor.tell(report)
         try:
-            if self.epochs.is_last(report):
-                self.leaving = True
+            self.leaving = self.epochs.is_last(report) or self.leaving
         except Exception as error:  # noqa: BLE001 - the user's function may raise anything
             self.fail("its `until` raised", error)
 
@@ -231,8 +230,7 @@ class SentinelActor(Actor):
                 self._exhausted += 1
                 ended = self.epochs.epoch(answer.epoch)
                 ended.batches = answer.batches
-                if ended.complete:
-                    self._close(ended, context.now())
+                self.end(ended, context)
 
     def _go_on(self, context: Context) -> None:
         """Send what may be sent, request more, and leave when there is nothing left to do."""
@@ -257,11 +255,15 @@ class SentinelActor(Actor):
         ready = self.prefetch.ready
         while ready and len(self.in_flight) < self.window.size and self._may_send(ready[0].epoch):
             if (batch := self._open(ready.popleft(), context)) is not None:
-                chain.first.tell(self.sends(batch.route, batch.x))
+                self.send(batch, chain)
+
+    def send(self, batch: OpenBatch, chain: Chain) -> None:
+        """Send an attempt of a batch."""
+        chain.first.tell(self.sends(batch.route, batch.x))
 
     def _send_again(self, batch: OpenBatch, chain: Chain, context: Context) -> None:
         self.in_flight.again(batch, context.now())
-        chain.first.tell(self.sends(batch.route, batch.x))
+        self.send(batch, chain)
 
     def _may_send(self, epoch: int) -> bool:
         return epoch <= self.passes and not (self.leaving or self._is_held or self.in_flight.is_waiting)
@@ -273,17 +275,19 @@ class SentinelActor(Actor):
 
     def _open(self, drawn: Drawn, context: Context) -> OpenBatch | None:
         """Note that what was drawn is in flight; None where it is no batch."""
-        seq, self._seq = self._seq, self._seq + 1
         try:
             x, target = as_pair(drawn.item, with_target=self.sentinel.kind != "test")
-            size = num_samples(x, target)
-        except TypeError as error:
-            self.fail(f"batch {seq} cannot be used", error)
+            size = num_samples(x, target, self.sentinel.size)
+        except Exception as error:  # noqa: BLE001 - a mapping and `size` may raise anything
+            self.fail(f"batch {self._seq} cannot be used", error)
             return None
-        now = context.now()
-        batch_id = BatchId(self._network, self.sentinel.name, self._incarnation, seq)
-        epoch = self.epochs.begin(drawn.epoch, now)
-        return self.in_flight.add(batch_id, context.me, size, now, epoch=epoch, x=x, target=target)
+        return self.note(self.epochs.begin(drawn.epoch, context.now()), x, target, size, context)
+
+    def note(self, epoch: Epoch, x: Tree, target: object, size: int, context: Context) -> OpenBatch:
+        """Note that a batch is in flight."""
+        batch_id = BatchId(self._network, self.sentinel.name, self._incarnation, self._seq)
+        self._seq += 1
+        return self.in_flight.add(batch_id, context.me, size, context.now(), epoch=epoch, x=x, target=target)
 
     def _leave(self, context: Context) -> None:
         if self._left is not None:
@@ -327,13 +331,7 @@ class SentinelActor(Actor):
 
     @override
     def look(self, now: float) -> str:
-        oldest = self.in_flight.oldest
-        if oldest is not None:
-            which = f"batch {oldest.route.batch}, attempt {oldest.route.attempt}"
-            return f"has {len(self.in_flight)} batches in flight; the oldest is {which}, for {now - oldest.sent:.1f} s"
-        if self.prefetch.is_waiting and not self.leaving:
-            return f"has waited {self.prefetch.waited(now):.1f} s for its loader"
-        return ""
+        return self.in_flight.look(now) or ("" if self.leaving else self.prefetch.look(now))
 
     def _status(self, context: Context) -> SentinelStatus:
         return self.epochs.status(

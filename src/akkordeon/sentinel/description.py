@@ -9,6 +9,7 @@ from torch import nn
 
 from akkordeon.errors import WiringError
 from akkordeon.messages.reports import Kind, Report
+from akkordeon.sentinel.batch import Size
 from akkordeon.sentinel.loss import Loss
 from akkordeon.sentinel.metrics import Gauge, Metrics
 
@@ -28,9 +29,12 @@ class Sentinel(ABC):
 
     Args:
         name: unique in its network.
-        data: makes the loader, in the process where the sentinel runs: an iterable of pairs (x, target), each a tensor
-            or a tuple, list or dict of tensors. Each batch must be made of new tensors.
-        loss: takes the network's output and the target; returns their mean loss over the batch, a scalar tensor.
+        data: makes the loader, in the process where the sentinel runs: an iterable of pairs (x, target). x is a tensor,
+            or a tuple, list or mapping of tensors; the target may be anything, and is given to loss and metrics as it
+            is. Each batch must be made of new tensors. Where the loader, its sampler, batch sampler or data set has a
+            method `set_epoch`, it is called before each epoch, with the number of the epoch from 0.
+        loss: takes the network's output and the target; returns their mean loss over the batch, a scalar tensor. It may
+            depend on nothing else that requires a gradient.
         metrics: other figures to report, by name: callables as the loss, whose means over an epoch are weighted by
             batch size as its are, or objects with `update`, `compute` and `reset`, such as `Perplexity()` and the
             metrics of torchmetrics.
@@ -43,6 +47,9 @@ class Sentinel(ABC):
             failed.
         seed: for the shuffling of a `DataLoader` that has no generator of its own; None derives one from
             `torch.initial_seed()` and the name.
+        size: takes x and target of a batch, returns how many samples it counts for, such as `lambda x, target: len(x)`
+            where x is a list with an image for each sample. None counts the first dimension of the first tensor in x;
+            or the length of x, where that is a list of sequences of different lengths, or holds no tensor.
 
     Raises:
         WiringError: a value cannot work; the text says which, and what to do.
@@ -61,6 +68,7 @@ class Sentinel(ABC):
     until: Until | None = None
     time_limit: float = 30.0
     seed: int | None = None
+    size: Size | None = None
 
     def __post_init__(self) -> None:
         who = f"{type(self).__name__} {self.name!r}"
@@ -75,6 +83,8 @@ class Sentinel(ABC):
             raise WiringError(f"{who} needs a loss: a callable of output and target, such as F.cross_entropy")
         if self.loss is not None and not callable(self.loss):
             raise WiringError(f"{who}: loss must be a callable of output and target, not {self.loss!r}")
+        if self.size is not None and not callable(self.size):
+            raise WiringError(f"{who}: size must be a callable of x and target, not {self.size!r}")
         if isinstance(self.loss, nn.Module) and any(each.requires_grad for each in self.loss.parameters()):
             why = "its loss has trainable parameters, which would not be trained; put them into a gate"
             raise WiringError(f"{who}: {why}")
@@ -140,7 +150,7 @@ class TestSentinel(Sentinel):
     The data may yield pairs (x, target), or x alone.
 
     Args: as for `Sentinel`; and
-        outputs: keep the outputs for the report.
+        outputs: keep the outputs for the report; the network lets go of them once a watcher has it.
 
     Raises:
         WiringError: a value cannot work; the text says which, and what to do.

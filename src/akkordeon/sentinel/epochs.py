@@ -28,6 +28,7 @@ class Epoch:
         began: when its pass was due or its first batch sent, in seconds; None before.
         batches: how many it has; None as long as the loader has not ended.
         done: how many came back, or were given up.
+        ending: whether the gates were told that it is over, which counts as one more of its batches.
         gauges: metrics that are no means.
     """
 
@@ -36,6 +37,7 @@ class Epoch:
     began: float | None = None
     batches: int | None = None
     done: int = 0
+    ending: bool = False
     samples: int = 0
     figures: defaultdict[str, Mean] = field(default_factory=lambda: defaultdict(Mean))
     staleness: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))

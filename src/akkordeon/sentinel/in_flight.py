@@ -168,6 +168,13 @@ class InFlight:
         """Whether nothing has come back since this batch was sent."""
         return self._last_back < batch.sent
 
+    def look(self, now: float) -> str:
+        """Describe the batch that has been in flight for longest, for a person to read."""
+        if (oldest := self.oldest) is None:
+            return ""
+        which = f"batch {oldest.route.batch}, attempt {oldest.route.attempt}"
+        return f"has {len(self)} batches in flight; the oldest is {which}, for {now - oldest.sent:.1f} s"
+
     def new_term(self, term: int, blame: BatchId | None) -> list[OpenBatch]:
         """Count a gate that ended against the batches that may be the cause; return those to be given up.
 

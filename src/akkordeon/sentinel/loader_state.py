@@ -1,10 +1,11 @@
 """Saves where a loader stands in its data, and brings it there again."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler, SequentialSampler
+from torch.utils.data.distributed import DistributedSampler
 
 from akkordeon.errors import DataUnavailable
 from akkordeon.messages.states import Mark
@@ -80,18 +81,27 @@ class LoaderState:
             return None
 
 
-def _samplers(loader: "DataLoader[Any]") -> Iterator[Any]:
-    """Yield what decides on the order of the samples."""
-    if isinstance(loader.dataset, IterableDataset):
-        yield loader.dataset
-        return
-    yield from (s for s in (loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None)) if s)
+def set_epoch(loader: Any, number: int) -> None:
+    """Tell those of loader, samplers and data set that have `set_epoch` which epoch begins, from 0."""
+    for part in {id(part): part for part in (loader, *_samplers(loader), getattr(loader, "dataset", None))}.values():
+        if callable(tell := getattr(part, "set_epoch", None)):
+            tell(number)
+
+
+def _samplers(loader: Any) -> list[Any]:
+    """Return what decides on the order of the samples."""
+    if isinstance(data := getattr(loader, "dataset", None), IterableDataset):
+        return [data]
+    whole = getattr(loader, "batch_sampler", None)
+    return [each for each in (getattr(loader, "sampler", None), whole, getattr(whole, "sampler", None)) if each]
 
 
 def _is_determined(sampler: object) -> bool:
-    """Whether the order of a sampler depends on nothing but its generator; a user's own sampler may keep more."""
-    is_of_torch = type(sampler).__module__ == Sampler.__module__
-    return is_of_torch and (isinstance(sampler, SequentialSampler | BatchSampler) or hasattr(sampler, "generator"))
+    """Whether the order of a sampler depends on its generator or epoch alone; a user's own sampler may keep more."""
+    is_of_torch = type(sampler).__module__ in (Sampler.__module__, DistributedSampler.__module__)
+    return is_of_torch and (
+        isinstance(sampler, SequentialSampler | BatchSampler | DistributedSampler) or hasattr(sampler, "generator")
+    )
 
 
 def _generators(loader: "DataLoader[Any]", spare: torch.Generator) -> list[torch.Generator]:

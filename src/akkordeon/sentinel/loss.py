@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -10,11 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from akkordeon.messages.tree import Tree, describe, flatten, rebuild
+from akkordeon.sentinel.batch import beside
 from akkordeon.sentinel.metrics import Gauge, Gauges, Metrics
-from akkordeon.tensors import differentiate, to_device
+from akkordeon.tensors import differentiate, leaves_of_graph
 
-Loss = Callable[[Tree, Tree], Tensor]
+Loss = Callable[[Tree, Any], Tensor]
 """Takes the network's output and the target of a batch; returns the mean over its samples, a scalar tensor."""
+
+WRITES_INTO_LEAF = "leaf Variable that requires grad"
+"""In torch's error where something would write into a leaf; nothing has been written then."""
 
 NO_GAUGES: Gauges = MappingProxyType({})
 """Where no metric is to take a batch in."""
@@ -32,6 +37,7 @@ class LossAndMetrics:
         self._loss = loss
         self._gauges = {name: metric for name, metric in metrics.items() if isinstance(metric, Gauge)}
         self._means = {name: metric for name, metric in metrics.items() if name not in self._gauges}
+        self._writes: dict[str, bool] = {}  # which of them write into the output, as their first batch shows
 
     def gauges(self) -> Gauges:
         """Return new copies of those metrics that are gauges, for an epoch that begins."""
@@ -45,28 +51,24 @@ class LossAndMetrics:
         return fresh
 
     def learn(
-        self, output: Tree, target: Tree, gauges: Gauges = NO_GAUGES
+        self, output: Tree, target: object, gauges: Gauges = NO_GAUGES
     ) -> tuple[dict[str, float], tuple[Tensor | None, ...]]:
         """Return figures, and the gradient of the loss for each tensor of the output, None where there is none.
 
         Args:
-            output: of the network, of any shapes.
-            target: that the sentinel kept; moved to the output's device.
+            output: of the network, of any shapes; loss and metrics that write into it get tensors of their own.
+            target: that the sentinel kept; its tensors are moved to the output's device.
             gauges: of the batch's epoch; they take the batch in.
 
         Raises:
-            TypeError: the loss is not one number, or does not depend on the output.
+            TypeError: the loss is not one number, does not depend on the output, or depends on more than that.
             Exception: anything that loss or metrics raise, with a note that says which of them.
         """
         leaves, structure = flatten(output)
         leaves = [leaf.detach().requires_grad_(leaf.is_floating_point() or leaf.is_complex()) for leaf in leaves]
-        target = _beside(leaves, target)
+        target = beside(leaves, target)
         value = self._value(rebuild(structure, leaves), target)
-        if not value.requires_grad:
-            raise TypeError(
-                "the loss does not depend on the network's output in a way that has a gradient; "
-                "compute it from the output with differentiable operations"
-            )
+        _check_graph(value, (*leaves, target))
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
         found = iter(differentiate([value], wanted, [torch.ones_like(value)]))
         gradients = tuple(next(found) if leaf.requires_grad else None for leaf in leaves)
@@ -76,19 +78,19 @@ class LossAndMetrics:
         return figures, gradients
 
     @torch.no_grad()
-    def measure(self, output: Tree, target: Tree, gauges: Gauges = NO_GAUGES) -> Mapping[str, float]:
+    def measure(self, output: Tree, target: object, gauges: Gauges = NO_GAUGES) -> Mapping[str, float]:
         """Return the figures alone.
 
         Args and Raises: as for `learn`.
         """
-        target = _beside(flatten(output)[0], target)
+        target = beside(flatten(output)[0], target)
         figures = {} if self._loss is None else {"loss": float(self._value(output, target))}
         return figures | self._others(output, target, gauges)
 
-    def _value(self, output: Tree, target: Tree) -> Tensor:
+    def _value(self, output: Tree, target: object) -> Tensor:
         assert self._loss is not None
         try:
-            value = self._loss(output, target)
+            value = self._call("loss", self._loss, output, target)
         except Exception as error:
             error.add_note("raised by the loss")
             raise
@@ -100,27 +102,64 @@ class LossAndMetrics:
         return value.squeeze() if value.dim() else value
 
     @torch.no_grad()
-    def _others(self, output: Tree, target: Tree, gauges: Gauges) -> dict[str, float]:
+    def _others(self, output: Tree, target: object, gauges: Gauges) -> dict[str, float]:
         figures = {}
         for name, metric in (*self._means.items(), *gauges.items()):
             try:
                 if isinstance(metric, Gauge):
-                    _take_in(metric, output, target)
+                    self._call(name, partial(_take_in, metric), output, target)
                 else:
-                    figures[name] = float(metric(output, target))
+                    figures[name] = float(self._call(name, metric, output, target))
             except Exception as error:
                 error.add_note(f"raised by the metric {name!r}")
                 raise
         return figures
 
+    def _call(self, name: str, call: Callable[[Tree, Any], Any], output: Tree, target: object) -> Any:
+        """Call loss or metric with the output; with a copy of it at the first batch, and where that was written into.
 
-def _take_in(gauge: Gauge, output: Tree, target: Tree) -> None:
+        A copy of the output is no leaf, into which torch refuses to write, and shares no memory with the last gate.
+        """
+        writes = self._writes.get(name)
+        leaves, structure = flatten(output)
+        given = leaves if writes is False else [leaf.clone() for leaf in leaves]
+        before = [_version(leaf) for leaf in given]
+        try:
+            result = call(rebuild(structure, given), target)
+        except RuntimeError as error:
+            if writes is not False or WRITES_INTO_LEAF not in str(error):
+                raise
+            self._writes[name] = True  # it begins to write later than at its first batch
+            return self._call(name, call, output, target)
+        if (wrote := [_version(leaf) for leaf in given] != before) and writes is False:
+            raise RuntimeError("it wrote into the output, which it did not do at its first batch; clone it there")
+        self._writes[name] = wrote or bool(writes)
+        return result
+
+
+def _version(leaf: Tensor) -> int:
+    """Return how often a tensor was written into; one made in inference mode does not count that."""
+    return 0 if leaf.is_inference() else leaf._version
+
+
+def _check_graph(value: Tensor, known: tuple[object, ...]) -> None:
+    """Check that a loss depends on the output, and on nothing else that requires a gradient: that one would be lost."""
+    if not value.requires_grad:
+        raise TypeError(
+            "the loss does not depend on the network's output in a way that has a gradient; "
+            "compute it from the output with differentiable operations"
+        )
+    for leaf in leaves_of_graph(value):
+        if all(leaf is not each for each in known):
+            raise TypeError(
+                f"the loss depends on more than the network's output: on a tensor of shape {tuple(leaf.shape)}, whose "
+                "gradient would be lost. Return features that the loss needs from the last gate, put weights that "
+                "learn from it into a gate, and freeze others with requires_grad_(False)"
+            )
+
+
+def _take_in(gauge: Gauge, output: Tree, target: object) -> None:
     if isinstance(gauge, nn.Module):  # a metric of torchmetrics, whose state must be on the batch's device
         for leaf in flatten(output)[0][:1]:
             gauge.to(leaf.device)
     gauge.update(output, target)
-
-
-def _beside(leaves: list[Tensor], target: Tree) -> Tree:
-    """Put the target on the device where the output is."""
-    return to_device(target, leaves[0].device) if leaves else target

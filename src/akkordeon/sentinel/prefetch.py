@@ -60,6 +60,10 @@ class Prefetch:
         """Return the seconds since the provider's last answer."""
         return now - self._last_answer
 
+    def look(self, now: float) -> str:
+        """Describe what is waited for, for a person to read."""
+        return f"has waited {self.waited(now):.1f} s for its loader" if self.is_waiting else ""
+
     def widen(self, window: int) -> None:
         """Keep enough batches ready for a window of this size."""
         self._room = max(self._room, 2 * window)

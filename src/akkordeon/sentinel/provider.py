@@ -12,7 +12,7 @@ from akkordeon.actor import Actor, Context, Ended, Ref
 from akkordeon.errors import DataUnavailable
 from akkordeon.messages.states import Mark, Position
 from akkordeon.sentinel.draws import Draw, DrawFailed, Drawn, Exhausted
-from akkordeon.sentinel.loader_state import LoaderState
+from akkordeon.sentinel.loader_state import LoaderState, set_epoch
 
 _END = object()
 """Stands for the end of an iterator, whose items may be anything, None among them."""
@@ -84,6 +84,7 @@ class Provider(Actor):
         if position is not None:
             self._loader_state.restore(position.mark)
             self._batches = position.mark.index if exact else 0
+        set_epoch(self._loader, self._epoch - 1)  # a mark from the end of an epoch knows the number of that one
         # The mark comes before `iter`, which draws from the generators that the loader shuffles with.
         mark = self._loader_state.mark(self._epoch, self._batches)
         self._iterator = iter(self._loader)

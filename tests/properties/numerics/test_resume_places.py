@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, IterableDataset, Sampler, TensorDataset
+from torch.utils.data.distributed import DistributedSampler
 
 import akkordeon as ak
 from akkordeon import SentinelFailed
@@ -274,3 +275,56 @@ def test_what_a_loader_raises_when_it_gets_its_state_is_told(tmp_path: Path) -> 
         with pytest.raises(SentinelFailed, match="IndexError: there are 30 batches, and 100 have been read"):
             list(network.watch())
         assert done(network) == 0
+
+
+# Epochs that a loader is told
+
+
+class Epochs(TensorDataset):
+    """Notes the epochs that it is told; they outlive the network."""
+
+    told: list[int]
+
+    def __init__(self, told: list[int]) -> None:
+        super().__init__(torch.arange(20))
+        self.told = told
+
+    def set_epoch(self, epoch: int) -> None:
+        self.told.append(epoch)
+
+
+def distributed(told: list[int], orders: list[int]) -> DataLoader[Any]:
+    def collate(samples: list[tuple[Tensor]]) -> tuple[Tensor, Tensor]:
+        numbers = torch.stack([number for (number,) in samples])
+        orders.extend(numbers.tolist())
+        return torch.nn.functional.one_hot(numbers % 4, 4).float(), numbers % 3
+
+    data = Epochs(told)
+    sampler: Sampler[int] = DistributedSampler(data, num_replicas=1, rank=0, shuffle=True)
+    return DataLoader(data, 5, sampler=sampler, collate_fn=collate)
+
+
+def test_the_epoch_that_is_resumed_is_told_once_more_and_has_the_same_order(tmp_path: Path) -> None:
+    told: list[int] = []
+    whole: list[int] = []
+    with ak.launch(normed(), engine=stepped()) as network:
+        network.attach(ak.TrainingSentinel("train", lambda: distributed(told, whole), cross_entropy, epochs=3))
+        list(network.watch())
+        expected = network.state_dict()
+    assert told == [0, 1, 2]
+    with ak.launch(normed(), engine=stepped()) as network:
+        network.attach(ak.TrainingSentinel("train", lambda: distributed(told, []), cross_entropy, epochs=3))
+        run_until(network, 6)
+        network.save(tmp_path)
+    position = read(tmp_path).positions["train"]
+    assert position.mark.exact
+    assert (position.epoch, 2 <= position.index < 4) == (2, True)
+    del told[:]
+    again: list[int] = []
+    with ak.launch(normed(), engine=stepped(), resume=tmp_path) as network:
+        network.attach(ak.TrainingSentinel("train", lambda: distributed(told, again), cross_entropy, epochs=3))
+        assert [(report.epoch, report.samples) for report in network.watch()] == [(2, 20), (3, 20)]
+        state = network.state_dict()
+    assert told == [1, 2]
+    assert again == whole[20:]  # it skips what it has trained, in the same order
+    assert all(torch.equal(state[name], expected[name]) for name in expected)

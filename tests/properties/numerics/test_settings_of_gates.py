@@ -12,6 +12,7 @@ from torch.optim import SGD, AdamW
 
 import akkordeon as ak
 from akkordeon.actor import Engine
+from akkordeon.testing import crash
 from tests.properties.numerics.loops import Batches, assert_same, cross_entropy, one_thread, train_as_network
 
 Modules = dict[str, nn.Module]
@@ -91,6 +92,7 @@ def plainly(
     *,
     epochs: int = 1,
     accumulate: int = 1,
+    remainder: str = "apply",
     max_norm: float | None = None,
     forward: Callable[[nn.Module, Tensor], Tensor] | None = None,
 ) -> nn.Sequential:
@@ -98,17 +100,23 @@ def plainly(
     model = nn.Sequential(*modules.values()).train()
     optimizers = [make(list(module.parameters())) for module in modules.values()]
     with one_thread():
-        for number, (x, target) in enumerate([*data] * epochs, 1):
-            loss = cross_entropy(forward(model, x) if forward else model(x), target) / accumulate
-            torch.autograd.backward(loss)
-            if number % accumulate:
-                continue
+        for group in groups([*data], epochs, accumulate, remainder):
+            for x, target in group:
+                loss = cross_entropy(forward(model, x) if forward else model(x), target) / len(group)
+                torch.autograd.backward(loss)
             for module, optimizer in zip(modules.values(), optimizers, strict=True):
                 if max_norm is not None:
                     clip_grad_norm_(module.parameters(), max_norm)
-                optimizer.step()
+                if len(group) == accumulate or remainder == "apply":
+                    optimizer.step()
                 optimizer.zero_grad()
     return model
+
+
+def groups(data: list[tuple[Any, Tensor]], epochs: int, amount: int, remainder: str) -> list[Batches]:
+    """The batches of each update; of those that are left over in the end, too."""
+    passes = [data * epochs] if remainder == "keep" else [data] * epochs
+    return [each[start : start + amount] for each in passes for start in range(0, len(each), amount)]
 
 
 sgd: MakeOptimizer = partial(SGD, lr=0.1, momentum=0.9)
@@ -117,14 +125,63 @@ adamw: MakeOptimizer = partial(AdamW, lr=0.01)
 
 @pytest.mark.parametrize("optimizer", [sgd, adamw], ids=["sgd", "adamw"])
 @pytest.mark.parametrize("amount", [2, 4])
+@pytest.mark.parametrize("remainder", ["apply", "keep"])
 @pytest.mark.parametrize(("make", "data"), [(dense, batches(10)), (chosen, batches(14))], ids=["dense", "chosen"])
 def test_accumulation_by_a_power_of_two_equals_the_plain_loop(
-    make: Callable[[], Modules], data: Batches, amount: int, optimizer: MakeOptimizer, engine: Engine
+    make: Callable[[], Modules], data: Batches, remainder: Any, amount: int, optimizer: MakeOptimizer, engine: Engine
 ) -> None:
-    """Ten and fourteen batches: with four per update, some are left over at the end of each epoch, and carried on."""
-    trained = train_as_network(as_gates(make(), optimizer, accumulate=amount), engine, data, epochs=3)
-    assert_same(trained.model, plainly(make(), optimizer, data, epochs=3, accumulate=amount))
-    assert {gate.version for gate in trained.gates} == {3 * len(data) // amount}
+    """Ten and fourteen batches: with four per update, two are left over at the end of each epoch."""
+    gates = as_gates(make(), optimizer, accumulate=amount, remainder=remainder)
+    trained = train_as_network(gates, engine, data, epochs=3)
+    plain = plainly(make(), optimizer, data, epochs=3, accumulate=amount, remainder=remainder)
+    assert_same(trained.model, plain)
+    updates = {"apply": 3 * -(-len(data) // amount), "keep": 3 * len(data) // amount}
+    assert {gate.version for gate in trained.gates} == {updates[remainder]}
+
+
+def test_a_remainder_that_is_dropped_is_counted_at_the_gate_and_in_the_report(engine: Engine) -> None:
+    with ak.launch(as_gates(dense(), sgd, accumulate=4, remainder="drop"), engine=engine) as network:
+        network.attach(ak.TrainingSentinel("train", partial(batches, 6), cross_entropy, epochs=2))
+        reports = list(network.watch())
+        status, model = network.status(), network.model()
+    lost = {f"remainder of 2 batches at {gate}": 1 for gate in ("stem", "body", "head")}
+    assert [(report.skipped, report.complete, report.samples) for report in reports] == [(lost, True, 36)] * 2
+    assert [(gate.version, gate.skipped) for gate in status.gates] == [(2, {"remainder of 2 batches": 2})] * 3
+    plain = plainly(dense(), sgd, batches(6), epochs=2, accumulate=4, remainder="drop")
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_batches_are_counted_without_the_ends_of_epochs(engine: Engine) -> None:
+    with ak.launch(as_gates(dense(), sgd, accumulate=4), engine=engine) as network:
+        network.attach(ak.TrainingSentinel("train", partial(batches, 6), cross_entropy, epochs=3))
+        for report in network.watch():
+            assert report.samples == 36
+            if report.epoch == 2:
+                done = next((each.done for each in network.status().sentinels), 12)
+                assert 12 <= done <= 18
+        assert all(gate.open == 0 for gate in network.status().gates)
+
+
+@pytest.mark.parametrize("in_flight", [2, 5])
+def test_with_several_in_flight_an_epoch_still_ends_with_an_update(in_flight: int, engine: Engine) -> None:
+    with ak.launch(as_gates(dense(), sgd, accumulate=64), engine=engine) as network:
+        network.attach(ak.TrainingSentinel("train", batches, cross_entropy, epochs=2, in_flight=in_flight))
+        assert [report.samples for report in network.watch()] == [72, 72]
+        assert {gate.version for gate in network.status().gates} == {2}
+
+
+def test_a_gate_that_ends_does_not_lose_the_end_of_an_epoch(engine: Engine) -> None:
+    at_once = ak.Supervision(restarts=1000, backoff=(0.0,), copy_every=1, copy_share=1.0)
+    with ak.launch(as_gates(dense(), sgd, accumulate=64), engine=engine, supervision=at_once) as network:
+        network.attach(ak.TrainingSentinel("train", partial(batches, 4), cross_entropy, epochs=60, in_flight=2))
+        reports = network.watch()
+        for gate in ("stem", "body", "head"):
+            next(reports)
+            crash(network, gate)
+        assert len(list(reports)) == 57
+        assert network.status().restarts == 3
+        assert all(57 <= gate.version <= 61 for gate in network.status().gates)
 
 
 @pytest.mark.parametrize("amount", [3, 5])
@@ -143,8 +200,8 @@ def test_sparse_gradients_are_accumulated(engine: Engine) -> None:
         torch.testing.assert_close(ours, theirs)
 
 
-def test_a_gate_that_never_had_enough_batches_stays_as_it_was(engine: Engine) -> None:
-    trained = train_as_network(as_gates(dense(), sgd, accumulate=13), engine, batches())
+def test_a_gate_that_keeps_what_waits_and_never_had_enough_batches_stays_as_it_was(engine: Engine) -> None:
+    trained = train_as_network(as_gates(dense(), sgd, accumulate=13, remainder="keep"), engine, batches())
     assert {gate.version for gate in trained.gates} == {0}
     for ours, theirs in zip(trained.model.parameters(), nn.Sequential(*dense().values()).parameters(), strict=True):
         assert torch.equal(ours, theirs)

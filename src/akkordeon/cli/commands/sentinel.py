@@ -53,7 +53,7 @@ class SentinelCommand(DataOptions, ReachOptions):
         first = recipe.first(recipe.data(self.kind, self.samples), self.kind)
         x, target = as_pair(first, with_target=self.kind != "test")
         gates = recipe.gates()
-        known = own_handshake(gates, shapes(x), None if target is None else shapes(target))
+        known = own_handshake(gates, shapes(x), None if target is None or isinstance(target, list) else shapes(target))
         with joined(self, output, gates, recipe.ship) as remote:
             name = self._attach(remote, recipe, known)
             output.tell(f"{name} has joined; Ctrl-C lets it leave", "attached", sentinel=name)
