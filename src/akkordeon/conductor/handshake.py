@@ -11,7 +11,7 @@ from akkordeon.errors import WiringError
 from akkordeon.gate.description import Gate
 from akkordeon.messages.tree import Tree, flatten
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised whenever messages change, so that old and new versions refuse each other."""
 
 Shapes = tuple[str, ...]

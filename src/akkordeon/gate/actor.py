@@ -37,7 +37,7 @@ from akkordeon.messages.batches import (
     Validate,
 )
 from akkordeon.messages.histogram import Histogram
-from akkordeon.messages.leases import Alive, Lease, Wire
+from akkordeon.messages.leases import Alive, InHand, Lease, Wire
 from akkordeon.messages.states import GateState, GateStatus, StateOf, StatusOf
 from akkordeon.messages.tree import Tree, describe
 from akkordeon.staleness import Arrival
@@ -77,7 +77,7 @@ class GateActor(Actor):
         self._lease = HeldLease()
         self._max_staleness = inf
         self._squares = 0.0  # of the norm of its latest gradient, where other gates clip by the norm of the network
-        self._parked: list[Callable[[], None]] = []  # updates that wait for a lease
+        self._parked: list[tuple[Route, Callable[[], None]]] = []  # updates that wait for a lease
 
     @override
     def receive(self, message: object, context: Context) -> object:
@@ -111,14 +111,24 @@ class GateActor(Actor):
         if lease.settings:
             self._learner.tune(lease.settings)
         self._skipped["abandoned"] += self._pending.attend(frozenset(lease.attached), lease.newest)
-        alive = Alive(context.me, heartbeat, self._pending.term, self._weights.version, self.look(now))
+        in_hand = (*self._waiting(context), *self._computations.in_hand(now))
+        alive = Alive(context.me, heartbeat, self._pending.term, self._weights.version, self.look(now), in_hand)
         lease.conductor.tell(alive)
         self._copies.to(lease.conductor)
         self._copies.maybe(context, self._pending, updates=1)
         if self._lease.allows_update(now):
             parked, self._parked = self._parked, []
-            for update in parked:
+            for _, update in parked:
                 update()
+
+    def _waiting(self, context: Context) -> tuple[InHand, ...]:
+        """Return the batches that are here and are not computed yet, or whose update waits for a lease.
+
+        Rule of the protocol: a gate tells of these, too.
+        """
+        routes = [each.route for each in context.waiting() if isinstance(each, Forward | Backward | Validate)]
+        routes += [route for route, _ in self._parked]
+        return tuple(InHand(route.batch, route.attempt, 0.0) for route in routes)
 
     # Forward
 
@@ -134,7 +144,7 @@ class GateActor(Actor):
         replica = self._idle.pop()
         work = partial(replica.train, message.x, snapshot, buffers, wants_gradient=self._wire.upstream is not None)
         then = partial(self._forwarded, message, entry, replica, buffers)
-        self._computations.run("forward", route.batch, work, then, context)
+        self._computations.run("forward", route, work, then, context)
 
     def _forwarded(
         self, message: Forward, entry: Pending, replica: Replica, buffers: NamedTensors, result: Trained | Exception
@@ -160,7 +170,8 @@ class GateActor(Actor):
             self._skipped["stray"] += 1
             return
         if not message.gradients:
-            context.in_order(partial(self._send_back, message, (), NOTHING_TO_LEARN))
+            then = partial(self._send_back, message, (), NOTHING_TO_LEARN)
+            self._computations.in_turn(message.route, then, context)
             return
         replica = None
         if isinstance(entry.saved, Graph):
@@ -170,8 +181,8 @@ class GateActor(Actor):
             replica = self._idle.pop()
             snapshot = self._learner.recall(self._weights.version - entry.version)
             work = partial(entry.saved.gradients, message.gradients, replica, snapshot)
-        then = partial(self._backwarded, message, entry, replica, context)
-        self._computations.run("backward", message.route.batch, work, then, context)
+        done = partial(self._backwarded, message, entry, replica, context)
+        self._computations.run("backward", message.route, work, done, context)
 
     def _backwarded(
         self,
@@ -188,7 +199,7 @@ class GateActor(Actor):
         elif self._lease.allows_update(context.now()):
             self._commit(message, entry, result, context)
         else:
-            self._parked.append(partial(self._commit, message, entry, result, context))
+            self._parked.append((message.route, partial(self._commit, message, entry, result, context)))
 
     def _commit(self, message: Backward, entry: Pending, result: BatchGradients, context: Context) -> None:
         """Apply a gradient; from here on, a failure may leave half an update."""
@@ -244,13 +255,13 @@ class GateActor(Actor):
     # Evaluation
 
     def _validate(self, message: Validate, context: Context) -> None:
-        batch = message.route.batch
-        if self._pending.is_gone(batch.incarnation):
+        if self._pending.is_gone(message.route.batch.incarnation):
             self._skipped["stray"] += 1
             return
         replica = self._idle.pop()
         work = partial(replica.evaluate, message.x, self._weights.snapshot(), self._weights.buffers)
-        self._computations.run("evaluation", batch, work, partial(self._validated, message, replica), context)
+        then = partial(self._validated, message, replica)
+        self._computations.run("evaluation", message.route, work, then, context)
 
     def _validated(self, message: Validate, replica: Replica, result: Tree | Exception) -> None:
         self._idle.append(replica)

@@ -78,6 +78,14 @@ def _first_waiting(box: Any) -> Any:
     return next((batch for batch in box if batch.waits), None)
 
 
+def _missing_by_time(box: Any, batch: Any, patience: int) -> bool:
+    return bool(box._now - batch.sent > box._limit / 4 * patience)
+
+
+def _missing_anywhere(box: Any, *, may_be_lost: bool) -> list[Any]:
+    return [batch for batch in box if not batch.waits and box._is_missing(batch, 1)]
+
+
 def _silent_by_time(pulse: Any, now: float, lease: float) -> bool:
     return bool(now - pulse.heard > lease)
 
@@ -139,8 +147,12 @@ MUTATIONS = (
     Mutation("gates keep to the newest lease", HeldLease, "is_news", _always(value=True), ("reordering",)),
     Mutation("sentinels keep to the newest orders", SentinelActor, "_is_news", _always(value=True), ("reordering",)),
     Mutation("what is of a term that is over does not count", InFlight, "_is_of_this_term", _always(value=True)),
-    Mutation("what is overdue is sent again", InFlight, "overdue", _always(value=[])),
-    Mutation("what is lost is given up", InFlight, "lost", _always(value=[])),
+    Mutation("what is missing is sent again", InFlight, "overdue", _always(value=[])),
+    Mutation("what somebody has is not sent again", InFlight, "_is_missing", _missing_by_time, ("patient",)),
+    Mutation("a gate tells what waits there", GateActor, "_waiting", _always(value=()), ("patient", "slow")),
+    Mutation("only a new term sends again where nothing is lost", InFlight, "overdue", _missing_anywhere, ("patient",)),
+    Mutation("what is lost is given up", InFlight, "lost", _always(value=[]), ("stuck",)),
+    Mutation("nothing waits behind what hangs", InFlight, "why_stuck", _always(value=""), ("stuck",)),
     Mutation("a batch has three tries", in_flight, "STRIKES", 1000, ("poison",)),
     Mutation("the last try goes alone", InFlight, "next_waiting", _first_waiting, ("poison",)),
     Mutation("a gate is not restarted for ever", GateSupervisor, "_may_restart", _always(value=True), ("storm",)),
