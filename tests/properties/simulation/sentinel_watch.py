@@ -68,7 +68,8 @@ class SentinelWatch(Records):
         now = self.engine.time + self.engine.bodies[name].host.offset
         late = self._hanging(limit + PATIENCE)
         for batch in actor.in_flight:
-            if not batch.waits and (batch.route.batch in late or now - batch.seen > TO_BEGIN + MISSING):
+            unseen = self.engine.loses_messages and not batch.waits and now - batch.seen > TO_BEGIN + MISSING
+            if unseen and not any(self._held(gate, batch.route) for gate in self._present_gates()):
                 self.violated(f"{name} waits for {batch.route} since {now - batch.sent:.1f} s")
         if late and actor.in_flight and self.engine.time - watched.back > limit + PATIENCE:
             self.violated(f"{name} waits for what is behind {late}")
@@ -85,7 +86,7 @@ class SentinelWatch(Records):
             if not self.engine.loses_messages:
                 self.violated(f"{name} sends {route} again, and nothing was lost")
             for gate in self._present_gates():
-                if (held := self._held(gate, route)) > HELD + self._slept(name):
+                if (held := self._held(gate, route._replace(attempt=route.attempt - 1))) > HELD + self._slept(name):
                     self.violated(f"{name} sends {route} again, which {gate} has had for {held:.1f} s")
 
     def _present_gates(self) -> list[str]:
@@ -94,13 +95,13 @@ class SentinelWatch(Records):
         return [name for name in names if isinstance(self.engine.actor(name), GateActor)]
 
     def _held(self, gate: str, route: Route) -> float:
-        """Return for how long a gate has had the attempt before this one; 0 if it does not have it."""
-        actor, before = self.engine.actor(gate), (route.batch, route.attempt - 1)
+        """Return for how long a gate has had an attempt of a batch; 0 if it does not have it."""
+        actor, this = self.engine.actor(gate), route[:2]
         assert isinstance(actor, GateActor)
         waiting = [each.route[:2] for each in self.engine.bodies[gate].messages if hasattr(each, "route")]
-        if private.term_of_gate(actor) != route.term or before not in [*waiting, *private.computing(actor)]:
+        if private.term_of_gate(actor) != route.term or this not in [*waiting, *private.computing(actor)]:
             return 0.0
-        return self.engine.time - self.arrived[gate, *before]
+        return self.engine.time - self.arrived[gate, *this]
 
     def _slept(self, name: str) -> float:
         """Return for how long those stood still in all by which a sentinel knows what gates have."""
