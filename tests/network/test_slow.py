@@ -31,15 +31,15 @@ class Slow(nn.Linear):
     event: ClassVar[threading.Event]
 
     def forward(self, x: Tensor) -> Tensor:
-        self._compute("forward")
+        self.work("forward")
         y = super().forward(x)
         y.register_hook(self._backward)  # type: ignore[no-untyped-call]
         return y
 
     def _backward(self, gradient: Tensor) -> None:
-        self._compute("backward")
+        self.work("backward")
 
-    def _compute(self, what: str) -> None:
+    def work(self, what: str) -> None:
         self.computed.append(what)
         self.event.wait(SECONDS)
 
@@ -82,10 +82,10 @@ def test_what_waits_for_longer_than_the_time_limit_is_computed_once(
 
 def test_a_computation_that_hangs_is_noticed_behind_which_others_wait() -> None:
     class Hanging(Slow):
-        def _compute(self, what: str) -> None:
+        def work(self, what: str) -> None:
             if what == "backward" and self.computed.count("backward") > 3:
                 self.event.wait()
-            super()._compute(what)
+            super().work(what)
 
     stuck = ak.Gate("stuck", Hanging(2, 2), partial(SGD, lr=0.01), computations=1)
     training = ak.TrainingSentinel(

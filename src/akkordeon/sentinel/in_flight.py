@@ -39,7 +39,7 @@ STRETCHES = 2.0
 FADES = 0.98
 """What is left of the longest stretch after each sign of life: a network may become faster."""
 
-LOOK = "Look at the connection to the machines of the gates"
+CONNECTION = "Look at the connection to the machines of the gates"
 
 STRIKES = 3
 """Gates that may end while a batch is out; with the last one, the batch is taken for the cause."""
@@ -236,9 +236,9 @@ class InFlight:
                         what = f"{sign.actor.name} has been computing batch {batch} for {seconds:.1f} s"
                         return f"{what}, so it is slow, or hangs. Raise time_limit if it needs longer"
             if len(self.lost(now)) == len(self._open):
-                return f"no gate has it, so it was lost on its way each time that it was sent. {LOOK}"
+                return f"no gate has it, so it was lost on its way each time that it was sent. {CONNECTION}"
         if self._open and self._silence > max(TO_BEGIN, self._limit):
-            return f"no gate has sent a sign of life for {self._silence:.1f} s. {LOOK}"
+            return f"no gate has sent a sign of life for {self._silence:.1f} s. {CONNECTION}"
         return ""
 
     def new_term(self, term: int, blame: BatchId | None) -> list[OpenBatch]:
