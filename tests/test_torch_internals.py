@@ -16,6 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.checkpoint import checkpoint
 
 from akkordeon import WiringError, tensors
+from akkordeon.gate import internals
 from akkordeon.gate.guards import REENTRANT
 
 
@@ -105,9 +106,9 @@ def test_a_module_computes_with_the_tensors_in_its_slots() -> None:
     for tensor in (*other.parameters(), *other.buffers()):
         tensor.detach().add_(1)
     parameters, buffers = list(other.parameters()), dict(other.named_buffers())
-    for dictionary, name, index in tensors.parameter_slots(module):
+    for dictionary, name, index in internals.parameter_slots(module):
         dictionary[name] = parameters[index].detach()
-    for dictionary, name, whole in tensors.buffer_slots(module):
+    for dictionary, name, whole in internals.buffer_slots(module):
         dictionary[name] = buffers[whole]
     assert torch.equal(module(x), other(x))
 
@@ -115,7 +116,7 @@ def test_a_module_computes_with_the_tensors_in_its_slots() -> None:
 def test_a_parameter_in_two_places_has_two_slots() -> None:
     module = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
     module[1].weight = module[0].weight
-    assert [index for _, _, index in tensors.parameter_slots(module)] == [0, 0]
+    assert [index for _, _, index in internals.parameter_slots(module)] == [0, 0]
 
 
 def test_hooks_on_gradients_are_seen() -> None:
@@ -176,14 +177,14 @@ def test_the_error_of_a_compiler_that_fails_is_known() -> None:
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_a_checkpoint_is_noticed_on_its_own_thread_alone(reentrant: bool) -> None:
-    tensors.checkpoints.seen = False
+    internals.checkpoints.seen = False
     x = torch.randn(3, requires_grad=True)
     other = threading.Thread(target=partial(checkpoint, torch.sin, x, use_reentrant=False))
     other.start()
     other.join()
-    assert not tensors.checkpoints.seen
+    assert not internals.checkpoints.seen
     output = checkpoint(torch.sin, x, use_reentrant=reentrant)
-    assert tensors.checkpoints.seen is not reentrant
+    assert internals.checkpoints.seen is not reentrant
     assert (output.grad_fn.name() == REENTRANT) is reentrant
 
 

@@ -8,7 +8,7 @@ outstanding, so a computation always starts from the newest state.
 Every engine keeps the following, and one suite of tests holds each to it:
 
 - `tell` is one way and never blocks. Messages of one sender to one receiver arrive in order; nothing is promised
-  between senders. A message may be lost when a peer dies.
+  between senders. A message may be lost when a peer dies; at any time, on an engine that `loses_messages`.
 - `ask` is for small control messages from outside actors. It may overtake what was told, and always has a time limit.
 - An `Urgent` message overtakes what was told before, but no other urgent one; it is taken while computations run.
 - An exception in `receive`, in `work` or in `then` ends the actor and reaches its watchers. That news may overtake
@@ -18,7 +18,7 @@ Every engine keeps the following, and one suite of tests holds each to it:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -106,6 +106,11 @@ class Inbox(Protocol):
 class Actors(Protocol):
     """What actors (by their `Context`) and code outside actors (by the `Engine`) may do with actors."""
 
+    @property
+    def loses_messages(self) -> bool:
+        """Whether a message between two actors that live may be lost."""
+        return False
+
     def spawn(
         self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
     ) -> Ref:
@@ -150,6 +155,13 @@ class Actors(Protocol):
         return ()
 
 
+class Outstanding(Protocol):
+    """A computation that an actor has asked for."""
+
+    done: bool
+    """Whether it is over, and only its result waits for its turn."""
+
+
 class Context(Actors, Protocol):
     """All that an actor may do besides handling messages."""
 
@@ -163,7 +175,10 @@ class Context(Actors, Protocol):
     def tell_later(self, seconds: float, message: object) -> None:
         """Tell the actor itself `message` in `seconds`. Cannot be called back."""
 
-    def compute(self, work: Callable[[], T], then: Callable[[T], None]) -> None:
+    def waiting(self) -> Sequence[object]:
+        """Return the messages that wait for the actor, but for urgent ones."""
+
+    def compute(self, work: Callable[[], T], then: Callable[[T], None]) -> "Outstanding":
         """Run `work` beside the actor, and `then` on what it returns as the actor's own turn.
 
         `work` must touch no state of the actor. One computation per message.

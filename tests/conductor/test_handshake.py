@@ -31,7 +31,7 @@ def test_a_process_that_agrees_may_join() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"protocol": 0}, "the network has protocol 1, and it 0"),
+        ({"protocol": 0}, "the network has protocol 2, and it 0"),
         ({"package": "9.9"}, "and it 9.9: install the same version on both"),
         ({"python": "3.99"}, "and it 3.99"),
         ({"torch": "1.0"}, "and it 1.0"),

@@ -12,12 +12,12 @@ from akkordeon.actor import Actor, Context, Ref
 from akkordeon.conductor.actor import Conductor
 from akkordeon.conductor.requests import Open
 from akkordeon.conductor.state import ConductorState
-from akkordeon.engines import Stepped
+from akkordeon.engines import Delays, Stepped
 from akkordeon.errors import ActorNotFound, NoAnswer
 from akkordeon.gate.actor import GateActor
 from akkordeon.gate.pending import PendingBatches
 from akkordeon.messages.batches import Backward, BatchId, Forward, Route
-from akkordeon.messages.leases import Alive, Chain, Copy, Held, Lease, MessageNumber, Orders, Wire
+from akkordeon.messages.leases import Alive, Chain, Copy, Held, InHand, Lease, MessageNumber, Orders, Wire
 from akkordeon.messages.states import GateState, StatusOf
 from akkordeon.sentinel.epochs import Epoch
 from akkordeon.sentinel.in_flight import InFlight
@@ -77,6 +77,42 @@ def test_an_update_that_waited_for_a_lease_is_not_made_once_its_sentinel_is_gone
     engine.close()
 
 
+def test_a_gate_tells_which_batches_wait_there_and_for_how_long_it_has_computed_one() -> None:
+    """Its sentinel took what waited behind slow computations for lost."""
+    engine = Stepped(delays=Delays(link=0.0, work=5.0))
+    outside, gate = engine.inbox("outside"), engine.spawn("gate", partial(GateActor, chain()[0]))
+    gate.tell(lease(outside.ref, 1, attached=(1,)))
+    for seq in range(3):
+        gate.tell(Forward(Route(BatchId("net", "s", 1, seq), 1, 1, 0, outside.ref, 1), torch.ones(1, 2)))
+    engine.run(seconds=2)
+    for number, passed in ((2, 0.0), (3, 5.0)):
+        engine.run(seconds=passed)
+        gate.tell(lease(outside.ref, number, attached=(1,)))
+    told = [outside.take(timeout=1) for _ in range(4)]
+    signs = [each.in_hand for each in told if isinstance(each, Alive)]
+    assert [[(each.batch.seq, round(each.seconds)) for each in sign] for sign in signs] == [
+        [(0, 0), (1, 0), (2, 0)],
+        [(1, 0), (2, 0), (0, 2)],
+        [(2, 0), (1, 2)],
+    ]
+    engine.close()
+
+
+def test_a_gate_tells_of_an_update_that_waits_for_a_lease() -> None:
+    engine = Stepped()
+    outside, gate = engine.inbox("outside"), engine.spawn("gate", partial(GateActor, chain()[0]))
+    route = Route(BatchId("net", "s", 1, 0), 1, 1, 0, outside.ref, 1)
+    gate.tell(lease(outside.ref, 1, attached=(1,)))
+    for message in (Forward(route, torch.ones(1, 2)), Backward(route, (torch.ones(1, 2),))):
+        gate.tell(message)
+        engine.run(seconds=1)
+    gate.tell(lease(outside.ref, 2, attached=(1,)))
+    told = [outside.take(timeout=1) for _ in range(4)]
+    signs = [each.in_hand for each in told if isinstance(each, Alive)]
+    assert signs == [(), (InHand(route.batch, 1, 0.0),)]
+    engine.close()
+
+
 def test_a_forward_that_comes_twice_is_computed_once() -> None:
     """A gradient that comes twice as well would have met the second one, which may have used other weights."""
     entries: PendingBatches[str] = PendingBatches()
@@ -114,8 +150,10 @@ def test_a_batch_that_has_waited_for_its_turn_has_all_its_time_when_it_is_sent()
     outbox.new_term(outbox.term + 1, None)
     assert outbox.lost(100.0) == []
     outbox.again(batch, 100.0)
-    assert outbox.lost(101.0) == []
-    assert outbox.lost(131.0) == [batch]
+    for now in (101.0, 131.0):
+        outbox.saw(Alive(home, 1, outbox.term, 0, ""), now)
+    assert outbox.lost(160.0) == []
+    assert outbox.lost(161.0) == [batch]
 
 
 def test_a_lease_that_was_overtaken_brings_no_sentinel_back() -> None:
@@ -150,12 +188,12 @@ def test_what_comes_back_from_a_term_that_is_over_does_not_count() -> None:
     home, outbox = Stepped().inbox("home").ref, InFlight(30.0)
     batch = outbox.add(BatchId("net", "s", 1, 0), home, 1, 0.0, epoch=Epoch(1), x=None, target=None)
     before = batch.route
-    assert outbox.find(before) is batch
+    assert outbox.find(before, 1.0) is batch
     outbox.new_term(outbox.term + 1, None)
-    assert outbox.find(before) is None
+    assert outbox.find(before, 1.0) is None
     outbox.again(batch, 2.0)
-    assert outbox.find(before) is None
-    assert outbox.find(batch.route) is batch
+    assert outbox.find(before, 1.0) is None
+    assert outbox.find(batch.route, 1.0) is batch
 
 
 def test_orders_that_were_overtaken_do_not_end_a_pause() -> None:

@@ -125,6 +125,13 @@ class Computer(Actor):
         self.in_turn = True
 
 
+class Lossy(Actor):
+    """Tells whether messages to and from it may be lost."""
+
+    def receive(self, message: object, context: Context) -> object:
+        return context.loses_messages
+
+
 class TwoComputations(Actor):
     def receive(self, message: object, context: Context) -> object:
         context.compute(_nothing, _ignore)

@@ -27,7 +27,7 @@ class Borrowed:
         self._inboxes: list[Inbox] = []
         self.address, self.places, self.computations = engine.address, engine.places, engine.computations
         self.find, self.watch, self.stop, self.look = engine.find, engine.watch, engine.stop, engine.look
-        self.now = engine.now
+        self.now, self.loses_messages = engine.now, engine.loses_messages
 
     def spawn(self, name: str, make: Callable[[], Actor], **settings: Any) -> Ref:
         self._spawned.append(self._engine.spawn(name, make, **settings))

@@ -21,12 +21,14 @@ from tests.engines.actors import (
     Fail,
     Flood,
     Fragile,
+    Lossy,
     Numbered,
     Parent,
     Pressing,
     TwoComputations,
     Unborn,
 )
+from tests.engines.conftest import Borrowed
 from tests.waiting import limit
 
 SOON = limit(10.0)
@@ -186,6 +188,12 @@ def test_a_mark_does_not_overtake_computations(cast: Cast, inbox: Inbox) -> None
 def test_a_mark_with_nothing_outstanding_comes_at_once(cast: Cast, inbox: Inbox) -> None:
     cast.computer().tell("mark")
     assert take(inbox, 1) == ["mark"]
+
+
+def test_an_engine_says_whether_it_loses_messages(engine: Engine) -> None:
+    """Only one of several processes does."""
+    assert engine.loses_messages is isinstance(engine, Borrowed)
+    assert engine.spawn("lossy", Lossy).ask("?", timeout=SOON) is engine.loses_messages
 
 
 def test_a_message_may_ask_for_one_computation_only(engine: Engine, inbox: Inbox) -> None:

@@ -108,7 +108,7 @@ class DataOptions(RecipeOptions):
     data: Annotated[Path | None, DATA("PATH", "Data set on disk: a folder, or a text file.", parser=values.path)] = None
     take: Annotated[slice | None, DATA("N|A:B", "Use N samples, or A up to B.", parser=values.take)] = None
     share: Annotated[Any, DATA("K/N", "Use the K-th of N disjoint shares.", parser=values.share)] = None
-    time_limit: Annotated[float, TRAIN("S", "Seconds for a batch to return, or a loader to yield one.", min=0.1)] = 30.0
+    time_limit: Annotated[float, TRAIN("S", "Seconds for a gate to compute a batch, or to load one.", min=0.1)] = 30.0
 
     @property
     def samples(self) -> slice:

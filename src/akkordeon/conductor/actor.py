@@ -7,7 +7,7 @@ forget it writes into its `ConductorState` before it acts on it; another conduct
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from akkordeon.actor import Actor, Context, Ended, Ref
 from akkordeon.conductor import requests
@@ -254,10 +254,23 @@ class Conductor(Actor):
         attached = self._members.find(sign.actor)
         if attached is not None:
             attached.pulse.beat(sign, context.now())
-        else:
+        elif sign.actor in self._gates.refs:
             self._gates.alive(sign, context)
-        if attached is not None or sign.actor in self._gates.refs:
-            self._watchdog.saw(sign, context.now())
+            self._pass_on(sign)
+        else:
+            return
+        self._watchdog.saw(sign, context.now())
+
+    def _pass_on(self, sign: Alive) -> None:
+        """Tell sentinels which of their batches a gate has in hand, and which of sentinels that have left.
+
+        One of the latter may hang, and others wait for it.
+        """
+        there = {each.incarnation for each in self._members.members}
+        for attached in self._members:
+            others = there - {attached.member.incarnation}
+            in_hand = tuple(each for each in sign.in_hand if each.batch.incarnation not in others)
+            attached.pulse.ref.tell(replace(sign, in_hand=in_hand))
 
     def _order_if_changed(self, context: Context) -> None:
         leaving = tuple(each.member.name for each in self._members if each.leaving)

@@ -12,7 +12,7 @@ from akkordeon.gate.description import Gate
 from akkordeon.messages.tree import Tree
 from akkordeon.tensors import parts_in
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised whenever messages change, so that old and new versions refuse each other."""
 
 Shapes = tuple[str, ...]

@@ -69,7 +69,13 @@ class ActorContext:
         self.spawn, self.find, self.watch, self.stop = actors.spawn, actors.find, actors.watch, actors.stop
         self.look, self.places = actors.look, actors.places
         self.now, self.tell_later = partial(runtime.now, mailbox), partial(runtime.later, mailbox)
-        self.compute, self.in_order = mailbox.compute, mailbox.in_order
+        self.compute, self.in_order, self.waiting = mailbox.compute, mailbox.in_order, mailbox.waiting
+        self._actors = actors
+
+    @property
+    def loses_messages(self) -> bool:
+        """Whether a message between two actors that live may be lost."""
+        return self._actors.loses_messages
 
 
 class LocalInbox(Actor):

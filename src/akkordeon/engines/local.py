@@ -41,6 +41,8 @@ class LocalActors(ABC):
         patience: how many seconds `close` waits for a computation or a loader that does not end.
     """
 
+    loses_messages = False
+
     def __init__(self, workers: int, *, debug: bool = False, patience: float = 5.0) -> None:
         self.dead_letters = 0
         self._lock = threading.Lock()

@@ -5,7 +5,7 @@ return outside of it.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -155,17 +155,22 @@ class Mailbox:
 
     # What a context does for the actor, in its turn.
 
-    def compute(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    def compute(self, work: Callable[[], Any], then: Callable[[Any], None]) -> Job:
         """Note the one computation that a message may ask for."""
         if self._asked is not None:
             raise RuntimeError(f"{self.name} asked for two computations in one turn; a message may ask for one")
         self._asked = Job(self, work, then)
         self._jobs.append(self._asked)
         self._computing += 1
+        return self._asked
 
     def in_order(self, then: Callable[[], None]) -> None:
         """Note something to do after all computations asked for so far."""
         self._jobs.append(Job(self, None, then))
+
+    def waiting(self) -> Sequence[object]:
+        """Return the messages that wait. Needs no lock: to other threads, copying a deque is a single step."""
+        return self.messages.copy()
 
     def _start(self) -> None:
         assert self._make is not None

@@ -14,7 +14,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from akkordeon.actor import Actor, Context
-from akkordeon.errors import BatchRefused, UpdateFailed
+from akkordeon.errors import UpdateFailed
+from akkordeon.gate.arrivals import arrival_of, refused
 from akkordeon.gate.backward import BatchGradients, Graph, Reused
 from akkordeon.gate.computations import Computations, caught
 from akkordeon.gate.copies import Copies, Copying
@@ -40,10 +41,9 @@ from akkordeon.messages.batches import (
     Validate,
 )
 from akkordeon.messages.histogram import Histogram
-from akkordeon.messages.leases import Alive, Lease, Wire
+from akkordeon.messages.leases import Alive, InHand, Lease, Wire
 from akkordeon.messages.states import GateState, GateStatus, StateOf, StatusOf
 from akkordeon.messages.tree import Tree, describe
-from akkordeon.staleness import Arrival
 
 Pending = Entry[Graph | Recomputation]
 
@@ -83,7 +83,7 @@ class GateActor(Actor):
         self._skipped = Counter[str]()  # gradients that were not applied, by reason
         self._lease = HeldLease()
         self._max_staleness = inf
-        self._parked: list[Callable[[], None]] = []  # updates that wait for a lease
+        self._parked: list[tuple[Route, Callable[[], None]]] = []  # updates that wait for a lease
 
     @override
     def receive(self, message: object, context: Context) -> object:
@@ -115,16 +115,24 @@ class GateActor(Actor):
         if lease.settings:
             self._learner.tune(lease.settings)
         self._skipped["abandoned"] += self._pending.attend(frozenset(lease.attached), lease.newest)
-        alive = Alive(context.me, heartbeat, self._pending.term, self._weights.version, self.look(now))
+        in_hand = (*self._waiting(context), *self._computations.in_hand(now))
+        alive = Alive(context.me, heartbeat, self._pending.term, self._weights.version, self.look(now), in_hand)
         lease.conductor.tell(alive)
         self._copies.to(lease.conductor)
         self._copies.maybe(context, self._pending, updates=1)
         if self._lease.allows_update(now):
             parked, self._parked = self._parked, []
-            for update in parked:
+            for _, update in parked:
                 update()
 
-    # Forward
+    def _waiting(self, context: Context) -> tuple[InHand, ...]:
+        """Return the batches that are here and are not computed yet, or whose update waits for a lease.
+
+        Rule of the protocol: a gate tells of these, too.
+        """
+        routes = [each.route for each in context.waiting() if isinstance(each, Forward | Backward | Validate)]
+        routes += [*self._turns.waiting, *(route for route, _ in self._parked)]
+        return tuple(InHand(route.batch, route.attempt, 0.0) for route in routes)
 
     def _forward(self, message: Forward, context: Context) -> None:
         route = message.route
@@ -134,9 +142,13 @@ class GateActor(Actor):
             self._skipped["stray"] += 1
             return
         entry.squares = message.squares
-        self._turns.take(partial(self._begin_forward, message, entry, context))
+        self._turns.take(route, partial(self._begin_forward, message, entry, context))
 
     def _begin_forward(self, message: Forward, entry: Pending, context: Context) -> None:
+        if not self._is_awaited(message.route):  # it may have ended while it waited for its turn
+            self._skipped["stray"] += 1
+            self._turns.end()
+            return
         replica = caught(partial(self._replicas.take, "forward"))
         if isinstance(replica, Exception):
             self._cannot_forward(message, entry, replica)
@@ -145,7 +157,7 @@ class GateActor(Actor):
         snapshot, buffers = self._learner.snapshot(entry.in_flight), self._weights.buffers
         work = partial(replica.train, message.x, snapshot, buffers, wanted=self._wanted(message))
         then = partial(self._forwarded, message, entry, context, replica, buffers)
-        self._computations.run("forward", message.route.batch, work, then, context)
+        self._computations.run("forward", message.route, work, then, context)
 
     def _forwarded(
         self,
@@ -190,8 +202,6 @@ class GateActor(Actor):
         """Return of each tensor of the input whether its gradient is asked for."""
         return message.differentiable if self._wire.upstream is not None else ()
 
-    # Backward and update
-
     def _backward(self, message: Backward, context: Context) -> None:
         if message.ends_epoch:
             end = Entry[Graph | Recomputation](1, self._weights.version, 0)
@@ -204,7 +214,8 @@ class GateActor(Actor):
         if not message.gradients:
             if isinstance(entry.saved, Graph) and isinstance(entry.saved.replica, Replica):
                 self._replicas.give("forward", entry.saved.replica)
-            context.in_order(partial(self._send_back, message, (), NOTHING_TO_LEARN))
+            then = partial(self._send_back, message, (), NOTHING_TO_LEARN)
+            self._computations.in_turn(message.route, then, context)
             return
         if isinstance(entry.saved, Graph):
             replica = entry.saved.replica
@@ -214,8 +225,8 @@ class GateActor(Actor):
             replica = self._replicas.take("backward")
             snapshot = self._learner.recall(self._weights.version - entry.version)
             work = partial(entry.saved.gradients, message.gradients, replica, snapshot)
-        then = partial(self._backwarded, message, entry, replica, context)
-        self._computations.run("backward", message.route.batch, work, then, context)
+        done = partial(self._backwarded, message, entry, replica, context)
+        self._computations.run("backward", message.route, work, done, context)
 
     def _backwarded(
         self,
@@ -236,7 +247,7 @@ class GateActor(Actor):
         if self._lease.allows_update(context.now()):
             self._commit(message, entry, result, context)
         else:
-            self._parked.append(partial(self._commit, message, entry, result, context))
+            self._parked.append((message.route, partial(self._commit, message, entry, result, context)))
 
     def _commit(self, message: Backward, entry: Pending, result: BatchGradients, context: Context) -> None:
         """Apply a gradient; from here on, a failure may leave half an update."""
@@ -277,31 +288,17 @@ class GateActor(Actor):
             return self._learner.end_epoch()
         if self._is_too_stale(staleness):
             return TOO_STALE
-        arrival = partial(self._arrival, staleness, entry, message.route)
+        arrival = partial(arrival_of, staleness, entry, message.route, self._weights)
         return self._learner.learn(result, staleness, arrival, entry.squares + message.squares)
 
-    def _arrival(self, staleness: int, entry: Pending, route: Route) -> Arrival:
-        return Arrival(
-            staleness=staleness,
-            now=self._weights.trainable,
-            then=entry.saved.snapshot.trainable if isinstance(entry.saved, Graph) else (),
-            version_forward=entry.version,
-            version_now=self._weights.version,
-            in_flight=entry.in_flight,
-            sentinel=route.batch.sentinel,
-            batch_size=route.size,
-        )
-
-    # Evaluation
-
     def _validate(self, message: Validate, context: Context) -> None:
-        batch = message.route.batch
-        if self._pending.is_gone(batch.incarnation):
+        if self._pending.is_gone(message.route.batch.incarnation):
             self._skipped["stray"] += 1
             return
         replica = self._replicas.take("evaluation")
         work = partial(replica.evaluate, message.x, self._weights.snapshot(), self._weights.buffers)
-        self._computations.run("evaluation", batch, work, partial(self._validated, message, replica), context)
+        then = partial(self._validated, message, replica)
+        self._computations.run("evaluation", message.route, work, then, context)
 
     def _validated(self, message: Validate, replica: Replica, result: Tree | Exception) -> None:
         self._replicas.give("evaluation", replica)
@@ -309,8 +306,6 @@ class GateActor(Actor):
             self._refuse(message.route, describe(message.x), result)
         else:
             self._send_on(Validate(message.route, result))
-
-    # Neighbours and status
 
     def _send_on(self, message: Forward | Validate) -> None:
         (self._wire.downstream or message.route.home).tell(message)
@@ -327,12 +322,7 @@ class GateActor(Actor):
 
     def _refuse(self, route: Route, what: str, error: Exception) -> None:
         upstream = self._wire.upstream
-        origin = "what the loader yields" if upstream is None else f"the output of {upstream.name}, which comes before"
-        refusal = BatchRefused(
-            f"gate {self._gate.name!r} cannot compute batch {route.batch}, {what}: {type(error).__name__}: {error}. "
-            f"Its weights are untouched. Check {origin}"
-        )
-        refusal.__cause__ = error
+        refusal = refused(self._gate.name, route, what, error, None if upstream is None else upstream.name)
         route.home.tell(Refused(route, refusal))
 
     @override

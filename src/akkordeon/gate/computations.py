@@ -1,16 +1,37 @@
 """Runs a gate's computations beside its actor: knows which are running, and how long they take."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
-from akkordeon.actor import Context
+from akkordeon.actor import Context, Outstanding
 from akkordeon.gate.pace import Pace
-from akkordeon.messages.batches import BatchId
+from akkordeon.messages.batches import Route
+from akkordeon.messages.leases import InHand
 
 T = TypeVar("T")
 
 What = Literal["forward", "backward", "evaluation"]
+
+
+@dataclass(eq=False, slots=True)
+class _Computation:
+    """One whose result has not been taken.
+
+    Args:
+        what: is computed of it; the end of a batch that has no gradient only waits for its turn.
+        route: of which batch.
+        asked: when, in seconds.
+        began: when it got a worker; None before.
+        outstanding: whether it still runs; None if there is nothing to compute.
+    """
+
+    what: What | Literal["end"]
+    route: Route
+    asked: float
+    began: float | None = None
+    outstanding: Outstanding | None = None
 
 
 class Computations:
@@ -22,8 +43,7 @@ class Computations:
 
     def __init__(self) -> None:
         self.pace = Pace()
-        # What is computed of which batch, and since when, in seconds; waiting for a worker counts.
-        self._running: list[tuple[What, BatchId, float]] = []
+        self._running: list[_Computation] = []
 
     def __len__(self) -> int:
         return len(self._running)
@@ -31,13 +51,13 @@ class Computations:
     @property
     def backwards(self) -> int:
         """How many of them are backwards."""
-        return sum(what == "backward" for what, _, _ in self._running)
+        return sum(each.what == "backward" for each in self._running)
 
     def run(
-        self, what: What, batch: BatchId, work: Callable[[], T], then: Callable[[T | Exception], None], context: Context
+        self, what: What, route: Route, work: Callable[[], T], then: Callable[[T | Exception], None], context: Context
     ) -> None:
         """Compute something; call `then` in the actor's turn, with the result or with what was raised."""
-        computation = (what, batch, context.now())
+        computation = _Computation(what, route, context.now())
         self._running.append(computation)
 
         def done(timed: "tuple[T | Exception, float]") -> None:  # in quotes: otherwise each call makes the type again
@@ -47,17 +67,40 @@ class Computations:
                 self.pace.add(what, seconds)
             then(result)
 
-        context.compute(partial(_timed, work, context.now), done)
+        computation.outstanding = context.compute(partial(_timed, work, computation, context.now), done)
+
+    def in_turn(self, route: Route, then: Callable[[], None], context: Context) -> None:
+        """Call `then` when the results of all computations so far have been taken."""
+        computation = _Computation("end", route, context.now())
+        self._running.append(computation)
+
+        def done() -> None:
+            self._running.remove(computation)
+            then()
+
+        context.in_order(done)
+
+    def in_hand(self, now: float) -> tuple[InHand, ...]:
+        """Return the batches, and for how long each has been computed; to wait, before or after, does not count."""
+        found = []
+        for each in self._running:
+            began, runs = each.began, each.outstanding is not None and not each.outstanding.done
+            seconds = now - began if runs and began is not None else 0.0
+            found.append(InHand(each.route.batch, each.route.attempt, seconds))
+        return tuple(found)
 
     def look(self, now: float) -> list[str]:
         """Say what is running, for a person to read; may be called from another thread."""
         running = list(self._running)
-        return [f"has been computing the {what} of batch {batch} for {now - at:.1f} s" for what, batch, at in running]
+        return [
+            f"has been computing the {each.what} of batch {each.route.batch} for {now - each.asked:.1f} s"
+            for each in running
+        ]
 
 
-def _timed(work: Callable[[], T], now: Callable[[], float]) -> tuple[T | Exception, float]:
+def _timed(work: Callable[[], T], computation: _Computation, now: Callable[[], float]) -> tuple[T | Exception, float]:
     """Run what may fail; return how long it took, too. Waiting for a worker does not count."""
-    began = now()
+    computation.began = began = now()
     result = caught(work)
     return result, now() - began
 

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from akkordeon.gate.backward import BatchGradients, Graph
 from akkordeon.gate.description import own_copy
 from akkordeon.gate.guards import WRITES, FrozenMoved, Look, Seen
+from akkordeon.gate.internals import buffer_slots, checkpoints, parameter_slots
 from akkordeon.gate.parameters import NamedTensors
 from akkordeon.gate.random_state import RandomNumbers, RandomState
 from akkordeon.gate.versions import Snapshot
 from akkordeon.messages.tree import Structure, Tree, flatten, map_leaves, rebuild
-from akkordeon.tensors import buffer_slots, checkpoints, moved, parameter_slots, same
+from akkordeon.tensors import moved, same
 
 MOST_REPLAYS = 3
 """How often a recomputed forward is tried while something else in the process draws random numbers, too."""

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
-from akkordeon.tensors import Slots, same
+from akkordeon.gate.internals import Slots
+from akkordeon.tensors import same
 
 OWN_TO_TORCH = frozenset({*vars(nn.Module()), "_flat_weights", "_flat_weight_refs"})
 """Attributes that every module has, and an RNN, and that no state of its own is in."""

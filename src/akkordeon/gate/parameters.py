@@ -6,7 +6,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from akkordeon.tensors import buffer_slots
+from akkordeon.gate.internals import buffer_slots
 
 NamedTensors = Mapping[str, Tensor]
 """Parameters or buffers, by their names in a module."""

@@ -4,6 +4,8 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
+from akkordeon.messages.batches import Route
+
 logger = logging.getLogger(__name__)
 
 ALONE_AT_FIRST = 2
@@ -24,11 +26,16 @@ class Turns:
         self.why = ""
         self._gate = gate
         self._begun = self._running = 0
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[tuple[Route, Callable[[], None]]] = deque()
 
-    def take(self, begin: Callable[[], None]) -> None:
+    @property
+    def waiting(self) -> list[Route]:
+        """The batches that wait for their turn."""
+        return [route for route, _ in self._waiting]
+
+    def take(self, route: Route, begin: Callable[[], None]) -> None:
         """Begin a forward, at once or in its turn."""
-        self._waiting.append(begin)
+        self._waiting.append((route, begin))
         self._next()
 
     def end(self) -> None:
@@ -48,4 +55,4 @@ class Turns:
         if self._waiting and not (self._running and alone):
             self._begun += 1
             self._running += 1
-            self._waiting.popleft()()
+            self._waiting.popleft()[1]()

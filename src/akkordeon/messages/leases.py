@@ -116,9 +116,25 @@ class Orders(Urgent):
     accumulates: bool = False
 
 
+class InHand(NamedTuple):
+    """A batch that waits at a gate, or is computed there.
+
+    Args:
+        batch: which.
+        attempt: of it.
+        seconds: for which it has been computed; 0 while it waits for others, or for a worker.
+    """
+
+    batch: BatchId
+    attempt: int
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class Alive:
     """From a gate or a sentinel, to the conductor: the heartbeat that answers each lease, or orders.
+
+    The conductor passes those of gates on to the sentinels, which send nothing again that somebody has in hand.
 
     Args:
         actor: which; a replaced gate has another ref.
@@ -126,6 +142,7 @@ class Alive:
         term: whose wiring it keeps to.
         moved: its progress; a network in which no such number changes has stalled.
         waiting: what it has in hand, for a person to read; empty if there is nothing.
+        in_hand: all batches that a gate has in hand; not those that it waits for, since others have these.
     """
 
     actor: Ref
@@ -133,6 +150,7 @@ class Alive:
     term: int
     moved: int
     waiting: str
+    in_hand: tuple[InHand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

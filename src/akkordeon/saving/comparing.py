@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from akkordeon.gate.description import Gate
+from akkordeon.gate.internals import buffer_slots
 from akkordeon.gate.learner import SHAPE, kinds
 from akkordeon.gate.parameters import kept
 from akkordeon.messages.states import GateState
-from akkordeon.tensors import buffer_slots
 
 PROGRESS = ("last_epoch", "T_cur", "T_i")
 """What a scheduler's state says of how far it has come, rather than of where it goes."""

@@ -98,6 +98,8 @@ class SentinelActor(Actor):
     def control(self, message: object, context: Context) -> None:
         """Handle a message that is about no batch."""
         match message:
+            case Alive():
+                self.in_flight.saw(message, context.now())
             case Orders() if self._is_news(message):
                 self._obey(message, context)
             case _Tick():
@@ -111,13 +113,13 @@ class SentinelActor(Actor):
     def receive(self, message: object, context: Context) -> object:
         match message:
             case Forward(route, x) | Validate(route, x):
-                if (batch := self.in_flight.find(route)) is not None:
+                if (batch := self.in_flight.find(route, context.now())) is not None:
                     self.take_output(batch, x, context)
             case Backward(route, _, trail):
-                if (batch := self.in_flight.find(route)) is not None:
+                if (batch := self.in_flight.find(route, context.now())) is not None:
                     self.take_back(batch, trail, context)
             case Refused(route, error):
-                if (batch := self.in_flight.find(route)) is not None:
+                if (batch := self.in_flight.find(route, context.now())) is not None:
                     self._fail(error)
                     self._give_up(batch, "refused", context)
             case Drawn() | Exhausted() | DrawFailed():
@@ -201,6 +203,7 @@ class SentinelActor(Actor):
             self._begin_term(orders, context)
         if orders.chain is not None:
             self.chain, self.epochs.gates = orders.chain, orders.chain.gates
+            self.in_flight.gates = len(orders.chain.gates)
         if self._left is not None:
             self._conductor.tell(self._left)  # once more: the first one was lost
         elif orders.cause is not None:
@@ -314,19 +317,14 @@ class SentinelActor(Actor):
             self.fail(f"its loader has yielded nothing for {limit:g} s; raise time_limit if it needs longer")
 
     def _check_batches(self, chain: Chain, now: float, context: Context) -> None:
+        if text := self.in_flight.why_stuck(now):
+            self._fail(BatchLost(text))
+            self._leave(context)
+            return
         for batch in self.in_flight.lost(now):
-            if self.in_flight.is_stuck(batch):
-                text = (
-                    f"batch {batch.route.batch} has not come back after {now - batch.sent:.1f} s (time_limit is "
-                    f"{self.sentinel.time_limit:g} s), nor has any other since: a gate is slow, or hangs. "
-                    "Raise time_limit if gates need longer"
-                )
-                self._fail(BatchLost(text))
-                self._leave(context)
-                return
             logger.warning("batch %s is dropped: it has not come back", batch.route.batch)
             self._give_up(batch, "lost", context)
-        for batch in self.in_flight.overdue(now):
+        for batch in self.in_flight.overdue(may_be_lost=context.loses_messages):
             self._send_again(batch, chain, context)
 
     @override

@@ -43,8 +43,8 @@ class Sentinel(ABC):
         epochs: end after this many passes through the data.
         seconds: end after this time.
         until: takes a report; the sentinel ends after the first one for which it returns True.
-        time_limit: seconds after which a batch that has not come back is lost, and a loader that yields nothing has
-            failed.
+        time_limit: seconds for which one gate may compute a batch, and after which a loader that yields nothing has
+            failed. How long batches wait for each other does not count.
         seed: for the shuffling of a `DataLoader` that has no generator of its own; None derives one from
             `torch.initial_seed()` and the name.
         size: takes x and target of a batch, returns how many samples it counts for, such as `lambda x, target: len(x)`

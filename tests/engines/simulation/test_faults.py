@@ -46,6 +46,16 @@ def test_each_kind_happens_when_asked_for_and_no_other(kind: str) -> None:
     assert set(engine.injected) <= {kind, "cut off" if kind == "partition" else kind}
 
 
+@pytest.mark.parametrize("kind", RARE)
+def test_an_engine_says_that_it_loses_messages_where_it_may(kind: str) -> None:
+    engine = Stepped(1, faults=Faults(**RARE[kind]))
+    assert engine.loses_messages is (kind in ("loss", "partition"))
+    stage = Stage(engine)
+    stage.puppet("a")
+    engine.cut_off(["a"], 1.0)
+    assert engine.loses_messages
+
+
 def test_without_faults_nothing_goes_wrong() -> None:
     engine = Stepped(1, faults=Faults())
     told = chatter(engine)

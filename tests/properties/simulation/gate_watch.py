@@ -35,6 +35,10 @@ class GateWatch(Records):
         lives.append(life)
         self.by_actor[self.current] = life
 
+    def computed(self, learner: StubLearner, batch: Batch) -> None:
+        """Count what is computed more than once."""
+        self.counts["computed_again"] += not self.once(("forward", batch, learner.name))
+
     def applied(self, learner: StubLearner, batch: Batch, staleness: int) -> None:
         """C3, C6, C11: once, in time, under a lease."""
         life = self.by_actor[learner.actor]

@@ -78,6 +78,14 @@ def _first_waiting(box: Any) -> Any:
     return next((batch for batch in box if batch.waits), None)
 
 
+def _missing_by_time(box: Any, batch: Any, patience: int) -> bool:
+    return bool(box._now - batch.sent > box._limit / 4 * patience)
+
+
+def _missing_anywhere(box: Any, *, may_be_lost: bool) -> list[Any]:
+    return [batch for batch in box if not batch.waits and box._is_missing(batch, 1)]
+
+
 def _silent_by_time(pulse: Any, now: float, lease: float) -> bool:
     return bool(now - pulse.heard > lease)
 
@@ -108,7 +116,7 @@ MUTATIONS = (
         GateActor,
         "_is_awaited",
         _always(value=True),
-        ("wide", "sleep"),
+        ("storm", "slow"),
     ),
     Mutation("no update without a lease", HeldLease, "allows_update", _commits_at_once, ("sleep",)),
     Mutation("a lease runs from when it was asked for", HeldLease, "began", lambda _gate, _lease: math.inf, ("sleep",)),
@@ -132,15 +140,25 @@ MUTATIONS = (
     ),
     Mutation("copies are finite", copies, "all_finite", _always(value=True), ("numbers",)),
     Mutation("gates hand copies over", copies.Copies, "maybe", _always(value=None)),
-    Mutation("sentinels know the latest attempt", InFlight, "_is_latest_attempt", _always(value=True)),
+    Mutation(
+        "sentinels know the latest attempt",
+        InFlight,
+        "_is_latest_attempt",
+        _always(value=True),
+        ("duplicates", "partitions", "reordering"),
+    ),
     Mutation("gates ignore what is of another term", PendingBatches, "is_of_this_term", _always(value=True)),
     Mutation("a term takes nothing from the one before", PendingBatches, "rewire", _takes_along),
     Mutation("a term that is over is over", GateSupervisor, "_next_term", lambda supervisor: supervisor._state.term),
     Mutation("gates keep to the newest lease", HeldLease, "is_news", _always(value=True), ("reordering",)),
     Mutation("sentinels keep to the newest orders", SentinelActor, "_is_news", _always(value=True), ("reordering",)),
     Mutation("what is of a term that is over does not count", InFlight, "_is_of_this_term", _always(value=True)),
-    Mutation("what is overdue is sent again", InFlight, "overdue", _always(value=[])),
-    Mutation("what is lost is given up", InFlight, "lost", _always(value=[])),
+    Mutation("what is missing is sent again", InFlight, "overdue", _always(value=[])),
+    Mutation("what somebody has is not sent again", InFlight, "_is_missing", _missing_by_time, ("patient",)),
+    Mutation("a gate tells what waits there", GateActor, "_waiting", _always(value=()), ("patient", "slow")),
+    Mutation("only a new term sends again where nothing is lost", InFlight, "overdue", _missing_anywhere, ("patient",)),
+    Mutation("what is lost is given up", InFlight, "lost", _always(value=[]), ("stuck",)),
+    Mutation("nothing waits behind what hangs", InFlight, "why_stuck", _always(value=""), ("stuck",)),
     Mutation("a batch has three tries", in_flight, "STRIKES", 1000, ("poison",)),
     Mutation("the last try goes alone", InFlight, "next_waiting", _first_waiting, ("poison",)),
     Mutation("a gate is not restarted for ever", GateSupervisor, "_may_restart", _always(value=True), ("storm",)),

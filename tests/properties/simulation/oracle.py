@@ -8,10 +8,11 @@ from collections.abc import Callable
 from functools import partial
 
 from akkordeon.conductor.actor import Conductor
-from akkordeon.conductor.requests import Attach
+from akkordeon.conductor.requests import Attach, Set
 from akkordeon.conductor.state import ConductorState, Member
 from akkordeon.engines import Stepped
 from akkordeon.gate.actor import GateActor
+from akkordeon.messages.batches import Backward, Forward, Validate
 from akkordeon.messages.leases import Alive, Copy
 from akkordeon.messages.reports import Alarm, Failure
 from akkordeon.sentinel.actor import SentinelActor
@@ -37,6 +38,9 @@ class Oracle(GateWatch, SentinelWatch):
         if event == "turn":
             look = self._looks.get(name) or self._look_at(name)
             look(name, message)
+        elif event == "arrives":
+            if isinstance(message, Forward | Backward | Validate):
+                self.arrived[name, message.route.batch, message.route.attempt] = self.engine.time
         elif event == "ends":
             self._looks.pop(name, None)
             self._ends(name, message)
@@ -81,7 +85,7 @@ class Oracle(GateWatch, SentinelWatch):
             case Copy(actor, state):
                 if actor.name in self.state.gates.values():
                     self.banked[state.name] = max(self.banked.get(state.name, 0), state.version)
-            case Attach():
+            case Attach() | Set():
                 self._admit(list(self.state.sentinels.values()))
         if self.state.cause is not None and self.cause is None:
             self._fails(self.state.cause)

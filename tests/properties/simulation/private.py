@@ -86,6 +86,12 @@ def in_hand(gate: GateActor) -> str:
     return f"{gate._parked}{gate._computations}" if gate._parked or gate._computations else ""
 
 
+def computing(gate: GateActor) -> dict[tuple[BatchId, int], float]:
+    """Return the attempts of batches that a gate computes, and since when on its clock."""
+    running = [each for each in gate._computations._running if each.outstanding and not each.outstanding.done]
+    return {each.route[:2]: each.began for each in running if each.began is not None}
+
+
 def skipped(gate: GateActor) -> dict[str, int]:
     """Return how many messages a gate did not act on, by reason."""
     return gate._skipped

@@ -7,6 +7,7 @@ from akkordeon.conductor.actor import Conductor
 from akkordeon.conductor.state import Member
 from akkordeon.engines import Crashed, Stepped
 from akkordeon.errors import AkkordeonError, UpdateFailed
+from akkordeon.messages.batches import BatchId
 from akkordeon.sentinel.actor import SentinelActor
 from tests.properties.simulation.stub import Poison, StubLearner, Trouble
 
@@ -48,12 +49,18 @@ class Watched:
         actor: what it is.
         key: of its batches.
         done: how many it had counted as done.
+        back: when one last came back, or it began to wait for one.
+        resent: how many it had sent again.
+        attempts: of those, by number.
         told: whether it was told why the network failed.
     """
 
     actor: SentinelActor
     key: int
     done: int = 0
+    back: float = 0.0
+    resent: int = 0
+    attempts: dict[int, int] = field(default_factory=dict)
     newest: tuple[int, int] = (0, 0)  # orders that have come to it
     told: bool = False
     ended: float | None = None
@@ -108,6 +115,7 @@ class Records:
         self.by_actor: dict[str, Life] = {}
         self.sentinels: dict[str, Watched] = {}
         self.members: dict[int, Member] = {}
+        self.arrived: dict[tuple[str, BatchId, int], float] = {}  # at a gate, an attempt of a batch
         self.conductor: Conductor | None = None
         self.cause: str | None = None
         self.banked: dict[str, int] = {}

@@ -16,7 +16,7 @@ from torch import nn
 from akkordeon.actor import Inbox, Ref
 from akkordeon.conductor import gates as conductor_gates
 from akkordeon.conductor.actor import Conductor
-from akkordeon.conductor.requests import Attach, Detach, Open, Pause, Paused, Resume
+from akkordeon.conductor.requests import Attach, Detach, Open, Pause, Paused, Resume, Set
 from akkordeon.conductor.sentinels import Limits
 from akkordeon.conductor.state import ConductorState
 from akkordeon.engines import Stepped
@@ -35,7 +35,10 @@ from tests.properties.simulation.verdict import dropped, judge, judge_flavour, l
 
 GATES = tuple(Gate(f"g{number}", nn.Identity()) for number in range(1, 6))
 LONGEST = 240.0
-"""Virtual seconds in which everything must have ended."""
+"""Virtual seconds in which everything must have ended, unless it is slow."""
+
+SLOWEST = 10_000.0
+"""Likewise, if it is slow."""
 
 COPYING = 4
 """How often it is looked, within a second each time, whether all stand still while the network is saved."""
@@ -124,7 +127,7 @@ class Run:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         settings = scenario.supervision
-        self.engine = Stepped(scenario.seed, delays=scenario.delays, faults=scenario.faults)
+        self.engine = Stepped(scenario.seed, delays=scenario.delays, faults=scenario.faults, workers=scenario.workers)
         terms = Terms(
             settings.lease,
             settings.copy_every,
@@ -155,7 +158,8 @@ class Run:
         return self._outcome()
 
     def _finish(self) -> None:
-        while not self.oracle.violations and self.engine.time < LONGEST and not self._over():
+        longest = SLOWEST if self.scenario.flavour in ("patient", "slow") else LONGEST
+        while not self.oracle.violations and self.engine.time < longest and not self._over():
             self._run_until(self.engine.time + 1.0)
         patience = self.engine.time + AFTERMATH
         while not self.oracle.violations and self.engine.time < patience and any(leftovers(self.oracle)):
@@ -178,13 +182,16 @@ class Run:
 
     def _look_after(self) -> None:
         """Do what the outside does when something happens: make another conductor, end a save."""
-        while not self._is_alive():
-            self._conduct()
+        self._conduct_if_nobody_does()
         if self.saving is not None:
             self._resume(self.saving)
 
     def _is_alive(self) -> bool:
         return self.conductor is not None and self.engine.bodies.get("conductor") is not None
+
+    def _conduct_if_nobody_does(self) -> None:
+        while not self._is_alive() and not self.oracle.violations:
+            self._conduct()
 
     def _conduct(self) -> None:
         gates = GATES[: self.scenario.gates]
@@ -202,15 +209,19 @@ class Run:
             self.oracle.violated(f"the conductor has failed: {error.__cause__!r}")
 
     def _do(self, act: Act) -> None:
-        while not self._is_alive():
-            self._conduct()
+        self._conduct_if_nobody_does()
         assert self.conductor is not None
+        if self.oracle.violations:
+            return
         if act.what == "attach":
             assert act.sentinel is not None
-            self._attach(act)
+            self._ask(Attach(act.sentinel), act)
         elif act.what == "detach":
             assert act.sentinel is not None
             self.conductor.tell(Detach(act.sentinel.name, self._inbox().ref))
+        elif act.what == "widen":
+            assert act.sentinel is not None
+            self._ask(Set(act.sentinel.name, {"in_flight": act.window}), act)
         elif act.what == "save" and self.saving is None:
             self.saving, self.copying = self._inbox(), COPYING
             self.conductor.tell(Pause(self.saving.ref, 10.0))
@@ -221,11 +232,10 @@ class Run:
             self.engine.crash(self.conductor)
             self._run_until(self.engine.time + 1.0 + self.scenario.seed % 4)
 
-    def _attach(self, act: Act) -> None:
+    def _ask(self, request: Attach | Set, act: Act) -> None:
         assert self.conductor is not None
-        assert act.sentinel is not None
         try:
-            self.conductor.ask(Attach(act.sentinel), timeout=60.0)
+            self.conductor.ask(request, timeout=60.0)
         except ActorFailed as error:
             self._was_killed(error)
             self._do(act)

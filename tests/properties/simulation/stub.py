@@ -75,6 +75,9 @@ class Book(Protocol):
     def born(self, learner: "StubLearner") -> None:
         """Note that a gate was made."""
 
+    def computed(self, learner: "StubLearner", batch: Batch) -> None:
+        """Note that a gate computes the forward of a batch."""
+
     def applied(self, learner: "StubLearner", batch: Batch, staleness: int) -> None:
         """Note that a gate applies a batch, before it does."""
 
@@ -166,6 +169,7 @@ class StubLearner:
     def train(self, x: Token, snapshot: _Snapshot, buffers: object, *, wanted: object) -> Trained:
         self._check_whole("computes")
         key, seq, _, finite = x
+        self._book.computed(self, (key, seq))
         self._raise_if_troubled((key, seq))
         number = self._book.number()
         graph = _StubGraph((), (), snapshot, learner=self, token=x, output=number)  # type: ignore[arg-type] # a stub's

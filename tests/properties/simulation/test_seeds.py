@@ -43,6 +43,17 @@ def must(*kinds: str) -> Callable[[list[Outcome]], None]:
     return check
 
 
+def stuck(outcomes: list[Outcome]) -> None:
+    """Some links must have been cut for good, and some sentinels have left because of that or a computation."""
+    assert faults(outcomes)["loss"]
+    assert counts(outcomes)["sentinels_failed"] > len(outcomes) / 2
+
+
+def nothing(outcomes: list[Outcome]) -> None:
+    """Nothing must have gone wrong but what computations take."""
+    assert faults(outcomes) == {}
+
+
 CASES: dict[Flavour, Callable[[list[Outcome]], None]] = {
     "mixed": must("loss", "crash", "silent crash", "pause", "partition", "hiccup", "non-finite gradient"),  # D1
     "duplicates": must("duplicate", "loss"),  # D2
@@ -56,6 +67,8 @@ CASES: dict[Flavour, Callable[[list[Outcome]], None]] = {
     "poison": must("poison", "torn update"),  # D12
     "storm": must("crash"),
     "sleep": must("pause", "loss"),
+    "patient": nothing,
+    "stuck": stuck,
 }
 
 

@@ -29,12 +29,23 @@ def judge_flavour(scenario: Scenario, oracle: Oracle) -> None:
         _check_poison(scenario.trouble, oracle)
     if scenario.flavour == "sleep":
         _check_quiet(oracle)
+    if scenario.flavour == "patient":
+        _check_patient(oracle)
 
 
 def _check_quiet(oracle: Oracle) -> None:
     """A few lost messages and a conductor that sleeps for a while cost nothing."""
     if oracle.counts["replacements"]:
         oracle.violated("a gate was taken for dead while it was its conductor that slept")
+    if (given_up := dropped(oracle)) or oracle.failures:
+        oracle.violated(f"batches were given up, or sentinels failed: {given_up}, {oracle.failures}")
+
+
+def _check_patient(oracle: Oracle) -> None:
+    """What is slow costs nothing but time."""
+    for name in ("computed_again", "batches_resent", "replacements"):
+        if oracle.counts[name]:
+            oracle.violated(f"nothing went wrong, and {name} is {oracle.counts[name]}")
     if (given_up := dropped(oracle)) or oracle.failures:
         oracle.violated(f"batches were given up, or sentinels failed: {given_up}, {oracle.failures}")
 
@@ -86,6 +97,7 @@ def _check_batches(oracle: Oracle, watched: Watched) -> None:
         oracle.violated(f"{name} has left {len(in_flight)} batches behind, and says no reason")
     if given_up and not all(reason_of(each) for each in in_flight.given_up):
         oracle.violated(f"{name} has given batches up and says no reason")
+    oracle.counts["sentinels_failed"] += actor.error is not None
     oracle.counts["batches_done"] += actor.epochs.done
     oracle.counts["batches_resent"] += in_flight.resent
     oracle.counts["abandoned"] += len(in_flight) if watched.ended is not None else 0

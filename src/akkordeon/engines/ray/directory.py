@@ -46,6 +46,8 @@ class Directory(Actors):
         spawner: of this process's place: it makes processes for actors that are spawned from here.
     """
 
+    loses_messages = True
+
     def __init__(self, spawner: Process) -> None:
         self._spawner = spawner
 

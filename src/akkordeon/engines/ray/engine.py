@@ -68,6 +68,7 @@ class Ray:
     """
 
     computations = 1
+    loses_messages = True
 
     def __init__(
         self,

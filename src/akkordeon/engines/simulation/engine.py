@@ -72,9 +72,15 @@ class Stepped(Simulation, Engine):
         self._one_thread = OneThread()
         self._detector = WriteDetector() if debug else None
         self._closed = False
+        self._lossy = faults is not None and bool(faults.loss or faults.partitions)
         self.scheduler = Exploring(self, seed, tick)
         if (delays, faults, workers) != (None, None, None):
             self.scheduler = Timed(self, seed, delays or Delays(), faults or Faults(), workers, tick)
+
+    @property
+    def loses_messages(self) -> bool:
+        """Whether faults are on that lose messages, or an actor was ever cut off."""
+        return self._lossy
 
     def spawn(
         self, name: str, make: Make, *, computations: int = 1, blocking: bool = False, place: str | None = None
@@ -161,6 +167,7 @@ class Stepped(Simulation, Engine):
 
     def cut_off(self, names: Iterable[str], seconds: float) -> None:
         """Cut actors off from all others, not from each other, for so many seconds. Timed only."""
+        self._lossy = True
         self._injector.cut_off([body_of(self.find(name)) for name in names], seconds)
 
     # What refs, contexts and inboxes call
