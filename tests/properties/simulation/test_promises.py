@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from akkordeon import Gate, TrainingSentinel, launch
-from akkordeon.engines import Delays, Faults, Stepped, by_actor, constant, exponential
+from akkordeon.engines import Delays, Faults, Stepped, by_actor, exponential
 from akkordeon.network.network import Network
 from tests.properties.simulation.run import Run, simulate
 from tests.properties.simulation.scenario import Act, Scenario, calm
@@ -54,7 +54,7 @@ def test_a_slow_gate_is_not_taken_for_dead_and_nothing_piles_up() -> None:  # D7
 @pytest.mark.parametrize(("bound", "skipped"), [(None, False), (2, True)])
 def test_gradients_of_a_slow_sentinel_are_skipped_beyond_the_bound(bound: int | None, skipped: bool) -> None:  # D8
     """It thinks long about each output, while another one trains on: what it sends back is late."""
-    delays = Delays(turn=by_actor({"sentinel t1": constant(0.5)}, 0.0))
+    delays = Delays(turn=lambda _, *what: 0.5 if what == ("sentinel t1", "Forward") else 0.0)
     acts = (training(1, 1, 10, time_limit=600.0), training(2, 2, 800, time_limit=600.0))
     outcome = simulate(calm(2, gates=3, acts=acts, delays=delays, max_staleness=bound))
     assert not outcome.violations, outcome.line()
