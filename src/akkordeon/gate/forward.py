@@ -147,7 +147,7 @@ class Replica:
         looks = not self._trained & (self._trained - 1)
         if looks or self._reentrant:
             snapshot = snapshot.alias()  # a backward within the backward accumulates in `.grad`: of tensors of its own
-        look = Look(self._module, snapshot.tensors) if looks else None
+        look = Look(self._module, snapshot.tensors, twice=self._records) if looks else None
         run = partial(self._run, inputs, structure, snapshot, buffers, training=True, look=look)
         checkpoints.seen = False
         output, drew_from = self._drawing(run, replay, training=True)
@@ -161,7 +161,9 @@ class Replica:
             left = {name: buffer.clone() for name, buffer in left.items()}  # the backward may write those in the slots
         graph = Graph(inputs, tuple(outputs), snapshot, again, left, reentrant=self._reentrant)
         detached, differentiable = [y.detach() for y in outputs], tuple(y.requires_grad for y in outputs)
-        changed = look.changed() if look is not None and self._trained > 1 else ()  # the first may fill a cache
+        changed: list[str] = [] if look is None else look.drew()
+        if look is not None and self._trained > 1:  # the first may fill a cache
+            changed += look.changed()
         return Trained(rebuild(shape, detached), differentiable, graph, left, drew_from, changed)
 
     def _see(self, outputs: Sequence[Tensor]) -> None:
@@ -276,9 +278,10 @@ class Replica:
         if replay is not None:
             return self._replayed(run, replay), replay
         known = self._draws.get(training)
-        if known is False and not self._records:
+        records = self._records and training
+        if known is False and not records:
             return run(), None
-        if known and not self._records:
+        if known and not records:
             with self._random_lock:
                 return run(), None
         with nullcontext() if known is False else self._random_lock:
@@ -290,7 +293,7 @@ class Replica:
                 raise
             drew = RandomNumbers(before, RandomState(self._device))
         if drew.after.same_as(before):
-            self._draws.setdefault(training, False)
+            self._draws.setdefault(training, checkpoints.seen)  # a checkpoint reads the generator, too
             return output, None
         self._draws[training] = True
         if known is False:  # it draws at some batches only: run it again under the lock, which it did not hold

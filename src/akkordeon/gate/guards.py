@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
@@ -52,14 +53,16 @@ class Look:
     Args:
         module: that runs.
         tensors: in its parameter slots.
+        twice: whether the forward will be run again, so that it may draw from no generator but torch's.
     """
 
-    def __init__(self, module: nn.Module, tensors: Sequence[Tensor]) -> None:
+    def __init__(self, module: nn.Module, tensors: Sequence[Tensor], *, twice: bool = False) -> None:
         self._module = module
         self._values = [(tensor, tensor.detach().clone()) for tensor in tensors]
         self._wanted = [tensor.requires_grad for tensor in tensors]
         self._versions = [tensor._version for tensor in tensors]
         self._attributes = dict(_attributes(module))
+        self._global = _global_random() if twice else {}
 
     def check_weights(self, slots: Slots) -> None:
         """Look for weights that the forward wrote into, by whatever way.
@@ -83,6 +86,10 @@ class Look:
             for tensor, value in self._values:
                 tensor.data.copy_(value)
             raise FrozenMoved(sorted(moved))
+
+    def drew(self) -> list[str]:
+        """Return the generators outside the module that the forward drew from; another thread may have, too."""
+        return [name for name, state in self._global.items() if _global_random()[name] != state]
 
     def changed(self) -> list[str]:
         """Return the names of the plain attributes that the forward changed, such as a hidden state or a counter."""
@@ -122,6 +129,10 @@ class Seen:
             fresh = {following for following, _ in node.next_functions if following is not None} - seen
             seen |= fresh
             nodes.extend(fresh)
+
+
+def _global_random() -> dict[str, Any]:
+    return {"random": random.getstate(), "numpy.random": repr(np.random.get_state(legacy=False))}
 
 
 class _Same:

@@ -23,15 +23,17 @@ class RandomState:
         self._device = device if device is not None and device.type != "cpu" else None
         self.tensors = list(tensors or [])
         if tensors is None:
-            self.tensors.append(torch.get_rng_state())
-            if self._device is not None:
-                self.tensors.append(torch.get_device_module(self._device).get_rng_state(self._device))
+            with RANDOM_LOCK:  # torch holds its own over code of Python here: two threads at once may wait for ever
+                self.tensors.append(torch.get_rng_state())
+                if self._device is not None:
+                    self.tensors.append(torch.get_device_module(self._device).get_rng_state(self._device))
 
     def restore(self) -> None:
         """Put the generators into this state."""
-        torch.set_rng_state(self.tensors[0])
-        if self._device is not None and len(self.tensors) > 1:
-            torch.get_device_module(self._device).set_rng_state(self.tensors[1], self._device)
+        with RANDOM_LOCK:
+            torch.set_rng_state(self.tensors[0])
+            if self._device is not None and len(self.tensors) > 1:
+                torch.get_device_module(self._device).set_rng_state(self.tensors[1], self._device)
 
     def same_as(self, other: "RandomState") -> bool:
         """Whether nothing was drawn between the two."""
