@@ -220,7 +220,8 @@ class Replica:
             self._enter(training=training)
         known = self._writes_input.get(training)
         given = inputs if known is False else [leaf.clone() for leaf in inputs]
-        tensors = (*given, *snapshot.tensors)
+        # Beside an evaluation, a training forward may write into frozen weights, which all share until that is noticed.
+        tensors = (*given, *(snapshot.tensors if training else snapshot.trainable))
         versions = [tensor._version for tensor in tensors]  # autograd's count of writes in place
         output = self._compute(rebuild(structure, given))
         if look is not None:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from weakref import WeakSet
 
 from akkordeon.gate.computations import What
 from akkordeon.gate.forward import Replica
@@ -20,6 +21,7 @@ class Replicas:
     def __init__(self, make: Callable[[Replica | None], Replica]) -> None:
         self.changes = ""
         self._make = make
+        self._valid: WeakSet[Replica] = WeakSet()
         self._idle: defaultdict[What, list[Replica]] = defaultdict(list)
 
     def take(self, what: What) -> Replica:
@@ -30,21 +32,28 @@ class Replicas:
         """
         idle, training = self._idle[what], self._idle["forward"]
         if self.changes and what == "evaluation" and training:
-            idle[:] = [self._make(training[-1])]
+            idle[:] = [self._new(training[-1])]
         if self.changes and what == "forward" and not idle:
             raise RuntimeError(
                 f"its forward changes {self.changes}, and its backward uses the module again, so there "
                 "can be one batch in flight only: use in_flight=1, or leave out what does that, such as checkpoints"
             )
-        return idle.pop() if idle else self._make(None)
+        return idle.pop() if idle else self._new(None)
 
     def give(self, what: What, replica: Replica) -> None:
-        """Take one back."""
-        self._idle[what].append(replica)
+        """Take one back, unless new ones were asked for since."""
+        if replica in self._valid:
+            self._idle[what].append(replica)
 
     def clear(self) -> None:
         """Make new ones from now on."""
         self._idle.clear()
+        self._valid.clear()
+
+    def _new(self, like: Replica | None) -> Replica:
+        replica = self._make(like)
+        self._valid.add(replica)
+        return replica
 
     def note(self, changed: Sequence[str]) -> None:
         """Note that a forward changes plain attributes."""

@@ -40,7 +40,7 @@ class Unlucky(SGD):
             Unlucky.raised += 1
             with torch.no_grad():
                 self.param_groups[0]["params"][0].fill_(1e6)
-            raise OSError("out of luck")
+            raise OSError(f"out of luck for the {Unlucky.raised}th time")  # the same error again would end the network
         super().step()
 
 

@@ -25,13 +25,14 @@ from torch.optim import SGD
 import akkordeon as ak
 
 class Stuck(nn.Module):
+    seen = 0  # of the class: state of its own would be noticed
+
     def __init__(self):
         super().__init__()
         self.inner = nn.Linear(1, 1)
-        self.seen = 0
 
     def forward(self, x):
-        self.seen += 1
+        type(self).seen += 1
         if self.seen == 20:
             print("stuck", flush=True)
             threading.Event().wait()
