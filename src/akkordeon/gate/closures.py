@@ -32,9 +32,9 @@ class Captured:
         self._seen: set[int] = set()
         for name, part in module.named_modules():
             values = [value for key, value in vars(part).items() if key not in ("_parameters", "_buffers", "_modules")]
-            for function in self._find(values):
+            for function in list(self._find(values)):
                 self._refuse_globals(function, name)
-                if self._reaches(function.__closure__) or self._reaches(function.__defaults__):
+                if any(map(self._reaches, (function.__closure__, function.__defaults__, function.__kwdefaults__))):
                     self._functions[id(function)] = function
 
     def replace(self, memo: dict[int, Any]) -> None:
@@ -43,7 +43,6 @@ class Captured:
             cells = tuple(CellType() for _ in function.__closure__ or ())
             new = FunctionType(function.__code__, function.__globals__, function.__name__, None, cells)
             new.__dict__.update(function.__dict__)
-            new.__kwdefaults__ = function.__kwdefaults__
             memo[id(function)] = new
 
     def fill(self, memo: dict[int, Any]) -> None:
@@ -55,6 +54,8 @@ class Captured:
                     cell.cell_contents = self._copied(value, memo)
             if function.__defaults__:
                 new.__defaults__ = tuple(self._copied(value, memo) for value in function.__defaults__)
+            named = function.__kwdefaults__ or {}
+            new.__kwdefaults__ = {name: self._copied(value, memo) for name, value in named.items()} or None
 
     def _copied(self, value: Any, memo: dict[int, Any]) -> Any:
         """Return a copy of what holds a part of the module; anything else stays one with the user's."""
@@ -75,7 +76,11 @@ class Captured:
         inside: Any = ()
         match value:
             case FunctionType():
-                inside = [*(value.__closure__ or ()), *(value.__defaults__ or ())]
+                inside = [
+                    *(value.__closure__ or ()),
+                    *(value.__defaults__ or ()),
+                    *(value.__kwdefaults__ or {}).values(),
+                ]
             case CellType():
                 inside = _contents(value)
             case MethodType():

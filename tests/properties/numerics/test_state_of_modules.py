@@ -43,8 +43,8 @@ class Captures(nn.Module):
         self.steps = {"last": [partial(lambda own, x: x + own.scale, self)]}
         self.norm.register_forward_hook(lambda module, given, output: output * self.scale)
 
-        def default(x: Tensor, own: "Captures" = self) -> Tensor:
-            return x - own.scale.detach()
+        def default(x: Tensor, own: "Captures" = self, *, named: "Captures" = self) -> Tensor:
+            return x - own.scale.detach() * named.scale
 
         self.default = default
 
