@@ -1,7 +1,7 @@
 """Modules and optimizers that go behind a gate's back: put right where that can be done, refused by name where not."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -71,6 +71,39 @@ class Clamped(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             self.weight.clamp_(0, 0.5)
+        return (x * self.weight)[:, :3]
+
+
+class Late(nn.Module):
+    """Does something to itself in its fifth forward, at which no contents are compared."""
+
+    def __init__(self, do: Callable[["Late"], object]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(8))
+        self.steps = [0]  # counts in place, which no identity tells
+        self.do = do
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps[0] += self.training
+        if self.steps[0] == 5:
+            self.do(self)
+        return (x * self.weight)[:, :3]
+
+
+class Counting(nn.Module):
+    """Counts in itself, from the fifth batch on."""
+
+    forwards = 0  # of the class
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(8))
+        self.warm = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        type(self).forwards += 1
+        if self.forwards >= 5:
+            self.warm += 0.5
         return (x * self.weight)[:, :3]
 
 
@@ -159,6 +192,30 @@ def test_a_module_that_writes_its_own_weights_is_refused(engine: Engine, module:
         ak.BatchRefused, match=r"gate 'writer' .* the module writes into its own weights in its forward"
     ):
         train(engine, [ak.Gate("writer", module, partial(SGD, lr=0.1))], x)
+
+
+def assign(module: Late) -> None:
+    module.weight.data = torch.zeros(8)
+
+
+def replace(module: Late) -> None:
+    module.weight = nn.Parameter(torch.zeros(8))
+
+
+@pytest.mark.parametrize("do", [assign, replace])
+def test_a_weight_that_a_forward_replaces_late_is_refused(engine: Engine, do: Callable[[Late], object]) -> None:
+    with pytest.raises(ak.BatchRefused, match=r"batch 4 .* the module writes into its own weights in its forward"):
+        train(engine, [ak.Gate("writer", Late(do), partial(SGD, lr=0.1))], torch.ones(6, 8))
+
+
+def test_state_that_a_forward_changes_late_is_noticed() -> None:
+    Counting.forwards = 0
+    gate = ak.Gate("counting", Counting(), partial(SGD, lr=0.1), computations=2)
+    with ak.launch([gate], engine=Threads(2)) as network:
+        network.attach(ak.TrainingSentinel("train", partial(pairs, torch.ones(6, 8)), mse_loss, epochs=1))
+        list(network.watch())
+        (status,) = network.status().gates
+    assert status.alone == "its forward changes 'warm', which the next one may use"
 
 
 def test_a_parameter_with_a_gradient_hook_is_refused() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from akkordeon.gate.backward import BatchGradients, Graph
 from akkordeon.gate.description import own_copy
-from akkordeon.gate.guards import WRITES, FrozenMoved, Look, Seen
+from akkordeon.gate.guards import WRITES, FrozenMoved, Look, Seen, Standing, due, memory_of
 from akkordeon.gate.internals import buffer_slots, checkpoints, parameter_slots
 from akkordeon.gate.parameters import NamedTensors
 from akkordeon.gate.random_state import RandomNumbers, RandomState
@@ -38,7 +38,7 @@ class Trained:
         graph: for the backward.
         buffers: as the forward left them.
         drew: the random numbers it drew, where it will be run again.
-        changed: the plain attributes that it changed, where that was looked at.
+        changed: the plain attributes that it changed.
     """
 
     output: Tree
@@ -113,10 +113,12 @@ class Replica:
         # Until that is known, the forward holds the random lock and gets a clone of its input.
         self._draws: dict[bool, bool] = {}
         self._writes_input: dict[bool, bool] = {}
+        self._standing = Standing(module)
         self._trained = 0
         self._again = self._reentrant = False
         names = [name for name, _ in module.named_parameters()]
         slots = parameter_slots(module)
+        self._dense = all(map(_has_memory, module.parameters()))
         self._parameter_slots = [each for each in slots if names[each[2]] not in moving]
         self._moving_slots = [(holder, key, names[i]) for holder, key, i in slots if names[i] in moving]
         self._buffer_slots = self._moving_slots + buffer_slots(module)
@@ -144,7 +146,7 @@ class Replica:
         leaves, structure = flatten(x)
         inputs = tuple(starmap(self._fresh, zip_longest(leaves, wanted, fillvalue=False)))
         self._trained += 1
-        looks = not self._trained & (self._trained - 1)
+        looks = due(self._trained)
         if looks or self._reentrant:
             snapshot = snapshot.alias()  # a backward within the backward accumulates in `.grad`: of tensors of its own
         look = Look(self._module, snapshot.tensors, twice=self._records) if looks else None
@@ -162,8 +164,9 @@ class Replica:
         graph = Graph(inputs, tuple(outputs), snapshot, again, left, reentrant=self._reentrant)
         detached, differentiable = [y.detach() for y in outputs], tuple(y.requires_grad for y in outputs)
         changed: list[str] = [] if look is None else look.drew()
-        if look is not None and self._trained > 1:  # the first may fill a cache
-            changed += look.changed()
+        moved = self._standing.changed()
+        if self._trained > 1:  # the first may fill a cache
+            changed += moved if look is None else look.changed()
         return Trained(rebuild(shape, detached), differentiable, graph, left, drew_from, changed)
 
     def _see(self, outputs: Sequence[Tensor]) -> None:
@@ -221,13 +224,15 @@ class Replica:
         known = self._writes_input.get(training)
         given = inputs if known is False else [leaf.clone() for leaf in inputs]
         # Beside an evaluation, a training forward may write into frozen weights, which all share until that is noticed.
-        tensors = (*given, *(snapshot.tensors if training else snapshot.trainable))
+        weights = snapshot.tensors if training else snapshot.trainable
+        tensors = (*given, *weights)
         versions = [tensor._version for tensor in tensors]  # autograd's count of writes in place
+        places = memory_of(weights) if self._dense else []
         output = self._compute(rebuild(structure, given))
         if look is not None:
             look.check_weights(self._parameter_slots)
         wrote = [tensor._version != version for tensor, version in zip(tensors, versions, strict=True)]
-        if any(wrote[len(given) :]):
+        if any(wrote[len(given) :]) or (places and memory_of(weights) != places) or self._replaced(snapshot):
             raise RuntimeError(WRITES)
         if known is False and any(wrote):
             raise RuntimeError(
@@ -238,6 +243,11 @@ class Replica:
         if any(wrote) and len({leaf.untyped_storage().data_ptr() for leaf in inputs}) < len(inputs):
             raise RuntimeError("the module writes into its input, parts of which share memory; clone it there")
         return output
+
+    def _replaced(self, snapshot: Snapshot) -> bool:
+        """Whether a forward has put other tensors into the slots of parameters."""
+        stay = [holder[name] is snapshot.tensors[i] for holder, name, i in self._parameter_slots]
+        return not all(stay)
 
     def _enter(self, *, training: bool) -> None:
         """Change the mode, as a loop does by `train()` and `eval()`; parts that were in evaluation stay there."""

@@ -1,7 +1,8 @@
 """Looks at what a module's forward does besides returning an output, and refuses what would train it wrongly.
 
-A look costs more than a small forward, so there is one at the first forward and at the second, fourth, eighth and so
-on: what a module does to itself is seen soon, and the looks cost nothing in the long run.
+A look at contents costs more than a small forward, so there is one at the first forward, at the second, fourth, eighth
+and so on, and at every 127th: what a module does to itself is seen soon, and what begins late is seen, too.
+Identities are compared at every forward.
 """
 
 import random
@@ -23,6 +24,9 @@ OWN_TO_TORCH = frozenset({*vars(nn.Module()), "_flat_weights", "_flat_weight_ref
 
 DEPTH, LENGTH = 4, 200
 """How deep objects in attributes are looked into, and how many items of each."""
+
+EVERY = 127
+"""Forwards from one look to the next in the long run; a prime, so as to meet what is done every hundredth time."""
 
 VALUES = (type(None), bool, int, float, complex, str, bytes)
 
@@ -97,6 +101,43 @@ class Look:
         return [name for name, marks in after.items() if self._attributes.get(name) != marks]
 
 
+def due(forward: int) -> bool:
+    """Whether there is a look at a forward, counted from 1."""
+    return not (forward & (forward - 1) and forward % EVERY)
+
+
+def memory_of(tensors: Sequence[Tensor]) -> list[int]:
+    """Return where the numbers of tensors stand: an assignment to `.data` changes that, and no count of writes."""
+    return list(map(Tensor.data_ptr, tensors))
+
+
+class Standing:
+    """Tells by identity, which costs little, whether a forward has put something else into a plain attribute.
+
+    Args:
+        module: that runs.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._note()
+
+    def _note(self) -> None:
+        self._holders = [vars(part) for part in self._module.modules()]
+        self._count = sum(map(len, self._holders))
+        self._known = list(_plain(self._module))
+
+    def changed(self) -> list[str]:
+        """Return the names of the attributes that hold something else than at the call before."""
+        stay = [holder.get(name) is value for _, holder, name, value in self._known]
+        if all(stay) and sum(map(len, self._holders)) == self._count:
+            return []
+        before = {whole: list(_marks(value, DEPTH)) for whole, _, _, value in self._known}
+        found = [whole for whole, marks in _attributes(self._module) if before.get(whole) != marks]
+        self._note()
+        return found
+
+
 class Seen:
     """What the graph of a forward shows.
 
@@ -148,12 +189,18 @@ class _Same:
         return isinstance(other, _Same) and self._value is other._value
 
 
-def _attributes(module: nn.Module) -> Iterator[tuple[str, list[Any]]]:
-    """Yield the plain attributes of a module and its parts, each with what tells later whether it has changed."""
+def _plain(module: nn.Module) -> Iterator[tuple[str, dict[str, Any], str, Any]]:
+    """Yield the plain attributes of a module and its parts: full name, the dictionary each is in, name there, value."""
     for prefix, part in module.named_modules():
         for name, value in vars(part).items():
             if name not in OWN_TO_TORCH:
-                yield f"{prefix}.{name}" if prefix else name, list(_marks(value, DEPTH))
+                yield f"{prefix}.{name}" if prefix else name, vars(part), name, value
+
+
+def _attributes(module: nn.Module) -> Iterator[tuple[str, list[Any]]]:
+    """Yield the full names of the plain attributes, each with what tells later whether it has changed."""
+    for whole, _, _, value in _plain(module):
+        yield whole, list(_marks(value, DEPTH))
 
 
 def _marks(value: Any, depth: int) -> Iterator[Any]:
