@@ -37,6 +37,7 @@ import akkordeon as ak
 
 loss = cross_entropy
 metrics = {"accuracy": ak.accuracy}
+VALIDATE_EVERY = 3600.0  # not beside the training: how often that is would depend on the machine
 
 
 def gates(lr: float = 0.1, width: int = 8, bias: bool = True, kind: Literal["relu", "tanh"] = "relu") -> list[ak.Gate]:

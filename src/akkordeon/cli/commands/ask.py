@@ -82,6 +82,8 @@ def _show(found: "Status", output: Output) -> None:
         if gate.seconds:
             late += f"  {gate.seconds * 1e6:.0f} us per message"
         output.say(f"gate {gate.name:<11} version {gate.version:6d}  {late}  {gate.open} open{_skipped(gate.skipped)}")
+        if gate.alone:
+            output.say(f"  one batch at a time: {gate.alone}")
     for sentinel in found.sentinels:
         leaving = "  leaving" if sentinel.draining else ""
         out = f"{sentinel.in_flight} of {sentinel.window} in flight{leaving}"
