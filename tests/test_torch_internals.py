@@ -3,6 +3,7 @@
 import copy
 import threading
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR, StepLR
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
@@ -17,7 +19,6 @@ from torch.utils.checkpoint import checkpoint
 
 from akkordeon import WiringError, tensors
 from akkordeon.gate import internals
-from akkordeon.gate.guards import REENTRANT
 
 
 def network() -> nn.Sequential:
@@ -177,15 +178,61 @@ def test_the_error_of_a_compiler_that_fails_is_known() -> None:
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_a_checkpoint_is_noticed_on_its_own_thread_alone(reentrant: bool) -> None:
-    internals.checkpoints.seen = False
+    internals.noted.checkpoint = internals.noted.reentrant = False
     x = torch.randn(3, requires_grad=True)
     other = threading.Thread(target=partial(checkpoint, torch.sin, x, use_reentrant=False))
     other.start()
     other.join()
-    assert not internals.checkpoints.seen
-    output = checkpoint(torch.sin, x, use_reentrant=reentrant)
-    assert internals.checkpoints.seen is not reentrant
-    assert (output.grad_fn.name() == REENTRANT) is reentrant
+    assert not internals.noted.checkpoint
+    checkpoint(torch.sin, x, use_reentrant=reentrant)
+    assert internals.noted.checkpoint
+    assert internals.noted.reentrant is reentrant
+
+
+def forked() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+
+
+def along() -> None:
+    torch.func.jvp(torch.sin, (torch.ones(2),), (torch.ones(2),))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+@pytest.mark.parametrize("use", [torch.get_rng_state, partial(torch.manual_seed, 1), forked, along])
+def test_what_torch_keeps_once_per_process_is_noted(use: Callable[[], object]) -> None:
+    internals.noted.shared = False
+    torch.sin(torch.ones(2))
+    torch.rand(1)  # locked by torch for this one call
+    assert not internals.noted.shared
+    use()
+    assert internals.noted.shared
+
+
+def test_the_cache_of_parametrizations_is_noted() -> None:
+    before = internals.ParametrizationCache()
+    assert not before.used
+    with parametrize.cached():
+        pass
+    assert before.used
+
+
+def test_the_random_generator_can_be_read_by_many_threads_at_once() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+
+    def read() -> None:
+        for _ in range(2_000):
+            torch.set_rng_state(torch.get_rng_state())
+
+    threads = [threading.Thread(target=read, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert torch.equal(torch.rand(2), expected)
 
 
 class Named(NamedTuple):

@@ -162,8 +162,8 @@ def differentiate(
         outputs: tensors with a graph.
         inputs: leaves that require a gradient.
         of_outputs: gradients of the outputs, of their shapes.
-        accumulate: let gradients gather in `.grad` of the inputs, which nobody else may use then, and take them from
-            there: torch's reentrant checkpoints allow no other way.
+        accumulate: let gradients gather in `.grad` of the inputs, which nobody else may use meanwhile, and take them
+            from there: torch's reentrant checkpoints allow no other way.
 
     Raises:
         ValueError: a gradient has another shape than its output.
@@ -172,16 +172,20 @@ def differentiate(
         if output.shape != gradient.shape:
             raise ValueError(f"a gradient of shape {tuple(gradient.shape)} came for an output of {tuple(output.shape)}")
     keep_graph = create_graph = False
-    found = _engine_run_backward(
-        tuple(outputs),
-        tuple(of_outputs),
-        keep_graph,
-        create_graph,
-        () if accumulate else tuple(inputs),
-        allow_unreachable=True,
-        accumulate_grad=accumulate,
-    )
-    return tuple(each.grad for each in inputs) if accumulate else tuple(found)
+    try:
+        found = _engine_run_backward(
+            tuple(outputs),
+            tuple(of_outputs),
+            keep_graph,
+            create_graph,
+            () if accumulate else tuple(inputs),
+            allow_unreachable=True,
+            accumulate_grad=accumulate,
+        )
+        return tuple(each.grad for each in inputs) if accumulate else tuple(found)
+    finally:
+        for each in inputs if accumulate else ():
+            each.grad = None
 
 
 def leaves_of_graph(output: Tensor) -> Iterator[Tensor]:

@@ -47,3 +47,8 @@ ARRANGEMENTS = (
 
 LATE = tuple(Arrangement(where, "stashed", computations) for where, computations in product(ENGINES, (1, 2)))
 """Those in which gradients with several batches in flight are compared."""
+
+
+def arrangements(*, whole: bool) -> list[Arrangement]:
+    """Return all; those in which all pieces are in one gate only where that is asked for."""
+    return [each for each in ARRANGEMENTS if whole or not each.whole]

@@ -55,6 +55,8 @@ class Entry:
         refused: pattern of the text that refuses it; empty where it must be trained.
         in_turn: whether a batch must find the buffers that the batch before it left, with several in flight, too.
         apart: whether the gradient of a batch can be computed again, without the batches before it.
+        coin: whether it draws from Python's random numbers.
+        whole: whether what is expected holds with all pieces in one gate, too.
         validated: whether evaluation changes nothing in a plain loop either, and draws no random numbers.
     """
 
@@ -68,6 +70,8 @@ class Entry:
     refused: str = ""
     in_turn: bool = False
     apart: bool = True
+    coin: bool = False
+    whole: bool = True
     validated: bool = True
 
     def pieces(self) -> Chain:

@@ -6,7 +6,9 @@ in a plain loop, which at each piece is given the weights of the version that th
 
 import itertools
 import random
+import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -26,17 +28,15 @@ class Noted:
 
     def __init__(self, piece: nn.Module) -> None:
         self.weights = [weight.detach().clone() for weight in trainable(piece)]
-        self.buffers = cloned(dict(piece.named_buffers(remove_duplicate=False)))
+        self.buffers = buffers_of(piece)
         self.torch_state = torch.get_rng_state()
         self.python_state = random.getstate()
 
-    def unlike(self, piece: nn.Module) -> str:
-        """Say which buffer a piece has that was not met; empty if there is none."""
-        own = dict(piece.named_buffers(remove_duplicate=False))
-        if own.keys() != self.buffers.keys():
-            return f"{sorted(self.buffers)}, not {sorted(own)}"
-        found = ((name, difference(tensor, own[name])) for name, tensor in self.buffers.items())
-        return next((f"{name} {what}" for name, what in found if what), "")
+    def follows(self, buffers: dict[str, Tensor]) -> bool:
+        """Whether the batch met these buffers."""
+        return buffers.keys() == self.buffers.keys() and not any(
+            difference(tensor, buffers[name]) for name, tensor in self.buffers.items()
+        )
 
     def restore(self, piece: nn.Module, pristine: nn.Module) -> None:
         """Let a piece meet the same; `pristine` is as it was made."""
@@ -57,6 +57,10 @@ class Noted:
         random.setstate(self.python_state)
 
 
+def buffers_of(piece: nn.Module) -> dict[str, Tensor]:
+    return cloned(dict(piece.named_buffers(remove_duplicate=False)))
+
+
 def cloned(buffers: dict[str, Tensor]) -> dict[str, Tensor]:
     """Clone tensors; what has several names gets one clone."""
     clones = {id(tensor): tensor.detach().clone() for tensor in buffers.values()}
@@ -68,25 +72,30 @@ NOTED: dict[int, dict[int, Noted]] = {}
 
 _numbers = itertools.count()
 
+_coin = threading.Lock()
+"""Held by what draws from Python's generator, which all threads share: no other draws between what is noted and it."""
+
 
 class Witness(nn.Module):
     """Runs a piece, and notes what each batch of training meets there."""
 
-    def __init__(self, piece: nn.Module) -> None:
+    def __init__(self, piece: nn.Module, *, coin: bool = False) -> None:
         super().__init__()
         self.piece = piece
+        self.coin = coin
         self.key = next(_numbers)
         NOTED[self.key] = {}
 
     def forward(self, numbered: dict[str, Any]) -> dict[str, Any]:
-        if self.training:
-            NOTED[self.key][int(numbered["number"])] = Noted(self.piece)
-        return {"x": self.piece(numbered["x"]), "number": numbered["number"]}
+        with _coin if self.coin else nullcontext():
+            if self.training:
+                NOTED[self.key][int(numbered["number"])] = Noted(self.piece)
+            return {"x": self.piece(numbered["x"]), "number": numbered["number"]}
 
 
 def trial_of_gradients(entry: Entry, arrangement: Arrangement, count: int = 24) -> Outcome:
     """Train an entry with several batches in flight, and compare the gradients of all of them at all gates."""
-    witnesses = [Witness(piece) for piece in entry.pieces()]
+    witnesses = [Witness(piece, coin=entry.coin) for piece in entry.pieces()]
     recorders = [Recorder() for _ in witnesses]
     try:
         train(entry, witnesses, recorders, arrangement, count)
@@ -127,26 +136,46 @@ def train(
             pass
 
 
+def in_some_order(notes: dict[int, Noted], left: dict[int, dict[str, Tensor]]) -> bool:
+    """Whether each batch met the buffers that one other batch left, so that they were computed one after the other.
+
+    Args:
+        notes: what each batch met, by number.
+        left: the buffers that it left; at -1 those of the beginning.
+    """
+    waiting, latest = set(notes), -1
+    while waiting:
+        following = [number for number in sorted(waiting) if notes[number].follows(left[latest])]
+        if not following:
+            return False
+        # One that changes nothing may come first, and any number of others after it.
+        latest = next((number for number in following if notes[number].follows(left[number])), following[0])
+        waiting.discard(latest)
+    return True
+
+
 def compare(entry: Entry, noted: Sequence[dict[int, Noted]], seen: Sequence[Sequence[Recorded]], count: int) -> Outcome:
     """Compute all gradients again, one batch after the other, and compare them with those that were seen."""
     pieces, pristine = entry.pieces(), entry.pieces()
-    arrivals = [iter(of_gate) for of_gate in seen]
+    arrivals = [list(of_gate) for of_gate in seen]
+    left = [{-1: buffers_of(piece)} for piece in pieces]
     versions = [{each.arrival.version_now: each.now for each in of_gate} for of_gate in seen]
     with one_thread():
         for number, (x, target) in enumerate(entry.batches(count)):
             output = x
             for piece, made, notes in zip(pieces, pristine, noted, strict=True):
-                if entry.in_turn and (what := notes[number].unlike(piece)):
-                    return Outcome("DIFFERS", f"batch {number} finds what no batch before it left: {what}")
                 notes[number].restore(piece, made)
                 output = piece(output)
             torch.autograd.backward(entry.loss(output, target))
+            for piece, buffers in zip(pieces, left, strict=True):
+                buffers[number] = buffers_of(piece)
             for at, (piece, notes) in enumerate(zip(pieces, noted, strict=True)):
-                if any(weight.grad is not None for weight in trainable(piece)):
-                    what = unlike(piece, notes[number], next(arrivals[at], None), versions[at])
-                    if what:
-                        return Outcome("DIFFERS", f"batch {number} at gate {at}: {what}")
-    if any(next(rest, None) for rest in arrivals):
+                has_gradient = any(weight.grad is not None for weight in trainable(piece))
+                if has_gradient and (what := take_out(piece, notes[number], arrivals[at], versions[at])):
+                    return Outcome("DIFFERS", f"batch {number} at gate {at}: {what}")
+    if entry.in_turn and not all(itertools.starmap(in_some_order, zip(noted, left, strict=True))):
+        return Outcome("DIFFERS", "batches find buffers that no batch before them left")
+    if any(arrivals):
         return Outcome("DIFFERS", "there were more gradients than in a plain loop")
     if count > IN_FLIGHT and not any(each.arrival.staleness for each in itertools.chain(*seen)):
         return Outcome("FAILS", "no gradient was late, so this has shown nothing")
@@ -157,10 +186,20 @@ def trainable(piece: nn.Module) -> list[Tensor]:
     return [parameter for parameter in piece.parameters() if parameter.requires_grad]
 
 
-def unlike(piece: nn.Module, noted: Noted, seen: Recorded | None, versions: dict[int, list[Tensor]]) -> str:
+def take_out(piece: nn.Module, noted: Noted, arrivals: list[Recorded], versions: dict[int, list[Tensor]]) -> str:
+    """Take the gradient of a batch out of those that came; say what is wrong with the next one if it is not there.
+
+    Where a forward was computed again, another batch may have overtaken this one.
+    """
+    told = [unlike(piece, noted, each, versions) for each in arrivals[:IN_FLIGHT]]
+    if "" in told:
+        del arrivals[told.index("")]
+        return ""
+    return told[0] if told else "its gradient never came"
+
+
+def unlike(piece: nn.Module, noted: Noted, seen: Recorded, versions: dict[int, list[Tensor]]) -> str:
     """Say which weight or gradient of a gate was another one; empty if none was."""
-    if seen is None:
-        return "its gradient never came"
     names = [name for name, parameter in piece.named_parameters() if parameter.requires_grad]
     of_version = versions[seen.arrival.version_forward]
     for name, met, live in zip(names, noted.weights, of_version, strict=True):

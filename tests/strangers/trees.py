@@ -45,10 +45,10 @@ LEAVES: dict[str, tuple[Make, ...]] = {
         lambda: nn.BatchNorm1d(WIDTH),
         norms.Renorm,
     ),
-    "mode": (modes.Overridden, modes.FrozenBackbone, modes.Toggled, modes.ReadsMode, modes.Untracked),
+    "mode": (lambda: modes.Overridden().train(), modes.FrozenBackbone, modes.Toggled, modes.ReadsMode, modes.Untracked),
     "attribute": (state.Annealed, state.Alternating, state.OwnNumbers, state.Recent, state.Noted),
     "data-dependent": (flow.OneOfThree, flow.Guarded, flow.ByShape, flow.Equilibrium, flow.Halting),
-    "draws": (lambda: nn.Dropout(0.3), checkpointing.dropping, nn.RReLU),
+    "draws": (lambda: nn.Dropout(0.3), checkpointing.dropping, lambda: nn.AlphaDropout(0.2)),
     "function": (lambda: Apply(functions.Reverse.apply), functions.LearnedSwish, functions.ReversibleBlock),
     "parametrized": (parametrized.symmetric, parametrized.pruned),
 }

@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from tests.strangers import fuzz
-from tests.strangers.arrangements import ARRANGEMENTS, LATE
+from tests.strangers.arrangements import LATE, arrangements
 from tests.strangers.entries import ZOO
 from tests.strangers.entry import Entry
 from tests.strangers.late import trial_of_gradients
@@ -56,7 +56,7 @@ def main() -> int:
 
 def trials(entry: Entry) -> Iterator[tuple[str, Outcome]]:
     """Train an entry in all arrangements; then compare its gradients with several batches in flight."""
-    for arrangement in ARRANGEMENTS:
+    for arrangement in arrangements(whole=entry.whole):
         yield str(arrangement), trial(entry, arrangement)
     if entry.apart and not entry.refused:
         for arrangement in LATE:

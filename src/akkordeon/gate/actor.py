@@ -47,9 +47,6 @@ from akkordeon.messages.tree import Tree, describe
 
 Pending = Entry[Graph | Recomputation]
 
-NO_GRADIENTS = BatchGradients([], (), finite=True)
-"""Of the end of an epoch."""
-
 
 class GateActor(Actor):
     """A gate that lives: an actor around the weights, the optimizer and the batches in between.
@@ -75,7 +72,7 @@ class GateActor(Actor):
         self._weights = self._learner.weights
         self._wire = Wire(None, None)
         self._replicas = Replicas(partial(self._learner.replica, RANDOM_LOCK))
-        self._turns = Turns(gate.name)
+        self._turns = Turns(gate.name, self._replicas.ready)
         self._pending: PendingBatches[Graph | Recomputation] = PendingBatches(applied)
         self._copies = Copies(self._learner, copying)
         self._computations = Computations()
@@ -115,29 +112,25 @@ class GateActor(Actor):
         if lease.settings:
             self._learner.tune(lease.settings)
         self._skipped["abandoned"] += self._pending.attend(frozenset(lease.attached), lease.newest)
-        in_hand = (*self._waiting(context), *self._computations.in_hand(now))
-        alive = Alive(context.me, heartbeat, self._pending.term, self._weights.version, self.look(now), in_hand)
-        lease.conductor.tell(alive)
+        held, version = (*self._waiting(context), *self._computations.in_hand(now)), self._weights.version
+        lease.conductor.tell(Alive(context.me, heartbeat, self._pending.term, version, self.look(now), held))
         self._copies.to(lease.conductor)
         self._copies.maybe(context, self._pending, updates=1)
+        self._turns.next()
         if self._lease.allows_update(now):
             parked, self._parked = self._parked, []
             for _, update in parked:
                 update()
 
     def _waiting(self, context: Context) -> tuple[InHand, ...]:
-        """Return the batches that are here and are not computed yet, or whose update waits for a lease.
-
-        Rule of the protocol: a gate tells of these, too.
-        """
+        """Rule of the protocol: a gate tells of batches that are not computed yet, or wait for a lease, too."""
         routes = [each.route for each in context.waiting() if isinstance(each, Forward | Backward | Validate)]
         routes += [*self._turns.waiting, *(route for route, _ in self._parked)]
         return tuple(InHand(route.batch, route.attempt, 0.0) for route in routes)
 
     def _forward(self, message: Forward, context: Context) -> None:
         route = message.route
-        under_way = len(self._parked) + self._computations.backwards
-        entry = self._pending.begin(route, self._weights.version, under_way)
+        entry = self._pending.begin(route, self._weights.version, len(self._parked) + self._computations.backwards)
         if entry is None:
             self._skipped["stray"] += 1
             return
@@ -149,10 +142,7 @@ class GateActor(Actor):
             self._skipped["stray"] += 1
             self._turns.end()
             return
-        replica = caught(partial(self._replicas.take, "forward"))
-        if isinstance(replica, Exception):
-            self._cannot_forward(message, entry, replica)
-            return
+        replica = self._replicas.take("forward")
         entry.version = self._weights.version  # others may have been before it
         snapshot, buffers = self._learner.snapshot(entry.in_flight), self._weights.buffers
         work = partial(replica.train, message.x, snapshot, buffers, wanted=self._wanted(message))
@@ -174,28 +164,29 @@ class GateActor(Actor):
             self._begin_forward(message, entry, context)
         elif isinstance(result, Exception):
             self._replicas.give("forward", replica)
-            self._cannot_forward(message, entry, result)
+            self._pending.drop(message.route, entry)
+            self._refuse(message.route, describe(message.x), result)
+            self._turns.end()
         elif result.buffers and not self._weights.publish(buffers, result.buffers):
             self._replicas.give("forward", replica)
             self._turns.only_one(f"what is in its buffers depends on their order: {', '.join(result.buffers)}")
             self._begin_forward(message, entry, context)  # again, with what others have left
         else:
-            if result.changed:
-                self._replicas.note(result.changed)
-                self._turns.only_one(f"its forward changes {self._replicas.changes}, which the next one may use")
-            # A second forward would begin with what the first has left in the module, so there is none then.
-            stashes = self._gate.activations == "stashed" or self._replicas.changes
-            again = Recomputation(message.x, buffers, result.drew, self._wanted(message))
-            entry.saved = result.graph if stashes else again
-            if result.graph.replica is None or not stashes:
-                self._replicas.give("forward", replica)
-            squares = message.squares + self._learner.norms.squares
-            self._send_on(Forward(message.route, result.output, squares, result.differentiable))
-            self._turns.end()
+            self._forward_is_done(message, entry, replica, buffers, result)
 
-    def _cannot_forward(self, message: Forward, entry: Pending, error: Exception) -> None:
-        self._pending.drop(message.route, entry)
-        self._refuse(message.route, describe(message.x), error)
+    def _forward_is_done(
+        self, message: Forward, entry: Pending, replica: Replica, buffers: NamedTensors, result: Trained
+    ) -> None:
+        if result.changed:
+            self._replicas.note(result.changed, replica)
+            self._turns.only_one(f"its forward changes {self._replicas.changes}, which the next one may use")
+        # A second forward would begin with what the first has left in the module, so there is none then.
+        stashes = self._gate.activations == "stashed" or self._replicas.changes
+        again = Recomputation(message.x, buffers, result.drew, self._wanted(message))
+        entry.saved = result.graph if stashes else again
+        self._replicas.keep(replica, entry.saved)
+        squares = message.squares + self._learner.norms.squares
+        self._send_on(Forward(message.route, result.output, squares, result.differentiable))
         self._turns.end()
 
     def _wanted(self, message: Forward) -> tuple[bool, ...]:
@@ -204,8 +195,8 @@ class GateActor(Actor):
 
     def _backward(self, message: Backward, context: Context) -> None:
         if message.ends_epoch:
-            end = Entry[Graph | Recomputation](1, self._weights.version, 0)
-            context.in_order(partial(self._backwarded, message, end, None, context, NO_GRADIENTS))
+            end, nothing = Pending(1, self._weights.version, 0), BatchGradients([], (), finite=True)
+            context.in_order(partial(self._backwarded, message, end, None, context, nothing))
             return
         entry = self._pending.take(message.route)
         if entry is None:
@@ -214,8 +205,7 @@ class GateActor(Actor):
         if not message.gradients:
             if isinstance(entry.saved, Graph) and isinstance(entry.saved.replica, Replica):
                 self._replicas.give("forward", entry.saved.replica)
-            then = partial(self._send_back, message, (), NOTHING_TO_LEARN)
-            self._computations.in_turn(message.route, then, context)
+            self._computations.in_turn(message.route, partial(self._not_learned, message), context)
             return
         if isinstance(entry.saved, Graph):
             replica = entry.saved.replica
@@ -228,6 +218,10 @@ class GateActor(Actor):
         done = partial(self._backwarded, message, entry, replica, context)
         self._computations.run("backward", message.route, work, done, context)
 
+    def _not_learned(self, message: Backward) -> None:
+        self._send_back(message, (), NOTHING_TO_LEARN)
+        self._turns.next()
+
     def _backwarded(
         self,
         message: Backward,
@@ -239,6 +233,7 @@ class GateActor(Actor):
         if replica is not None:
             assert isinstance(replica, Replica)
             self._replicas.give("forward" if isinstance(entry.saved, Graph) else "backward", replica)
+            self._turns.next()
         if isinstance(result, Exception):
             self._refuse(message.route, "its gradient", result)
             return
@@ -295,13 +290,22 @@ class GateActor(Actor):
         if self._pending.is_gone(message.route.batch.incarnation):
             self._skipped["stray"] += 1
             return
+        if self._replicas.changes:  # the state to evaluate with is in the module object that trains
+            self._turns.take(message.route, partial(self._begin_validation, message, context, self._turns.end))
+        else:
+            self._begin_validation(message, context, int)
+
+    def _begin_validation(self, message: Validate, context: Context, end: Callable[[], object]) -> None:
         replica = self._replicas.take("evaluation")
         work = partial(replica.evaluate, message.x, self._weights.snapshot(), self._weights.buffers)
-        then = partial(self._validated, message, replica)
+        then = partial(self._validated, message, replica, end)
         self._computations.run("evaluation", message.route, work, then, context)
 
-    def _validated(self, message: Validate, replica: Replica, result: Tree | Exception) -> None:
+    def _validated(
+        self, message: Validate, replica: Replica, end: Callable[[], object], result: Tree | Exception
+    ) -> None:
         self._replicas.give("evaluation", replica)
+        end()
         if isinstance(result, Exception):
             self._refuse(message.route, describe(message.x), result)
         else:
@@ -321,9 +325,7 @@ class GateActor(Actor):
             upstream.tell(Backward(message.route, gradients, trail, message.squares + squares, message.ends_epoch))
 
     def _refuse(self, route: Route, what: str, error: Exception) -> None:
-        upstream = self._wire.upstream
-        refusal = refused(self._gate.name, route, what, error, None if upstream is None else upstream.name)
-        route.home.tell(Refused(route, refusal))
+        route.home.tell(Refused(route, refused(self._gate.name, route, what, error, self._wire.upstream)))
 
     @override
     def look(self, now: float) -> str:

@@ -1,5 +1,6 @@
 """Says of a batch at a gate what compensations want to know, and why it is refused."""
 
+from akkordeon.actor import Ref
 from akkordeon.errors import BatchRefused
 from akkordeon.gate.backward import Graph
 from akkordeon.gate.forward import Recomputation
@@ -23,7 +24,7 @@ def arrival_of(staleness: int, entry: Entry[Graph | Recomputation], route: Route
     )
 
 
-def refused(gate: str, route: Route, what: str, error: Exception, upstream: str | None) -> BatchRefused:
+def refused(gate: str, route: Route, what: str, error: Exception, upstream: Ref | None) -> BatchRefused:
     """Return the error that a gate cannot compute a batch.
 
     Args:
@@ -33,7 +34,7 @@ def refused(gate: str, route: Route, what: str, error: Exception, upstream: str 
         error: why.
         upstream: the gate before it, if there is one.
     """
-    origin = "what the loader yields" if upstream is None else f"the output of {upstream}, which comes before"
+    origin = "what the loader yields" if upstream is None else f"the output of {upstream.name}, which comes before"
     refusal = BatchRefused(
         f"gate {gate!r} cannot compute batch {route.batch}, {what}: {type(error).__name__}: {error}. "
         f"Its weights are untouched. Check {origin}"

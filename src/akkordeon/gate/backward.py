@@ -23,7 +23,7 @@ class Reused(Protocol):
         """Return the buffers as it leaves them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Graph:
     """What a backward needs of a forward.
 

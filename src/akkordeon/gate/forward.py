@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from akkordeon.gate.backward import BatchGradients, Graph
 from akkordeon.gate.description import own_copy
 from akkordeon.gate.guards import WRITES, FrozenMoved, Look, Seen, Standing, due, memory_of
-from akkordeon.gate.internals import buffer_slots, checkpoints, parameter_slots
+from akkordeon.gate.internals import ParametrizationCache, buffer_slots, noted, parameter_slots
 from akkordeon.gate.parameters import NamedTensors
 from akkordeon.gate.random_state import RandomNumbers, RandomState
 from akkordeon.gate.versions import Snapshot
@@ -86,6 +86,7 @@ class Replica:
         forward: runs the module, as `Compiled` does; None calls it.
         strangers: parameters that the module must not reach but through its slots.
         moving: names of frozen parameters that the module writes; they come and go with the buffers.
+        trained: training forwards that the module has seen.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Replica:
         forward: Callable[[nn.Module, Tree], Tree] | None = None,
         strangers: Sequence[Tensor] = (),
         moving: Collection[str] = (),
+        trained: int = 0,
     ) -> None:
         self._module = module
         self._forward: Callable[[Tree], Tree] = module if forward is None else partial(forward, module)
@@ -109,13 +111,14 @@ class Replica:
         self._strangers = strangers
         self._mode: bool | None = None
         self._always_evaluate = [part for part in module.modules() if not part.training]
-        # Learned at the first forward in each mode: whether it draws random numbers, and writes into its input.
+        # Learned at the first forward in each mode: whether it draws random numbers, or uses what else torch keeps once
+        # per process, and whether it writes into its input.
         # Until that is known, the forward holds the random lock and gets a clone of its input.
         self._draws: dict[bool, bool] = {}
         self._writes_input: dict[bool, bool] = {}
         self._standing = Standing(module)
-        self._trained = 0
-        self._again = self._reentrant = False
+        self.trained = trained
+        self._again = False
         names = [name for name, _ in module.named_parameters()]
         slots = parameter_slots(module)
         self._dense = all(map(_has_memory, module.parameters()))
@@ -145,27 +148,24 @@ class Replica:
         """
         leaves, structure = flatten(x)
         inputs = tuple(starmap(self._fresh, zip_longest(leaves, wanted, fillvalue=False)))
-        self._trained += 1
-        looks = due(self._trained)
-        if looks or self._reentrant:
-            snapshot = snapshot.alias()  # a backward within the backward accumulates in `.grad`: of tensors of its own
-        look = Look(self._module, snapshot.tensors, twice=self._records) if looks else None
+        self.trained += 1
+        look = Look(self._module, snapshot.tensors, twice=self._records) if due(self.trained) else None
         run = partial(self._run, inputs, structure, snapshot, buffers, training=True, look=look)
-        checkpoints.seen = False
+        noted.checkpoint = noted.reentrant = False
         output, drew_from = self._drawing(run, replay, training=True)
         outputs, shape = flatten(output)
         if look is not None:
             self._see(outputs)
             self._check_buffers(buffers)
-        again = self if self._again or checkpoints.seen else None
+        again = self if self._again or noted.checkpoint else None
         left = self.buffers_left()
         if again is not None:
             left = {name: buffer.clone() for name, buffer in left.items()}  # the backward may write those in the slots
-        graph = Graph(inputs, tuple(outputs), snapshot, again, left, reentrant=self._reentrant)
+        graph = Graph(inputs, tuple(outputs), snapshot, again, left, reentrant=noted.reentrant)
         detached, differentiable = [y.detach() for y in outputs], tuple(y.requires_grad for y in outputs)
         changed: list[str] = [] if look is None else look.drew()
         moved = self._standing.changed()
-        if self._trained > 1:  # the first may fill a cache
+        if self.trained > 1:  # the first may fill a cache
             changed += moved if look is None else look.changed()
         return Trained(rebuild(shape, detached), differentiable, graph, left, drew_from, changed)
 
@@ -173,7 +173,6 @@ class Replica:
         """Look at what the forward has left."""
         seen = Seen(outputs, {id(each) for each in self._strangers})
         self._again |= seen.again
-        self._reentrant |= seen.reentrant
         self._buffer_slots = self._moving_slots + buffer_slots(self._module)  # a forward may register one
 
     def _check_buffers(self, before: NamedTensors) -> None:
@@ -290,11 +289,13 @@ class Replica:
             return self._replayed(run, replay), replay
         known = self._draws.get(training)
         records = self._records and training
-        if known is False and not records:
-            return run(), None
-        if known and not records:
-            with self._random_lock:
-                return run(), None
+        noted.shared = False
+        if known is not None and not records:
+            with self._random_lock if known else nullcontext():
+                output = run()
+            self._draws[training] = known or noted.shared
+            return output, None
+        cache = ParametrizationCache()
         with nullcontext() if known is False else self._random_lock:
             before = RandomState(self._device)
             try:
@@ -304,7 +305,7 @@ class Replica:
                 raise
             drew = RandomNumbers(before, RandomState(self._device))
         if drew.after.same_as(before):
-            self._draws.setdefault(training, checkpoints.seen)  # a checkpoint reads the generator, too
+            self._draws[training] = bool(known) or noted.shared or (known is None and cache.used)
             return output, None
         self._draws[training] = True
         if known is False:  # it draws at some batches only: run it again under the lock, which it did not hold

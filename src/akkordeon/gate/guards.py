@@ -30,9 +30,6 @@ EVERY = 127
 
 VALUES = (type(None), bool, int, float, complex, str, bytes)
 
-REENTRANT = "CheckpointFunctionBackward"
-"""The node of `torch.utils.checkpoint` with `use_reentrant=True`."""
-
 WRITES = (
     "the module writes into its own weights in its forward, as Embedding(max_norm=...) does; "
     "a gate's weights change through its optimizer alone"
@@ -64,7 +61,7 @@ class Look:
         self._module = module
         self._values = [(tensor, tensor.detach().clone()) for tensor in tensors]
         self._wanted = [tensor.requires_grad for tensor in tensors]
-        self._versions = [tensor._version for tensor in tensors]
+        self._marks = [_mark(tensor) for tensor in tensors]
         self._attributes = dict(_attributes(module))
         self._global = _global_random() if twice else {}
 
@@ -77,7 +74,7 @@ class Look:
         """
         moved = {i for holder, name, i in slots if holder[name] is not self._values[i][0]}
         for i, (tensor, value) in enumerate(self._values):
-            if tensor._version != self._versions[i] or not same(tensor.detach(), value):
+            if _mark(tensor) != self._marks[i] or not same(tensor.detach(), value):
                 moved.add(i)
         if any(tensor.requires_grad != before for (tensor, _), before in zip(self._values, self._wanted, strict=True)):
             raise RuntimeError(
@@ -147,20 +144,18 @@ class Seen:
 
     Attributes:
         again: whether something in the graph may use the module again in the backward.
-        reentrant: whether it does, by a backward within the backward.
 
     Raises:
         RuntimeError: a stranger is reached, which would not be trained.
     """
 
     def __init__(self, outputs: Iterable[Tensor], strangers: Set[int]) -> None:
-        self.again = self.reentrant = False
+        self.again = False
         nodes = [leaf.grad_fn for leaf in outputs if leaf.grad_fn is not None]
         seen = set(nodes)
         while nodes:
             node = nodes.pop()
             self.again |= isinstance(node, BackwardCFunction)
-            self.reentrant |= node.name() == REENTRANT
             parameter = getattr(node, "variable", None)  # what a leaf's node accumulates into
             if id(parameter) in strangers:
                 raise RuntimeError(
@@ -170,6 +165,10 @@ class Seen:
             fresh = {following for following, _ in node.next_functions if following is not None} - seen
             seen |= fresh
             nodes.extend(fresh)
+
+
+def _mark(tensor: Tensor) -> tuple[int, int]:
+    return tensor._version, tensor.data_ptr() if tensor.layout is torch.strided else 0
 
 
 def _global_random() -> dict[str, Any]:
@@ -192,8 +191,11 @@ class _Same:
 def _plain(module: nn.Module) -> Iterator[tuple[str, dict[str, Any], str, Any]]:
     """Yield the plain attributes of a module and its parts: full name, the dictionary each is in, name there, value."""
     for prefix, part in module.named_modules():
+        # What pruning and the old forms of weight and spectral norm compute anew before each forward is no state.
+        own = (name for name, _ in part.named_parameters(recurse=False))
+        computed = {name.rpartition("_")[0] for name in own if name.endswith(("_orig", "_g", "_v"))}
         for name, value in vars(part).items():
-            if name not in OWN_TO_TORCH:
+            if name not in OWN_TO_TORCH and name not in computed:
                 yield f"{prefix}.{name}" if prefix else name, vars(part), name, value
 
 

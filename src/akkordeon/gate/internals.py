@@ -1,10 +1,17 @@
-"""Puts tensors into the slots of modules, and notices checkpoints; relies on torch's internals, as `tensors` does."""
+"""Puts tensors into the slots of modules, notes what forwards use; relies on torch's internals, as `tensors` does."""
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.utils import parametrize
 from torch.utils import checkpoint
+
+from akkordeon.gate.random_state import RANDOM_LOCK
 
 Slots = list[tuple[dict[str, Tensor | None], str, int]]
 """Where tensors go: the dictionary of a submodule, the name in it, and which of the module's tensors."""
@@ -41,25 +48,74 @@ def buffer_slots(module: nn.Module) -> BufferSlots:
     return found
 
 
-class Checkpoints(threading.local):
-    """Tells whether a forward on this thread has checkpointed activations, which runs its module in the backward again.
-
-    Relies on the class of which `torch.utils.checkpoint` makes one per call, unless `use_reentrant=True`.
+class Noted(threading.local):
+    """What a forward on this thread did that concerns others; whoever wants to know resets it before.
 
     Attributes:
-        seen: is set to True then.
+        checkpoint: it has checkpointed activations, so that the backward runs its module again. Relies on the classes
+            that `torch.utils.checkpoint` uses once per call, one of them with `use_reentrant=True`.
+        reentrant: it has some of these, whose backwards run within the backward.
+        shared: it used what torch keeps once per process: it read or set the random generator, or entered a level of
+            forward-mode differentiation. Relies on the names by which torch's own functions look these up.
     """
 
-    seen = False
+    checkpoint = reentrant = shared = False
 
 
-checkpoints = Checkpoints()
+noted = Noted()
 
 
 class _NotedFrame(checkpoint._CheckpointFrame):
     def __init__(self, *args: Any) -> None:
-        checkpoints.seen = True
+        noted.checkpoint = True
         super().__init__(*args)
 
 
+_forward = checkpoint.CheckpointFunction.forward
+
+
+def _noted_forward(*args: Any) -> Any:
+    noted.checkpoint = noted.reentrant = True
+    return _forward(*args)  # type: ignore[no-untyped-call]
+
+
+class _NotedGenerator:
+    """The generator, to the functions of `torch.random`, one of them at a time: they may deadlock otherwise."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._generator, name)
+        return partial(self._call, value) if callable(value) else value
+
+    def _call(self, method: Callable[..., Any], *args: Any) -> Any:
+        noted.shared = True
+        with RANDOM_LOCK:  # torch holds its own over code of Python here: two threads at once may wait for ever
+            return method(*args)
+
+
+_enter_dual_level = forward_ad.enter_dual_level
+
+
+def _noted_dual_level() -> Any:
+    noted.shared = True
+    return _enter_dual_level()  # type: ignore[no-untyped-call]
+
+
 checkpoint._CheckpointFrame = _NotedFrame  # type: ignore[misc, assignment]
+checkpoint.CheckpointFunction.forward = staticmethod(_noted_forward)  # type: ignore[method-assign]
+torch.random.default_generator = _NotedGenerator(torch.default_generator)  # type: ignore[assignment, attr-defined]
+forward_ad.enter_dual_level = _noted_dual_level
+
+
+class ParametrizationCache:
+    """Tells whether `torch.nn.utils.parametrize.cached` was left since this was made: torch has one for all threads."""
+
+    def __init__(self) -> None:
+        self._cache = parametrize._cache
+
+    @property
+    def used(self) -> bool:
+        """Whether it was; on leaving, torch puts an empty dictionary in its place."""
+        return parametrize._cache is not self._cache

@@ -101,6 +101,7 @@ class Learner:
             forward=self._compiled,
             strangers=(*self.weights.live, *self._gate.module.parameters()),
             moving=self.weights.moving,
+            trained=0 if like is None else like.trained,
         )
 
     def snapshot(self, in_flight: int) -> Snapshot:

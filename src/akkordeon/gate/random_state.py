@@ -23,15 +23,15 @@ class RandomState:
         self._device = device if device is not None and device.type != "cpu" else None
         self.tensors = list(tensors or [])
         if tensors is None:
-            with RANDOM_LOCK:  # torch holds its own over code of Python here: two threads at once may wait for ever
-                self.tensors.append(torch.get_rng_state())
+            with RANDOM_LOCK:
+                self.tensors.append(torch.default_generator.get_state())
                 if self._device is not None:
                     self.tensors.append(torch.get_device_module(self._device).get_rng_state(self._device))
 
     def restore(self) -> None:
         """Put the generators into this state."""
         with RANDOM_LOCK:
-            torch.set_rng_state(self.tensors[0])
+            torch.default_generator.set_state(self.tensors[0])
             if self._device is not None and len(self.tensors) > 1:
                 torch.get_device_module(self._device).set_rng_state(self.tensors[1], self._device)
 

@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
+from akkordeon.gate.backward import Graph
 from akkordeon.gate.computations import What
-from akkordeon.gate.forward import Replica
+from akkordeon.gate.forward import Recomputation, Replica
 
 
 class Replicas:
@@ -23,38 +24,60 @@ class Replicas:
         self._make = make
         self._valid: WeakSet[Replica] = WeakSet()
         self._idle: defaultdict[What, list[Replica]] = defaultdict(list)
+        self._kept: tuple[Replica, ref[Graph]] | None = None
+        self._first: Replica | None = None
+        self._begun = False
 
     def take(self, what: What) -> Replica:
-        """Return one for a computation.
-
-        Raises:
-            RuntimeError: the one that has the module's state is needed by another batch.
-        """
+        """Return one for a computation; where the module has state of its own, `ready` must hold."""
         idle, training = self._idle[what], self._idle["forward"]
-        if self.changes and what == "evaluation" and training:
+        if self.changes and what == "evaluation":
             idle[:] = [self._new(training[-1])]
-        if self.changes and what == "forward" and not idle:
-            raise RuntimeError(
-                f"its forward changes {self.changes}, and its backward uses the module again, so there "
-                "can be one batch in flight only: use in_flight=1, or leave out what does that, such as checkpoints"
-            )
-        return idle.pop() if idle else self._new(None)
+        return idle.pop() if idle else self._another(what)
+
+    def _another(self, what: What) -> Replica:
+        """Make one; for the second forward as the first has left it, so that the second shows what changes."""
+        if what != "forward":
+            return self._new(None)
+        like, self._first = self._first, None
+        replica = self._new(like)
+        if not self._begun:
+            self._begun, self._first = True, replica
+        return replica
 
     def give(self, what: What, replica: Replica) -> None:
         """Take one back, unless new ones were asked for since."""
+        if self._kept is not None and self._kept[0] is replica:
+            self._kept = None
         if replica in self._valid:
             self._idle[what].append(replica)
+
+    def keep(self, replica: Replica, saved: Graph | Recomputation) -> None:
+        """Take one back after a forward; after the backward, or once the graph is dropped, if that may use it again."""
+        if isinstance(saved, Graph) and saved.replica is not None:
+            self._kept = replica, ref(saved)
+        else:
+            self.give("forward", replica)
+
+    def ready(self) -> bool:
+        """Whether the one that has the module's state is here, if it has any."""
+        if self._kept is not None and self._kept[1]() is None:
+            self.give("forward", self._kept[0])
+        return not self.changes or bool(self._idle["forward"])
 
     def clear(self) -> None:
         """Make new ones from now on."""
         self._idle.clear()
         self._valid.clear()
+        self._first, self._begun = None, False
 
     def _new(self, like: Replica | None) -> Replica:
         replica = self._make(like)
         self._valid.add(replica)
         return replica
 
-    def note(self, changed: Sequence[str]) -> None:
-        """Note that a forward changes plain attributes."""
+    def note(self, changed: Sequence[str], replica: Replica) -> None:
+        """Note that a forward changes plain attributes, and has done so in one replica, which alone is used then."""
         self.changes = ", ".join(map(repr, changed))
+        self.clear()
+        self._valid.add(replica)

@@ -17,13 +17,15 @@ class Turns:
 
     Args:
         gate: its name, for the log.
+        ready: whether the next may begin where they run one after the other.
 
     Attributes:
         why: they run one after the other; empty where they need not.
     """
 
-    def __init__(self, gate: str) -> None:
+    def __init__(self, gate: str, ready: Callable[[], bool]) -> None:
         self.why = ""
+        self._ready = ready
         self._gate = gate
         self._begun = self._running = 0
         self._waiting: deque[tuple[Route, Callable[[], None]]] = deque()
@@ -36,12 +38,12 @@ class Turns:
     def take(self, route: Route, begin: Callable[[], None]) -> None:
         """Begin a forward, at once or in its turn."""
         self._waiting.append((route, begin))
-        self._next()
+        self.next()
 
     def end(self) -> None:
         """Note the end of a forward, and begin the next that waits."""
         self._running -= 1
-        self._next()
+        self.next()
 
     def only_one(self, why: str) -> None:
         """Let forwards run one after the other from now on."""
@@ -49,10 +51,10 @@ class Turns:
             self.why = why
             logger.warning("gate %r computes one batch at a time: %s", self._gate, why)
 
-    def _next(self) -> None:
+    def next(self) -> None:
         """Begin one forward that waits, if it may: a turn of an actor can begin one computation."""
         alone = bool(self.why) or self._begun <= ALONE_AT_FIRST
-        if self._waiting and not (self._running and alone):
+        if self._waiting and not (alone and (self._running or not self._ready())):
             self._begun += 1
             self._running += 1
             self._waiting.popleft()[1]()

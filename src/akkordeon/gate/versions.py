@@ -34,11 +34,6 @@ class Snapshot:
     tensors: tuple[Tensor, ...]
     trainable: tuple[Tensor, ...]
 
-    def alias(self) -> "Snapshot":
-        """Return the same weights in tensors of their own, which share the memory and have another `.grad`."""
-        tensors = tuple(each.detach().requires_grad_(each.requires_grad) for each in self.tensors)
-        return Snapshot(self.version, tensors, tuple(each for each in tensors if each.requires_grad))
-
 
 class Weights:
     """The live parameters and buffers of a module, and the versions taken of them.

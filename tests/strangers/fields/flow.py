@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.strangers.entry import CLASSES, WIDTH, Entry
-from tests.strangers.parts import around, linear
+from tests.strangers.parts import around, head, linear
 
 
 class OneOfThree(nn.Module):
@@ -124,7 +124,22 @@ class Equilibrium(nn.Module):
         return (0.3 * self.linear(state) + x).tanh()
 
 
+class Fixed(nn.Module):
+    """Adds the same noise to each batch, and leaves the random generator as it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Any:
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            noise = torch.randn(WIDTH)
+        return self.linear(x) + noise
+
+
 ENTRIES = {
+    "random numbers of a fork": Entry(lambda: [Fixed(), nn.Dropout(0.2), Fixed(), head()]),
     "one of three layers, by the data": Entry(lambda: around(OneOfThree())),
     "steps until it has had enough": Entry(lambda: around(Halting())),
     "samples that leave early": Entry(lambda: [linear(), Early()]),

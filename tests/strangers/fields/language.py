@@ -260,7 +260,7 @@ ENTRIES = {
     ),
     "learned prefix": Entry(lambda: [Prefix(), mean()], text),
     "layers left out by torch's coin": Entry(lambda: embedded(LayerDrop(toss), mean()), text),
-    "layers left out by Python's coin": Entry(lambda: embedded(LayerDrop(random.random), mean()), text),
+    "layers left out by Python's coin": Entry(lambda: embedded(LayerDrop(random.random), mean()), text, coin=True),
     "mask of padding": Entry(lambda: [Padded(), Attended()], padded),
     "parameters that ask not to decay": Entry(lambda: embedded(StateSpace(), mean()), text, optimizer=by_attribute),
     "sparse bag of words": Entry(

@@ -184,7 +184,7 @@ ENTRIES = {
     "zoneout in a loop": Entry(lambda: before_head(Zoneout()), series, optimizer=partial(RMSprop, lr=0.01)),
     "packed sequences": Entry(lambda: before_head(Packed(), 2 * WIDTH), of_lengths),
     "reservoir that is never trained": Entry(lambda: before_head(Reservoir()), series),
-    "teacher forcing": Entry(lambda: before_head(Forced()), series),
+    "teacher forcing": Entry(lambda: before_head(Forced()), series, coin=True),
     "copy of itself at each forward": Entry(lambda: before_head(KeepsCopy()), series),
     "two stacked recurrences": Entry(
         lambda: [nn.GRU(WIDTH, WIDTH, batch_first=True), Apply(outputs), nn.RNN(WIDTH, WIDTH), Apply(outputs), mean()],
