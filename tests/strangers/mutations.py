@@ -68,14 +68,8 @@ def _latest(current: Any, before: Any, after: Any, means: Any) -> Any:
     return after
 
 
-def _one_for_all(pool: Any, what: Any) -> Any:
-    """Lend the objects of training to evaluation, too."""
-    idle = pool._idle["forward"]
-    return idle.pop() if idle else pool._new(None)
-
-
-def _give_to_all(pool: Any, what: Any, replica: Any) -> None:
-    pool._idle["forward"].append(replica)
+def _without_state(pool: Any, what: Any) -> Any:
+    return pool._idle[what].pop() if pool._idle[what] else pool._another(what)
 
 
 def _enter_all(replica: Any, *, training: bool) -> None:
@@ -98,7 +92,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("what the graph shows is looked at", guards.Seen, "__init__", _no_graph),
     Mutation("a checkpoint is noticed", forward, "noted", mock.Mock(checkpoint=False, shared=False)),
     Mutation("parts in evaluation mode stay there", forward.Replica, "_enter", _enter_all),
-    Mutation("evaluation has objects of its own", replicas.Replicas, "take", _one_for_all),
+    Mutation("evaluation has the state of training", replicas.Replicas, "take", _without_state),
     Mutation("forwards take turns where their order counts", turns.Turns, "only_one", _always(None)),
     Mutation("the first forwards run alone", turns, "ALONE_AT_FIRST", 0),
     Mutation("buffers are merged by their formula", versions, "merge", _latest),

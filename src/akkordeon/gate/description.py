@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from akkordeon.errors import WiringError
 from akkordeon.gate.closures import Captured
 from akkordeon.staleness import Compensation
-from akkordeon.tensors import has_gradient_hook
+from akkordeon.tensors import has_gradient_hook, parts_in
 
 MakeOptimizer = Callable[[list[Parameter]], Optimizer] | Callable[[list[tuple[str, Parameter]]], Optimizer]
 """Takes the parameters, or, if its first argument is called `named_parameters`, pairs of their names and them."""
@@ -297,9 +297,9 @@ def own_parameter(parameter: Parameter, memo: dict[int, Any]) -> Parameter:
 
 
 def _attributes(module: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors that are plain attributes of a module or of its submodules."""
+    """Yield the tensors in plain attributes of a module and its submodules, be it in lists or dictionaries there."""
     for part in module.modules():
-        yield from (value for value in vars(part).values() if isinstance(value, Tensor))
+        yield from parts_in([value for name, value in vars(part).items() if name != "_parameters"])
 
 
 def check_copyable(module: nn.Module, who: str) -> None:

@@ -25,7 +25,6 @@ class Replicas:
         self._valid: WeakSet[Replica] = WeakSet()
         self._idle: defaultdict[What, list[Replica]] = defaultdict(list)
         self._kept: tuple[Replica, ref[Graph]] | None = None
-        self._first: Replica | None = None
         self._begun = False
 
     def take(self, what: What) -> Replica:
@@ -33,17 +32,7 @@ class Replicas:
         idle, training = self._idle[what], self._idle["forward"]
         if self.changes and what == "evaluation":
             idle[:] = [self._new(training[-1])]
-        return idle.pop() if idle else self._another(what)
-
-    def _another(self, what: What) -> Replica:
-        """Make one; for the second forward as the first has left it, so that the second shows what changes."""
-        if what != "forward":
-            return self._new(None)
-        like, self._first = self._first, None
-        replica = self._new(like)
-        if not self._begun:
-            self._begun, self._first = True, replica
-        return replica
+        return idle.pop() if idle else self._new(None)
 
     def give(self, what: What, replica: Replica) -> None:
         """Take one back, unless new ones were asked for since."""
@@ -55,9 +44,12 @@ class Replicas:
     def keep(self, replica: Replica, saved: Graph | Recomputation) -> None:
         """Take one back after a forward; after the backward, or once the graph is dropped, if that may use it again."""
         if isinstance(saved, Graph) and saved.replica is not None:
+            if not self._begun:  # the second forward goes on from what the first has left, to show what changes
+                self.give("forward", self._new(replica))
             self._kept = replica, ref(saved)
         else:
             self.give("forward", replica)
+        self._begun = True
 
     def ready(self) -> bool:
         """Whether the one that has the module's state is here, if it has any."""
@@ -69,7 +61,7 @@ class Replicas:
         """Make new ones from now on."""
         self._idle.clear()
         self._valid.clear()
-        self._first, self._begun = None, False
+        self._begun = False
 
     def _new(self, like: Replica | None) -> Replica:
         replica = self._make(like)

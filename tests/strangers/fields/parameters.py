@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, Adagrad, Adam, Adamax, AdamW, Optimizer, RMSprop
 
-from tests.strangers.entry import CLASSES, WIDTH, Chain, Entry, floats
+from tests.strangers.entry import BATCH, CLASSES, WIDTH, Chain, Entry, floats
 from tests.strangers.parts import around, head, linear
 
 
@@ -179,7 +179,34 @@ def partly() -> Chain:
     return [stem, head()]
 
 
+class Cut(nn.Module):
+    """Bounds its weight where a batch is small, which none of the first ones is.
+
+    Args:
+        bound: how.
+    """
+
+    def __init__(self, bound: Callable[[nn.Linear], object]) -> None:
+        super().__init__()
+        self.linear, self.bound = nn.Linear(WIDTH, WIDTH), bound
+
+    def forward(self, x: Tensor) -> Any:
+        if self.training and len(x) < BATCH:
+            self.bound(self.linear)
+        return self.linear(x)
+
+
+def assigned(linear: nn.Linear) -> None:
+    linear.weight.data = linear.weight.data.clamp(-0.1, 0.1)
+
+
+def replaced(linear: nn.Linear) -> None:
+    linear.weight = nn.Parameter(linear.weight.detach().clamp(-0.1, 0.1))
+
+
 ENTRIES = {
+    "assigned late by .data": Entry(lambda: around(Cut(assigned)), refused="its own weights"),
+    "replaced late": Entry(lambda: around(Cut(replaced)), refused="its own weights"),
     "tied by a view": Entry(lambda: around(TiedByView())),
     "tied under two names": Entry(lambda: around(TiedTwice())),
     "one module in three places": Entry(lambda: around(Thrice())),

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.strangers.entry import TIME, WIDTH, Entry, floats
+from tests.strangers.entry import BATCH, TIME, WIDTH, Entry, floats
 from tests.strangers.parts import Apply, around, head, linear, mean
 
 
@@ -163,7 +163,22 @@ def doubled(x: Tensor) -> Tensor:
 
 series = floats(TIME, WIDTH)
 
+class Fading(nn.Module):
+    """Fades with each small batch, which none of the first ones is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, WIDTH)
+        self.share = 1.0
+
+    def forward(self, x: Tensor) -> Any:
+        if self.training and len(x) < BATCH:
+            self.share *= 0.5
+        return self.linear(x) * self.share
+
+
 ENTRIES = {
+    "share that small batches change": Entry(lambda: around(Fading()), apart=False),
     "counter": Entry(lambda: around(Annealed())),
     "branches that take turns": Entry(lambda: around(Alternating())),
     "generator of its own": Entry(lambda: around(OwnNumbers())),
