@@ -3,7 +3,7 @@
 python -m tests.strangers.mutations  # finds for each guard who in the zoo notices: half an hour
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -35,25 +35,21 @@ class Mutation:
     owner: Any
     name: str
     instead: object
-    noticed_by: str = ""
+    noticed_by: str
     late: bool = False
     arrangement: int = 0
 
     def outcome(self) -> Outcome:
         """Train the entry without the guard."""
+        entry = ZOO[self.noticed_by]
         with self.off():
-            return tried(self.noticed_by, late=self.late, arrangement=self.arrangement)
+            if self.late:
+                return trial_of_gradients(entry, LATE[self.arrangement])
+            return trial(entry, ARRANGEMENTS[self.arrangement])
 
     def off(self) -> AbstractContextManager[Any]:
         """Switch the guard off."""
         return mock.patch.object(self.owner, self.name, self.instead)
-
-
-def tried(name: str, *, late: bool, arrangement: int) -> Outcome:
-    """Train an entry of the zoo."""
-    if late:
-        return trial_of_gradients(ZOO[name], LATE[arrangement])
-    return trial(ZOO[name], ARRANGEMENTS[arrangement])
 
 
 def _always(value: object) -> Callable[..., object]:
@@ -82,36 +78,129 @@ def _no_graph(self: Any, *_arguments: Any) -> None:
 
 
 MUTATIONS: tuple[Mutation, ...] = (
-    Mutation("weights are compared by content", guards.Look, "check_weights", _always(None)),
-    Mutation("weights are compared by place in memory", forward, "memory_of", _nothing),
-    Mutation("weights are compared by identity", forward.Replica, "_replaced", _always(value=False)),
-    Mutation("attributes are compared by content", guards.Look, "changed", _nothing),
-    Mutation("attributes are compared by identity", guards.Standing, "changed", _nothing),
-    Mutation("generators of Python and NumPy are looked at", guards.Look, "drew", _nothing),
-    Mutation("buffers that are views of others are not written", forward.Replica, "_check_buffers", _always(None)),
-    Mutation("what the graph shows is looked at", guards.Seen, "__init__", _no_graph),
-    Mutation("a checkpoint is noticed", forward, "noted", mock.Mock(checkpoint=False, shared=False)),
-    Mutation("parts in evaluation mode stay there", forward.Replica, "_enter", _enter_all),
-    Mutation("evaluation has the state of training", replicas.Replicas, "take", _without_state),
-    Mutation("forwards take turns where their order counts", turns.Turns, "only_one", _always(None)),
-    Mutation("the first forwards run alone", turns, "ALONE_AT_FIRST", 0),
-    Mutation("buffers are merged by their formula", versions, "merge", _latest),
-    Mutation("no buffer becomes infinite", versions, "spoils", _always(value=False)),
-    Mutation("functions capture the copy", closures.Captured, "replace", _always(None)),
-    Mutation("functions use no module by a global name", closures.Captured, "_refuse_globals", _always(None)),
-    Mutation("gradients have a memory of their own", backward, "_own", lambda gradients, *_others: list(gradients)),
-    Mutation("the graph of the loss is looked at", loss, "_check_graph", _always(None)),
+    Mutation(
+        "weights are compared by content",
+        guards.Look,
+        "check_weights",
+        _always(None),
+        "teachers: frozen teacher that follows in place",
+        arrangement=0,
+    ),
+    Mutation(
+        "weights are compared by place in memory",
+        forward,
+        "memory_of",
+        _nothing,
+        "parameters: assigned late by .data",
+        arrangement=0,
+    ),
+    Mutation(
+        "weights are compared by identity",
+        forward.Replica,
+        "_replaced",
+        _always(value=False),
+        "parameters: replaced late",
+        arrangement=0,
+    ),
+    Mutation(
+        "attributes are compared by content", guards.Look, "changed", _nothing, "state: means in a deque", arrangement=0
+    ),
+    Mutation(
+        "attributes are compared by identity",
+        guards.Standing,
+        "changed",
+        _nothing,
+        "state: share that small batches change",
+        arrangement=0,
+    ),
+    Mutation(
+        "generators of Python and NumPy are looked at",
+        guards.Look,
+        "drew",
+        _nothing,
+        "language: layers left out by Python's coin",
+        arrangement=8,
+    ),
+    Mutation(
+        "buffers that are views of others are not written",
+        forward.Replica,
+        "_check_buffers",
+        _always(None),
+        "buffers: one buffer in two parts, and a view",
+        arrangement=0,
+    ),
+    Mutation(
+        "what the graph shows is looked at",
+        guards.Seen,
+        "__init__",
+        _no_graph,
+        "parameters: reached through a list",
+        arrangement=0,
+    ),
+    Mutation(
+        "a checkpoint is noticed",
+        forward,
+        "noted",
+        mock.Mock(checkpoint=False, shared=False),
+        "checkpointing: checkpointed the old way",
+        arrangement=0,
+    ),
+    Mutation(
+        "parts in evaluation mode stay there",
+        forward.Replica,
+        "_enter",
+        _enter_all,
+        "teachers: teacher in evaluation mode",
+        arrangement=0,
+    ),
+    Mutation(
+        "evaluation has the state of training",
+        replicas.Replicas,
+        "take",
+        _without_state,
+        "state: counter",
+        arrangement=0,
+    ),
+    Mutation(
+        "forwards take turns where their order counts",
+        turns.Turns,
+        "only_one",
+        _always(None),
+        "recurrent: state carried in an attribute",
+        late=True,
+        arrangement=3,
+    ),
+    Mutation(
+        "buffers are merged by their formula",
+        versions,
+        "merge",
+        _latest,
+        "recurrent: state carried in buffers",
+        late=True,
+        arrangement=3,
+    ),
+    Mutation(
+        "functions capture the copy",
+        closures.Captured,
+        "replace",
+        _always(None),
+        "closures: lambda over self",
+        arrangement=0,
+    ),
+    Mutation(
+        "gradients have a memory of their own",
+        backward,
+        "_own",
+        lambda gradients, *_others: list(gradients),
+        "parameters: transposed gradients, clipped",
+        arrangement=0,
+    ),
+    Mutation(
+        "the graph of the loss is looked at",
+        loss,
+        "_check_graph",
+        _always(None),
+        "closures: features caught by a hook, used in the loss",
+        arrangement=0,
+    ),
 )
-
-
-def noticing(mutation: Mutation) -> Iterator[tuple[str, bool, int, Outcome]]:
-    """Yield those in the zoo that notice that a guard is off."""
-    with mutation.off():
-        for late, arrangements in ((False, ARRANGEMENTS), (True, LATE)):
-            for name, entry in ZOO.items():
-                if late and (entry.refused or not entry.apart):
-                    continue
-                for number in range(len(arrangements)):
-                    outcome = tried(name, late=late, arrangement=number)
-                    if not outcome.meets(entry):
-                        yield name, late, number, outcome

@@ -72,4 +72,5 @@ class Replicas:
         """Note that a forward changes plain attributes, and has done so in one replica, which alone is used then."""
         self.changes = ", ".join(map(repr, changed))
         self.clear()
+        self._begun = True
         self._valid.add(replica)

@@ -163,6 +163,7 @@ def doubled(x: Tensor) -> Tensor:
 
 series = floats(TIME, WIDTH)
 
+
 class Fading(nn.Module):
     """Fades with each small batch, which none of the first ones is."""
 
