@@ -251,7 +251,8 @@ def own_copy(module: nn.Module, *, share: bool = False) -> nn.Module:
     Raises:
         WiringError: a function in it reaches the module through a global variable.
     """
-    held = itertools.chain(_attributes(module), module.buffers())
+    # A forward may have left results with a history anywhere.
+    held = itertools.chain(_attributes(module, nested=share), module.buffers())
     odd = (each for each in held if not each.is_leaf or each.layout is not torch.strided)
     memo: dict[int, Any] = {id(each): each.detach().clone() for each in odd}
     if share:
@@ -296,10 +297,11 @@ def own_parameter(parameter: Parameter, memo: dict[int, Any]) -> Parameter:
     return twin
 
 
-def _attributes(module: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors in plain attributes of a module and its submodules, be it in lists or dictionaries there."""
+def _attributes(module: nn.Module, *, nested: bool = False) -> Iterator[Tensor]:
+    """Yield the tensors that are plain attributes of a module or of its submodules, or are in lists and such there."""
     for part in module.modules():
-        yield from parts_in([value for name, value in vars(part).items() if name != "_parameters"])
+        values = [value for name, value in vars(part).items() if name not in ("_parameters", "_buffers")]
+        yield from parts_in(values) if nested else (value for value in values if isinstance(value, Tensor))
 
 
 def check_copyable(module: nn.Module, who: str) -> None:
