@@ -25,6 +25,9 @@ LIMIT = 90.0
 
 IN_FLIGHT = 4
 
+COPIES = 40
+"""Those of a gate that may be on their way to the conductor, on a quiet machine: nothing waits for them."""
+
 CUT = 3.0
 """Seconds, a quarter of what it takes to be counted as dead."""
 
@@ -110,4 +113,4 @@ def test_a_gate_whose_host_lost_power_restarts_on_another(world: World) -> None:
     assert all(set(gate) == {"0", "1"} for gate in last["applied"])
     lost = [last["trained"] - gate["1"] for gate in last["applied"]]
     assert lost[0] == 0
-    assert 0 <= lost[1] <= IN_FLIGHT  # those whose copies had not left the host
+    assert 0 <= lost[1] <= limit(COPIES)  # those whose copies had not left the host
