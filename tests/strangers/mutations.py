@@ -1,7 +1,4 @@
-"""The guards of gates and sentinels, and how to switch each off: a model of the zoo must notice.
-
-python -m tests.strangers.mutations  # finds for each guard who in the zoo notices: half an hour
-"""
+"""The guards of gates and sentinels, and how to switch each off: a model of the zoo must notice."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -9,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from akkordeon.gate import backward, closures, forward, guards, replicas, turns, versions
+from torch.utils import checkpoint
+
+from akkordeon.gate import backward, closures, forward, guards, internals, replicas, turns, versions
 from akkordeon.sentinel import loss
 from tests.strangers.arrangements import ARRANGEMENTS, LATE
 from tests.strangers.entries import ZOO
@@ -65,16 +64,12 @@ def _latest(current: Any, before: Any, after: Any, means: Any) -> Any:
 
 
 def _without_state(pool: Any, what: Any) -> Any:
-    return pool._idle[what].pop() if pool._idle[what] else pool._another(what)
+    return pool._idle[what].pop() if pool._idle[what] else pool._new(None)
 
 
 def _enter_all(replica: Any, *, training: bool) -> None:
     replica._module.train(training)
     replica._mode = training
-
-
-def _no_graph(self: Any, *_arguments: Any) -> None:
-    self.again = self.reentrant = False
 
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -107,10 +102,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "attributes are compared by identity",
-        guards.Standing,
+        guards.Identities,
         "changed",
         _nothing,
-        "state: share that small batches change",
+        "state: counter of small batches, which are late",
         arrangement=0,
     ),
     Mutation(
@@ -131,19 +126,20 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "what the graph shows is looked at",
-        guards.Seen,
-        "__init__",
-        _no_graph,
+        forward,
+        "used_again",
+        _always(value=False),
         "parameters: reached through a list",
         arrangement=0,
     ),
     Mutation(
         "a checkpoint is noticed",
-        forward,
-        "noted",
-        mock.Mock(checkpoint=False, shared=False),
-        "checkpointing: checkpointed the old way",
-        arrangement=0,
+        checkpoint,
+        "_CheckpointFrame",
+        internals._NotedFrame.__base__,
+        "checkpointing: checkpointed",
+        late=True,
+        arrangement=2,
     ),
     Mutation(
         "parts in evaluation mode stay there",
@@ -182,8 +178,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "functions capture the copy",
         closures.Captured,
-        "replace",
-        _always(None),
+        "_reaches",
+        _always(value=False),
         "closures: lambda over self",
         arrangement=0,
     ),

@@ -291,21 +291,20 @@ class GateActor(Actor):
             self._skipped["stray"] += 1
             return
         if self._replicas.changes:  # the state to evaluate with is in the module object that trains
-            self._turns.take(message.route, partial(self._begin_validation, message, context, self._turns.end))
+            self._turns.take(message.route, partial(self._begin_validation, message, context, in_turn=True))
         else:
-            self._begin_validation(message, context, int)
+            self._begin_validation(message, context, in_turn=False)
 
-    def _begin_validation(self, message: Validate, context: Context, end: Callable[[], object]) -> None:
+    def _begin_validation(self, message: Validate, context: Context, *, in_turn: bool) -> None:
         replica = self._replicas.take("evaluation")
         work = partial(replica.evaluate, message.x, self._weights.snapshot(), self._weights.buffers)
-        then = partial(self._validated, message, replica, end)
+        then = partial(self._validated, message, replica, in_turn=in_turn)
         self._computations.run("evaluation", message.route, work, then, context)
 
-    def _validated(
-        self, message: Validate, replica: Replica, end: Callable[[], object], result: Tree | Exception
-    ) -> None:
+    def _validated(self, message: Validate, replica: Replica, result: Tree | Exception, *, in_turn: bool) -> None:
         self._replicas.give("evaluation", replica)
-        end()
+        if in_turn:
+            self._turns.end()
         if isinstance(result, Exception):
             self._refuse(message.route, describe(message.x), result)
         else:

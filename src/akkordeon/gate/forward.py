@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from akkordeon.gate.backward import BatchGradients, Graph
 from akkordeon.gate.description import own_copy
-from akkordeon.gate.guards import WRITES, FrozenMoved, Look, Seen, Standing, due, memory_of
+from akkordeon.gate.guards import WRITES, FrozenMoved, Identities, Look, due, memory_of, used_again
 from akkordeon.gate.internals import ParametrizationCache, buffer_slots, noted, parameter_slots
 from akkordeon.gate.parameters import NamedTensors
 from akkordeon.gate.random_state import RandomNumbers, RandomState
@@ -116,7 +116,7 @@ class Replica:
         # Until that is known, the forward holds the random lock and gets a clone of its input.
         self._draws: dict[bool, bool] = {}
         self._writes_input: dict[bool, bool] = {}
-        self._standing = Standing(module)
+        self._identities = Identities(module)
         self.trained = trained
         self._again = False
         names = [name for name, _ in module.named_parameters()]
@@ -164,15 +164,14 @@ class Replica:
         graph = Graph(inputs, tuple(outputs), snapshot, again, left, reentrant=noted.reentrant)
         detached, differentiable = [y.detach() for y in outputs], tuple(y.requires_grad for y in outputs)
         changed: list[str] = [] if look is None else look.drew()
-        moved = self._standing.changed()
+        moved = self._identities.changed()
         if self.trained > 1:  # the first may fill a cache
             changed += moved if look is None else look.changed()
         return Trained(rebuild(shape, detached), differentiable, graph, left, drew_from, changed)
 
     def _see(self, outputs: Sequence[Tensor]) -> None:
         """Look at what the forward has left."""
-        seen = Seen(outputs, {id(each) for each in self._strangers})
-        self._again |= seen.again
+        self._again |= used_again(outputs, {id(each) for each in self._strangers})
         self._buffer_slots = self._moving_slots + buffer_slots(self._module)  # a forward may register one
 
     def _check_buffers(self, before: NamedTensors) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
 from akkordeon.gate.internals import Slots
-from akkordeon.tensors import same
+from akkordeon.tensors import nodes_of_graph, same
 
 OWN_TO_TORCH = frozenset({*vars(nn.Module()), "_flat_weights", "_flat_weight_refs"})
 """Attributes that every module has, and an RNN, and that no state of its own is in."""
@@ -108,7 +108,7 @@ def memory_of(tensors: Sequence[Tensor]) -> list[int]:
     return list(map(Tensor.data_ptr, tensors))
 
 
-class Standing:
+class Identities:
     """Tells by identity, which costs little, whether a forward has put something else into a plain attribute.
 
     Args:
@@ -135,36 +135,26 @@ class Standing:
         return found
 
 
-class Seen:
-    """What the graph of a forward shows.
+def used_again(outputs: Iterable[Tensor], strangers: Set[int]) -> bool:
+    """Return whether something in the graph of a forward may use the module again in the backward.
 
     Args:
         outputs: of the forward.
         strangers: parameters, by id, that a forward must not reach but through its slots.
 
-    Attributes:
-        again: whether something in the graph may use the module again in the backward.
-
     Raises:
         RuntimeError: a stranger is reached, which would not be trained.
     """
-
-    def __init__(self, outputs: Iterable[Tensor], strangers: Set[int]) -> None:
-        self.again = False
-        nodes = [leaf.grad_fn for leaf in outputs if leaf.grad_fn is not None]
-        seen = set(nodes)
-        while nodes:
-            node = nodes.pop()
-            self.again |= isinstance(node, BackwardCFunction)
-            parameter = getattr(node, "variable", None)  # what a leaf's node accumulates into
-            if id(parameter) in strangers:
-                raise RuntimeError(
-                    f"the module uses its parameter of shape {tuple(parameter.shape)} through a reference of its own "  # type: ignore[union-attr]
-                    "(in a list, or a global variable), so that it would not be trained; use it as an attribute"
-                )
-            fresh = {following for following, _ in node.next_functions if following is not None} - seen
-            seen |= fresh
-            nodes.extend(fresh)
+    again = False
+    for node in nodes_of_graph(outputs):
+        again |= isinstance(node, BackwardCFunction)
+        parameter = getattr(node, "variable", None)  # what a leaf's node accumulates into
+        if id(parameter) in strangers:
+            raise RuntimeError(
+                f"the module uses its parameter of shape {tuple(parameter.shape)} through a reference of its own "  # type: ignore[union-attr]
+                "(in a list, or a global variable), so that it would not be trained; use it as an attribute"
+            )
+    return again
 
 
 def _mark(tensor: Tensor) -> tuple[int, int]:

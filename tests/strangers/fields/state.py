@@ -11,15 +11,16 @@ from tests.strangers.parts import Apply, around, head, linear, mean
 
 
 class Annealed(nn.Module):
-    """Counts its batches, and fades."""
+    """Counts its batches of less than some size, and fades."""
 
-    def __init__(self) -> None:
+    def __init__(self, below: int = BATCH + 1) -> None:
         super().__init__()
         self.linear = nn.Linear(WIDTH, WIDTH)
+        self.below = below
         self.steps = 0
 
     def forward(self, x: Tensor) -> Any:
-        if self.training:
+        if self.training and len(x) < self.below:
             self.steps += 1
         return self.linear(x) / (1 + 0.1 * self.steps)
 
@@ -164,23 +165,9 @@ def doubled(x: Tensor) -> Tensor:
 series = floats(TIME, WIDTH)
 
 
-class Fading(nn.Module):
-    """Fades with each small batch, which none of the first ones is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(WIDTH, WIDTH)
-        self.share = 1.0
-
-    def forward(self, x: Tensor) -> Any:
-        if self.training and len(x) < BATCH:
-            self.share *= 0.5
-        return self.linear(x) * self.share
-
-
 ENTRIES = {
-    "share that small batches change": Entry(lambda: around(Fading()), apart=False),
     "counter": Entry(lambda: around(Annealed())),
+    "counter of small batches, which are late": Entry(lambda: around(Annealed(BATCH)), apart=False),
     "branches that take turns": Entry(lambda: around(Alternating())),
     "generator of its own": Entry(lambda: around(OwnNumbers())),
     "counter that begins late": Entry(lambda: around(Later())),
