@@ -63,6 +63,7 @@ class Computations:
         def done(timed: "tuple[T | Exception, float]") -> None:  # in quotes: otherwise each call makes the type again
             result, seconds = timed
             self._running.remove(computation)
+            computation.outstanding = None  # it holds on to this function: the tensors would stay until a collection
             if what != "evaluation":
                 self.pace.add(what, seconds)
             then(result)
