@@ -158,15 +158,14 @@ class AutoWindow:
         if verdict is None:
             return None
         before, self.reason = self._base, trial.summary()
-        if verdict and trial.other > before:
-            # One step at a time, even if several more were tried: staleness grows with each, and the first may do.
-            self._climbed = True
-            change = self._move(before + 1, self.reason)
-            self._try_more(self._base + 1)
-            return change
         if verdict:
-            change = self._move(trial.other, self.reason)
-            self._try_less()
+            # One step at a time, even if several more were tried: staleness grows with each, and the first may do.
+            change = self._move(min(trial.other, before + 1), self.reason)
+            if trial.other > before:
+                self._climbed = True
+                self._try_more(self._base + 1)
+            else:
+                self._try_less()
             return change
         if trial.other == before + 1 and not trial.is_loader_slow(span):
             # One more gains nothing by itself; look behind the plateau, at most twice as far.
@@ -289,9 +288,8 @@ class _Trial:
         """Say what is known, for a person to read."""
         if not (ratios := self._ratios):
             return f"{self.other} instead of {self.base} were never in flight: the loader is slow"
-        rate = fmean(self._rates)
-        gain = f"{median(ratios) - 1:+.1%} throughput"
-        return f"{self.other} against {self.base}: {gain}, {rate:.3g} batches/s"
+        gain, rate = median(ratios) - 1, fmean(self._rates)
+        return f"{self.other} against {self.base}: {gain:+.1%} throughput, {rate:.3g} batches/s"
 
     @property
     def _ratios(self) -> list[float]:
