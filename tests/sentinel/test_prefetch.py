@@ -7,9 +7,9 @@ import pytest
 from akkordeon.actor import Context, Ref
 from akkordeon.messages.states import Mark, Position
 from akkordeon.sentinel.description import TestSentinel, TrainingSentinel
-from akkordeon.sentinel.draws import Draw, DrawFailed, Drawn, Exhausted
 from akkordeon.sentinel.epochs import Epochs
 from akkordeon.sentinel.prefetch import Prefetch
+from akkordeon.sentinel.provider import Draw, DrawFailed, Drawn, Exhausted
 
 SENTINEL = TestSentinel("s", list, seed=0)
 

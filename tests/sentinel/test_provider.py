@@ -20,8 +20,7 @@ from torch.utils.data import (
 from akkordeon.actor import Inbox, Ref
 from akkordeon.engines import Stepped
 from akkordeon.errors import NoAnswer
-from akkordeon.sentinel.draws import Draw, DrawFailed, Drawn, Exhausted
-from akkordeon.sentinel.provider import Provider
+from akkordeon.sentinel.provider import Draw, DrawFailed, Drawn, Exhausted, Provider
 
 Make = Callable[[], Iterable[object]]
 

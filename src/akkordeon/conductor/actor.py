@@ -180,8 +180,7 @@ class Conductor(Actor):
         return None
 
     def _detach(self, message: requests.Detach) -> None:
-        attached = self._members.get(message.sentinel)
-        if attached is None:
+        if (attached := self._members.get(message.sentinel)) is None:
             message.reply_to.tell(requests.Detached(message.sentinel, self._members.unknown(message.sentinel)))
         else:
             attached.detachers.append(message.reply_to)
@@ -251,8 +250,7 @@ class Conductor(Actor):
             self._events.publish(Alarm(f"{report}\n{context.look()}"))
 
     def _alive(self, sign: Alive, context: Context) -> None:
-        attached = self._members.find(sign.actor)
-        if attached is not None:
+        if (attached := self._members.find(sign.actor)) is not None:
             attached.pulse.beat(sign, context.now())
         elif sign.actor in self._gates.refs:
             self._gates.alive(sign, context)
@@ -298,8 +296,7 @@ class Conductor(Actor):
         attached.pulse.ref.tell(orders)
 
     def _ended(self, message: Ended, context: Context) -> None:
-        attached = self._members.find(message.actor)
-        if attached is not None:
+        if (attached := self._members.find(message.actor)) is not None:
             error = ActorFailed(f"sentinel {attached.member.name} failed: {message.reason!r}")
             error.__cause__ = message.reason
             self._dismiss(attached, error, context, ended=True)

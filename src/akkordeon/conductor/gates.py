@@ -253,8 +253,8 @@ class GateSupervisor:
     def _note_end(self, gate: str, reason: BaseException | None, now: float) -> tuple[_Place, int]:
         """Begin another term without a gate; return its place, and how often gates there had ended lately."""
         place = next(place for place in self._places if place.gate.name == gate)
+        version, batch = (reason.version, reason.batch) if isinstance(reason, UpdateFailed) else (None, None)
         if self._opened == self._state.term:
-            batch = reason.batch if isinstance(reason, UpdateFailed) else None
             self.blame = batch if isinstance(batch, BatchId) else None
         self._state.term = self._next_term()
         self._state.gates[gate] = f"gate#{self._state.term} {gate}"
@@ -262,7 +262,6 @@ class GateSupervisor:
             place.state = replace(place.state, rest={k: v for k, v in place.state.rest.items() if k != "random"})
         while place.ends and place.ends[0][0] <= now - self._settings.within:
             place.ends.popleft()
-        version, batch = (reason.version, reason.batch) if isinstance(reason, UpdateFailed) else (None, None)
         place.ends.append((now, _described(reason), version, batch))
         return place, len(place.ends) - 1
 

@@ -79,10 +79,8 @@ def _differences(own: Handshake, theirs: Handshake) -> Iterable[str]:
             yield f"the network has {word} {here}, and it {there}: install the same version on both"
     if own.gates is not None and theirs.gates is not None:
         yield from _recipes(own.gates, theirs.gates)
-    for word in ("x", "target"):
-        here, there = getattr(own, word), getattr(theirs, word)
+    for kind, here, there in (("inputs", own.x, theirs.x), ("targets", own.target, theirs.target)):
         if here is not None and there is not None and here != there:
-            kind = {"x": "inputs", "target": "targets"}[word]
             yield f"its {kind} are {', '.join(there)}, and those of the network {', '.join(here)}"
 
 
@@ -91,7 +89,7 @@ def _recipes(own: Mapping[str, Mapping[str, str]], theirs: Mapping[str, Mapping[
         yield f"the gates of its recipe are {', '.join(theirs)}, and those of the network {', '.join(own)}"
         return
     for gate, weights in own.items():
-        for name in [*weights, *(each for each in theirs[gate] if each not in weights)]:
+        for name in {**weights, **theirs[gate]}:
             here, there = weights.get(name, "none"), theirs[gate].get(name, "none")
             if here != there:
                 yield f"gate {gate!r} of its recipe has {name} {there}, and the network {here}"

@@ -63,8 +63,7 @@ def _refusal(gate: Gate, before: Mapping[str, float], settings: Mapping[str, Any
     there = sorted({name for group in optimizer.param_groups for name, value in group.items() if _is_number(value)})
     for name, value in settings.items():
         if name not in there:
-            kind = type(optimizer).__name__
-            return WiringError(f"{who} has no setting {name!r}; its {kind} has: {', '.join(there)}")
+            return WiringError(f"{who} has no setting {name!r}; its {type(optimizer).__name__} has: {', '.join(there)}")
         if not _is_number(value) or not math.isfinite(value):
             return WiringError(f"{who}: {name} must be a number, not {value!r}")
     return _complaint(who, optimizer, {**before, **settings}) or _compensation(gate, optimizer, {**before, **settings})

@@ -78,14 +78,11 @@ def _read(folder: Path) -> Saved:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    try:
+    with suppress(ValueError):  # neither text nor JSON
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        whole = isinstance(manifest, dict) and manifest.pop("sha256", None) == seal(manifest)
-    except ValueError:  # neither text nor JSON
-        whole = False
-    if not whole:
-        raise ValueError(f"{MANIFEST} is not what was written")
-    return manifest
+        if isinstance(manifest, dict) and manifest.pop("sha256", None) == seal(manifest):
+            return manifest
+    raise ValueError(f"{MANIFEST} is not what was written")
 
 
 def _gate(folder: Path, plain: dict[str, Any], files: dict[str, Any]) -> GateState:
@@ -118,12 +115,10 @@ def _verify(folder: Path, name: str, wanted: dict[str, Any]) -> None:
 
 
 def _hint(path: Path) -> str:
-    beginning = b""
     with suppress(OSError), path.open("rb") as file:
-        beginning = file.read(2)
-    if beginning[:2] == b"PK" or beginning[:1] == b"\x80":
-        return (
-            ". It looks like a pickle, which can run any code and is never opened here; if you trust it, save its "
-            "state dict with safetensors.torch.save_file"
-        )
+        if file.read(2).startswith((b"PK", b"\x80")):
+            return (
+                ". It looks like a pickle, which can run any code and is never opened here; if you trust it, save its "
+                "state dict with safetensors.torch.save_file"
+            )
     return ""

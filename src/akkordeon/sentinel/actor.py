@@ -24,11 +24,11 @@ from akkordeon.messages.tree import Tree
 from akkordeon.sentinel.auto_window import Change
 from akkordeon.sentinel.batch import as_pair, num_samples
 from akkordeon.sentinel.description import Sentinel
-from akkordeon.sentinel.draws import DrawFailed, Drawn, Exhausted
 from akkordeon.sentinel.epochs import Epoch, Epochs
 from akkordeon.sentinel.in_flight import InFlight, OpenBatch
 from akkordeon.sentinel.loss import LossAndMetrics
 from akkordeon.sentinel.prefetch import Prefetch
+from akkordeon.sentinel.provider import DrawFailed, Drawn, Exhausted
 from akkordeon.sentinel.window import SendWindow
 
 logger = logging.getLogger(__name__)

@@ -16,6 +16,9 @@ from statistics import fmean, median
 MOST_IN_FLIGHT = 16
 """Batches in flight at most; gates that need more than that hardly compute, or are very far apart."""
 
+LEAST_BATCHES, LEAST_SECONDS = 40, 0.3
+"""Batches in a span, and seconds of it, at least."""
+
 LEAST_GAIN, MOST_LOSS = 0.02, 0.01
 """Shares of throughput: what a wider window must gain, and what one batch less may lose. The loss is smaller, so that a
 step up that was just worth it is not taken back."""
@@ -64,21 +67,18 @@ class AutoWindow:
 
     Args:
         most: batches in flight at most.
-        batches: in a span, at least.
-        seconds: of a span, at least.
 
     Attributes:
         window: how many batches to have in flight now.
         reason: why, for a person to read.
     """
 
-    def __init__(self, most: int = MOST_IN_FLIGHT, *, batches: int = 40, seconds: float = 0.3) -> None:
+    def __init__(self, most: int = MOST_IN_FLIGHT) -> None:
         self.window = 1
         self.reason = "it begins with 1"
         self._most = most
-        self._least = (batches, seconds)
         self._base = 1  # the window that is kept, except while another one is tried
-        self._span = _Span(1, 1, self._least)
+        self._span = _Span(1, 1)
         self._trial: _Trial | None = None
         self._rest = 1  # spans from the end of the next look to the one after it
         self._left = 0  # spans of the present rest
@@ -101,7 +101,7 @@ class AutoWindow:
 
     def interrupt(self) -> None:
         """Forget the present span: something else than the window has held training up, such as a save."""
-        self._span = _Span(self.window, self.window, self._least)
+        self._span = _Span(self.window, self.window)
 
     def came_back(self, now: float, out: int) -> Change | None:
         """Take in that a batch has come back; return what changes, if anything.
@@ -123,7 +123,7 @@ class AutoWindow:
             self._rested(span)
         before = self.window
         self.window = self._base if self._trial is None else self._trial.next
-        self._span = _Span(before, self.window, self._least)
+        self._span = _Span(before, self.window)
         return change
 
     # Looking for a better window: one more, several more, one less
@@ -158,15 +158,14 @@ class AutoWindow:
         if verdict is None:
             return None
         before, self.reason = self._base, trial.summary()
-        if verdict and trial.other > before:
-            # One step at a time, even if several more were tried: staleness grows with each, and the first may do.
-            self._climbed = True
-            change = self._move(before + 1, self.reason)
-            self._try_more(self._base + 1)
-            return change
         if verdict:
-            change = self._move(trial.other, self.reason)
-            self._try_less()
+            # One step at a time, even if several more were tried: staleness grows with each, and the first may do.
+            change = self._move(min(trial.other, before + 1), self.reason)
+            if trial.other > before:
+                self._climbed = True
+                self._try_more(self._base + 1)
+            else:
+                self._try_less()
             return change
         if trial.other == before + 1 and not trial.is_loader_slow(span):
             # One more gains nothing by itself; look behind the plateau, at most twice as far.
@@ -200,13 +199,11 @@ class _Span:
     Args:
         before: the window until now. What was sent at it does not count, nor does what comes back while gates settle.
         window: the present one.
-        least: batches and seconds of the span, at least.
     """
 
-    def __init__(self, before: int, window: int, least: tuple[int, float]) -> None:
+    def __init__(self, before: int, window: int) -> None:
         self.window = window
         self._skip = 0 if before == window else 2 * max(before, window)
-        self._batches, self._seconds = least
         self._began: float | None = None
         self._now = 0.0
         self._count = self._out = 0
@@ -220,7 +217,7 @@ class _Span:
         self._now, self._count, self._out = now, self._count + 1, self._out + out
         # Batches may come back in bursts, as many as are in flight; part of a burst would spoil the rate.
         whole = self._count % self.window == 0
-        return whole and self._count >= self._batches and now - self._began >= self._seconds
+        return whole and self._count >= LEAST_BATCHES and now - self._began >= LEAST_SECONDS
 
     @property
     def rate(self) -> float:
@@ -289,9 +286,8 @@ class _Trial:
         """Say what is known, for a person to read."""
         if not (ratios := self._ratios):
             return f"{self.other} instead of {self.base} were never in flight: the loader is slow"
-        rate = fmean(self._rates)
-        gain = f"{median(ratios) - 1:+.1%} throughput"
-        return f"{self.other} against {self.base}: {gain}, {rate:.3g} batches/s"
+        gain, rate = median(ratios) - 1, fmean(self._rates)
+        return f"{self.other} against {self.base}: {gain:+.1%} throughput, {rate:.3g} batches/s"
 
     @property
     def _ratios(self) -> list[float]:

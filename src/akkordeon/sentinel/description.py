@@ -119,7 +119,7 @@ class TrainingSentinel(Sentinel):
     kind: ClassVar[Kind] = "train"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ValidationSentinel(Sentinel):
     """Measure the network on other data, while training goes on; change nothing.
 
@@ -133,7 +133,6 @@ class ValidationSentinel(Sentinel):
 
     kind: ClassVar[Kind] = "validate"
 
-    _: KW_ONLY
     every: float | None = None
     in_flight: int = 4
 
@@ -143,7 +142,7 @@ class ValidationSentinel(Sentinel):
         return 1 if self.every is None else self.epochs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TestSentinel(Sentinel):
     """Make one pass through the data; report the outputs in order, and figures where there are targets.
 
@@ -159,7 +158,6 @@ class TestSentinel(Sentinel):
     __test__: ClassVar[bool] = False  # for pytest: not a test
     kind: ClassVar[Kind] = "test"
 
-    _: KW_ONLY
     outputs: bool = True
     in_flight: int = 4
 

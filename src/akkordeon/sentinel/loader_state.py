@@ -109,12 +109,8 @@ def _generators(loader: "DataLoader[Any]", spare: torch.Generator) -> list[torch
 
     Without one of its own, a part would draw from torch's process-wide generator, which is left to the gates.
     """
-    found: list[torch.Generator] = []
-    for part in (loader, *_samplers(loader)):
-        if not hasattr(part, "generator"):
-            continue
+    parts = [part for part in (loader, *_samplers(loader)) if hasattr(part, "generator")]
+    for part in parts:
         if part.generator is None:
             part.generator = spare
-        if all(part.generator is not other for other in found):
-            found.append(part.generator)
-    return found
+    return list({id(part.generator): part.generator for part in parts}.values())

@@ -10,9 +10,8 @@ import torch
 from akkordeon.actor import Context, Ref
 from akkordeon.messages.states import Mark, Position
 from akkordeon.sentinel.description import Sentinel
-from akkordeon.sentinel.draws import Draw, DrawFailed, Drawn, Exhausted
 from akkordeon.sentinel.epochs import Epochs
-from akkordeon.sentinel.provider import Provider
+from akkordeon.sentinel.provider import Draw, DrawFailed, Drawn, Exhausted, Provider
 
 logger = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ def follow(model: nn.Module, inlined: frozenset[str], sample: Tree | None) -> di
         program = _sequence(model, inlined)
         return {True: program, False: program}
     try:
-        return {mode: _trace(model.train(mode), inlined, _fresh(sample)) for mode in (True, False)}
+        return {mode: _trace(model.train(mode), inlined, sample) for mode in (True, False)}
     except Exception as error:
         remedy = "give a sample=, the x of a batch, if it looks at shapes; else " if sample is None else ""
         raise WiringError(
@@ -40,9 +40,10 @@ def follow(model: nn.Module, inlined: frozenset[str], sample: Tree | None) -> di
         ) from error
 
 
-def _trace(model: nn.Module, inlined: frozenset[str], sample: Tree) -> Program:
+def _trace(model: nn.Module, inlined: frozenset[str], sample: Tree | None) -> Program:
     """Write down the forward of a model in its current mode."""
-    tracer = Tracer(model, inlined, sample)
+    x = UNKNOWN if sample is None else map_leaves(torch.clone, sample)
+    tracer = Tracer(model, inlined, x)
     forwards = [inspect.unwrap(type(model.get_submodule(name)).forward) for name in inlined]
     files = {forward.__module__: forward.__globals__ for forward in forwards}
     with ExitStack() as patches, torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -50,7 +51,7 @@ def _trace(model: nn.Module, inlined: frozenset[str], sample: Tree) -> Program:
             patches.enter_context(tracer.patched(namespace))
         patches.enter_context(tracer.patched(vars(torch), FACTORIES))
         patches.enter_context(Factories(tracer))
-        graph = tracer.trace(_Whole(model, sample))
+        graph = tracer.trace(_Whole(model, x))
     _, *nodes, output = graph.nodes
     begins = {name: nodes[index] for name, index in tracer.calls.items() if index < len(nodes)}
     _read_beside_owners(graph, tracer.root)
@@ -101,10 +102,6 @@ def _sequence(model: nn.Module, inlined: frozenset[str]) -> Program:
             steps.append(Step(f"{name} {len(steps)}", "call_module", name, (Result(given),)))
             given = steps[-1].name
     return Program(tuple(steps), Result(given), begins)
-
-
-def _fresh(sample: Tree | None) -> Tree:
-    return UNKNOWN if sample is None else map_leaves(torch.clone, sample)
 
 
 def _where(error: Exception) -> str:

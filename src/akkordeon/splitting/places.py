@@ -59,14 +59,14 @@ def check_order(at: Sequence[str], cuts: Sequence[int], program: Program) -> Non
     Raises:
         WiringError: they are not in order, or nothing is called between two of them.
     """
-    for (one, first), (other, second) in itertools.pairwise(zip(at, cuts, strict=True)):
-        if first > second:
+    bounds = list(itertools.pairwise([*zip(at, cuts, strict=True), ("the end", len(program.steps))]))
+    for (one, start), (other, end) in bounds:
+        if start > end:
             raise WiringError(f"{one!r} is called after {other!r}; name them in the order of their calls")
     used = [index for index, _ in program.holders()]
     if at and not any(index < cuts[0] for index in used):
         raise WiringError(f"{at[0]!r} is the first submodule that is called; leave it out: the first gate begins there")
-    ends = [*zip(at[1:], cuts[1:], strict=True), ("the end", len(program.steps))]
-    for (one, start), (other, end) in zip(zip(at, cuts, strict=True), ends, strict=False):
+    for (one, start), (other, end) in bounds:
         if not any(start <= index < end for index in used):
             raise WiringError(f"no submodule is called between {one!r} and {other!r}; leave out one of them")
 

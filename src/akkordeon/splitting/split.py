@@ -55,7 +55,8 @@ def split(
     if (at is None) == (gates is None):
         raise WiringError('give either at=["layer2", "layer3"], the places to cut, or gates=, the number of gates')
     check_copyable(model, f"the {type(model).__name__} to split")
-    scratch = _scratch(model)
+    scratch = own_copy(model)
+    _switch_off(scratch, "use_cache")  # the cache that it keeps for generation
     if at is None:
         at = _balanced(scratch, gates, sample)
     cut = _cut(scratch, at, sample)
@@ -77,10 +78,8 @@ def untie(model: Model) -> Model:
     """
     seen: set[int] = set()
     _untie(model, seen, {id(model)})
+    _switch_off(model, "tie_word_embeddings")
     for part in model.modules():
-        config = getattr(part, "config", None)
-        if getattr(config, "tie_word_embeddings", False):
-            config.tie_word_embeddings = False  # type: ignore[union-attr]
         if hasattr(part, "all_tied_weights_keys"):
             part.all_tied_weights_keys = {}  # type: ignore[assignment]
     return model
@@ -122,14 +121,11 @@ class _Cut:
         return [name for name, tensor in tensors_of(model) if id(tensor) not in used]
 
 
-def _scratch(model: nn.Module) -> nn.Module:
-    """Return a copy to run; without the cache that a Hugging Face model keeps for generation."""
-    scratch = own_copy(model)
-    for part in scratch.modules():
-        config = getattr(part, "config", None)
-        if getattr(config, "use_cache", False):
-            config.use_cache = False  # type: ignore[union-attr]
-    return scratch
+def _switch_off(model: nn.Module, setting: str) -> None:
+    """Switch off a setting in the configs of a Hugging Face model."""
+    for part in model.modules():
+        if getattr(config := getattr(part, "config", None), setting, False):
+            setattr(config, setting, False)
 
 
 def _cut(scratch: nn.Module, at: Sequence[str], sample: Tree | None) -> _Cut:
@@ -149,7 +145,8 @@ def _balanced(scratch: nn.Module, gates: int | None, sample: Tree | None) -> lis
     if not isinstance(gates, int) or gates < 1:
         raise WiringError(f"gates must be a whole number, at least 1, not {gates!r}")
     programs = follow(scratch, openable(scratch), sample)
-    separable = _separable(programs, scratch)
+    further = list(dict.fromkeys(programs[True].called))[1:]
+    separable = [name for name in further if all(_separates(name, each, scratch) for each in programs.values())]
     if gates > len(separable) + 1:
         raise WiringError(
             f"{type(scratch).__name__} can be cut into {len(separable) + 1} gates at most, not {gates}; "
@@ -163,12 +160,6 @@ def _balanced(scratch: nn.Module, gates: int | None, sample: Tree | None) -> lis
     at = [separable[start - 1] for start in starts]
     log.info("cut at %s; measured shares of the time: %s", at, ", ".join(f"{share:.0%}" for share in shares))
     return at
-
-
-def _separable(programs: Mapping[bool, Program], scratch: nn.Module) -> list[str]:
-    """Return the names of the submodules that a further gate can begin with."""
-    further = list(dict.fromkeys(programs[True].called))[1:]
-    return [name for name in further if all(_separates(name, program, scratch) for program in programs.values())]
 
 
 def _separates(name: str, program: Program, scratch: nn.Module) -> bool:

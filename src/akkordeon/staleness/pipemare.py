@@ -120,8 +120,7 @@ class _Discrepancy(Compensator):
         return list(torch._foreach_sub(self._parameters, self._drift, alpha=staleness))
 
     def state_dict(self) -> dict[str, Any]:
-        kept = {"before": self._before, "drift": self._drift}
-        return {**kept, "mean": self._mean.value, "count": self._mean.count}
+        return {"before": self._before, "drift": self._drift, "mean": self._mean.value, "count": self._mean.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._mean.value, self._mean.count = state["mean"], state["count"]

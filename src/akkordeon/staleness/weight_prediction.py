@@ -74,8 +74,7 @@ class WeightPrediction(Compensation):
             return refuse_adam(optimizer)
         if isinstance(optimizer, SGD):
             return refuse_sgd(optimizer)
-        kind = type(optimizer).__name__
-        return f"it can predict SGD, Adam and AdamW, not {kind}; use WeightPrediction('last step')"
+        return f"it can predict SGD, Adam and AdamW, not {type(optimizer).__name__}; use WeightPrediction('last step')"
 
     @override
     def start(self, parameters: Sequence[Tensor], optimizer: Optimizer) -> Compensator:
