@@ -15,7 +15,6 @@ from typing_extensions import override
 from akkordeon.cli.every import Every
 from akkordeon.errors import AkkordeonError
 from akkordeon.messages.reports import SentinelStatus, Status
-from akkordeon.messages.states import GateStatus
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +128,10 @@ def draw(status: Status) -> RenderableType:
         bar = ProgressBar(sentinel.length or None, sentinel.batches, width=12, animation_time=0.0)
         epoch, batch = _of(sentinel.epoch, sentinel.epochs), _of(sentinel.batches, sentinel.length)
         bars.add_row(Text(sentinel.name), f"epoch {epoch}", bar, batch, *_figures(sentinel))
-    table = _table(status.gates)
+    figures = [Column(title, justify="right") for title in ("version", "staleness", "open")]
+    table = Table("gate", *figures, box=None, padding=(0, 2), pad_edge=False)
+    for gate in status.gates:
+        table.add_row(Text(gate.name), str(gate.version), str(gate.staleness), str(gate.open))
     return Group(bars, table) if bars.rows else table
 
 
@@ -171,11 +173,3 @@ def _figures(sentinel: SentinelStatus) -> list[str]:
         f"{sentinel.samples / sentinel.seconds:.0f} samples/s" if sentinel.seconds > 0 else "",
         "" if left is None else f"{clock(left)} left",
     ]
-
-
-def _table(gates: Iterable[GateStatus]) -> Table:
-    figures = [Column(title, justify="right") for title in ("version", "staleness", "open")]
-    table = Table("gate", *figures, box=None, padding=(0, 2), pad_edge=False)
-    for gate in gates:
-        table.add_row(Text(gate.name), str(gate.version), str(gate.staleness), str(gate.open))
-    return table

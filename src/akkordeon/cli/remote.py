@@ -129,7 +129,6 @@ class NetworkWatch:
 
     def __enter__(self) -> Self:
         if self._options.ray_address is None:
-            self._answered = time.monotonic()
             self._every.__enter__()
         return self
 

@@ -31,31 +31,28 @@ class Fetched:
 @dataclass(frozen=True)
 class _DataSet:
     description: str
-    unit: str
     load: Callable[..., Sized]
     files: Callable[[], FileSet] | None = None
     comes_with: str = ""
+    unit: str = "pictures"
 
 
 _DATA_SETS = {
-    "mnist": _DataSet("70,000 handwritten digits, 28 x 28 pixels", "pictures", images.mnist, lambda: images.MNIST),
+    "mnist": _DataSet("70,000 handwritten digits, 28 x 28 pixels", images.mnist, lambda: images.MNIST),
     "fashion-mnist": _DataSet(
-        "70,000 pictures of 10 kinds of clothes, 28 x 28 pixels",
-        "pictures",
-        images.fashion_mnist,
-        lambda: images.FASHION_MNIST,
+        "70,000 pictures of 10 kinds of clothes, 28 x 28 pixels", images.fashion_mnist, lambda: images.FASHION_MNIST
     ),
     "digits": _DataSet(
-        "1,797 handwritten digits of scikit-learn, 8 x 8 pixels", "pictures", images.digits, comes_with="scikit-learn"
+        "1,797 handwritten digits of scikit-learn, 8 x 8 pixels", images.digits, comes_with="scikit-learn"
     ),
     "shakespeare": _DataSet(
-        "Shakespeare's plays, 1,115,394 characters", "characters", text.shakespeare, lambda: text.SHAKESPEARE
+        "Shakespeare's plays, 1,115,394 characters", text.shakespeare, lambda: text.SHAKESPEARE, unit="characters"
     ),
     "python": _DataSet(
         "Python programs that come with the interpreter, 1,000,000 characters",
-        "characters",
         text.python,
         comes_with="the interpreter",
+        unit="characters",
     ),
 }
 

@@ -45,9 +45,6 @@ FASHION_MNIST = FileSet(
     ),
 )
 
-PREFIXES = {"train": "train", "validate": "t10k", "test": "t10k"}
-"""Beginnings of file names, by split."""
-
 
 @dataclass(frozen=True)
 class Images:
@@ -114,7 +111,7 @@ def digits(split: str, take: slice = slice(None)) -> Images:
         ValueError: the split is unknown, or `take` leaves nothing.
         DataUnavailable: scikit-learn is not installed.
     """
-    check_split("digits", split, PREFIXES)
+    check_split("digits", split)
     try:
         from sklearn.datasets import load_digits  # noqa: PLC0415 - an extra, and slow to import
     except ImportError as error:
@@ -135,9 +132,9 @@ def _part(title: str, split: str, images: Images, take: slice) -> Images:
 
 
 def _idx(files: FileSet, split: str, take: slice, folder: Path | None) -> Images:
-    check_split(files.title, split, PREFIXES)
+    check_split(files.title, split)
     where = locate(files, folder).where
-    prefix = PREFIXES[split]
+    prefix = "train" if split == "train" else "t10k"  # the beginning of file names
     pixels = _bytes(read(where, f"{prefix}-images-idx3-ubyte"), header_bytes=16).view(-1, 28, 28)
     labels = _bytes(read(where, f"{prefix}-labels-idx1-ubyte"), header_bytes=8).long()
     return _part(files.title, split, Images(pixels, labels), take)

@@ -1,18 +1,19 @@
 """Checks that all data sets share: the split exists, and `take` leaves samples."""
 
-from collections.abc import Collection
-
 from torch import Tensor
 
+SPLITS = ("train", "validate", "test")
+"""Those of every data set."""
 
-def check_split(title: str, split: str, splits: Collection[str]) -> None:
+
+def check_split(title: str, split: str) -> None:
     """Check that a data set has this split.
 
     Raises:
         ValueError: it has not; lists its splits.
     """
-    if split not in splits:
-        raise ValueError(f"{title} has the splits {', '.join(splits)}, not {split!r}")
+    if split not in SPLITS:
+        raise ValueError(f"{title} has the splits {', '.join(SPLITS)}, not {split!r}")
 
 
 def taken(what: str, samples: Tensor, take: slice) -> Tensor:

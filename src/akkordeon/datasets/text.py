@@ -27,8 +27,6 @@ SHAKESPEARE = FileSet(
 PYTHON_BYTES = 1_000_000
 """Size of the part of the standard library that is used: about that of Shakespeare's plays."""
 
-SPLITS = ("train", "validate", "test")
-
 
 @dataclass(frozen=True)
 class Text:
@@ -101,7 +99,7 @@ def shakespeare(split: str, *, folder: Path | None = None) -> Text:
         ValueError: the split is unknown.
         DataUnavailable: no source has it; lists the sources tried, and says how to place the file by hand.
     """
-    check_split(SHAKESPEARE.title, split, SPLITS)
+    check_split(SHAKESPEARE.title, split)
     return _part(split, read(locate(SHAKESPEARE, folder).where, "input.txt"))
 
 
@@ -118,7 +116,7 @@ def python(split: str) -> Text:
         ValueError: the split is unknown.
         DataUnavailable: the interpreter came without the source of its library.
     """
-    check_split("python", split, SPLITS)
+    check_split("python", split)
     folder = Path(sysconfig.get_path("stdlib"))
     content = b""
     for path in sorted(folder.glob("*.py")):

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
@@ -85,16 +86,14 @@ class Network:
             ActorNotFound: no sentinel of that name was ever attached; lists those that are.
             NoAnswer: some batches are still in flight after `timeout` seconds.
         """
-        inbox = self._inbox()
-        try:
+        with closing(self._inbox()) as inbox:
             self.conductor.tell(requests.Detach(name, inbox.ref))
-            detached: requests.Detached = inbox.take(timeout=timeout)
-            if detached.error is not None:
-                raise detached.error
-        except NoAnswer:
-            raise NoAnswer(f"sentinel {name!r} still has batches in flight after {timeout:g} s") from None
-        finally:
-            inbox.close()
+            try:
+                detached: requests.Detached = inbox.take(timeout=timeout)
+            except NoAnswer:
+                raise NoAnswer(f"sentinel {name!r} still has batches in flight after {timeout:g} s") from None
+        if detached.error is not None:
+            raise detached.error
 
     def set(self, name: str, /, **settings: object) -> None:
         """Change settings of a sentinel or a gate while the network runs: all that are given, or none.
@@ -133,12 +132,9 @@ class Network:
             AkkordeonError: a sentinel or the network has failed. If only a sentinel has, the others continue: call
                 `watch` again.
         """
-        inbox = self._inbox()
-        self.engine.watch(self.conductor, inbox.ref)
-        try:
+        with closing(self._inbox()) as inbox:
+            self.engine.watch(self.conductor, inbox.ref)
             yield from self._events.reports(inbox, sentinel, forever=forever)
-        finally:
-            inbox.close()
 
     def status(self) -> Status:
         """Return the progress of all gates and sentinels.

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TypeVar
 
 from akkordeon.actor import Engine
@@ -24,14 +24,11 @@ def wait_until(engine: Engine, condition: Callable[[], T], *, seconds: float, pa
     """
     if found := condition():
         return found
-    inbox = engine.inbox(f"waiting {next(_numbers)}")
-    try:
+    with closing(engine.inbox(f"waiting {next(_numbers)}")) as inbox:
         deadline = engine.now() + seconds
         while engine.now() < deadline:
             with suppress(NoAnswer):
                 inbox.take(timeout=pause)
             if found := condition():
                 return found
-    finally:
-        inbox.close()
     return None
