@@ -244,7 +244,7 @@ def test_the_leaves_of_a_graph_are_found_through_any_node_and_each_once() -> Non
     one, other, frozen = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True), torch.ones(2)
     whole = (one * other + one.exp() * frozen).clone()
     assert {id(leaf) for leaf in tensors.leaves_of_graph(whole.sum())} == {id(one), id(other)}
-    assert len(list(tensors.leaves_of_graph(whole.sum()))) == 2
+    assert len(tensors.leaves_of_graph(whole.sum())) == 2
     assert [leaf is one for leaf in tensors.leaves_of_graph(one)] == [True]
 
 

@@ -188,28 +188,28 @@ def differentiate(
             each.grad = None
 
 
-def nodes_of_graph(outputs: Iterable[Tensor]) -> Iterator[Any]:
-    """Yield the nodes of the graph that tensors depend on, each once; takes 0.2 microseconds for each."""
+def nodes_of_graph(outputs: Iterable[Tensor]) -> list[Any]:
+    """Return the nodes of the graph that tensors depend on, each once; takes 0.2 microseconds for each."""
     nodes: list[Any] = [output.grad_fn for output in outputs if output.grad_fn is not None]
     seen = set(nodes)
     for node in nodes:  # which grows
-        yield node
         for following, _ in node.next_functions:
             if following is not None and following not in seen:
                 seen.add(following)
                 nodes.append(following)
+    return nodes
 
 
-def leaves_of_graph(output: Tensor) -> Iterator[Tensor]:
-    """Yield the leaves that require a gradient and that a tensor depends on.
+def leaves_of_graph(output: Tensor) -> list[Tensor]:
+    """Return the leaves that require a gradient and that a tensor depends on.
 
     Relies on the names of nodes and on `AccumulateGrad.variable`.
     """
     if output.grad_fn is None:
-        yield output
-    for node in nodes_of_graph((output,)):
-        if node.name() == "torch::autograd::AccumulateGrad":  # a node of a user's may have any attribute
-            yield node.variable
+        return [output]
+    # By name, since a node of a user's may have any attribute.
+    nodes = [node for node in nodes_of_graph((output,)) if node.name() == "torch::autograd::AccumulateGrad"]
+    return [node.variable for node in nodes]
 
 
 def parts_in(tree: object) -> Iterator[Tensor]:

@@ -72,7 +72,7 @@ class GateActor(Actor):
         self._weights = self._learner.weights
         self._wire = Wire(None, None)
         self._replicas = Replicas(partial(self._learner.replica, RANDOM_LOCK))
-        self._turns = Turns(gate.name, self._replicas.ready)
+        self._turns = Turns(gate.name, self._replicas.ready, self._may_begin)
         self._pending: PendingBatches[Graph | Recomputation] = PendingBatches(applied)
         self._copies = Copies(self._learner, copying)
         self._computations = Computations()
@@ -137,11 +137,13 @@ class GateActor(Actor):
         entry.squares = message.squares
         self._turns.take(route, partial(self._begin_forward, message, entry, context))
 
+    def _may_begin(self, route: Route) -> bool:
+        """Whether a batch is awaited: it may have ended while it waited for its turn."""
+        awaited = self._is_awaited(route)
+        self._skipped["stray"] += not awaited
+        return awaited
+
     def _begin_forward(self, message: Forward, entry: Pending, context: Context) -> None:
-        if not self._is_awaited(message.route):  # it may have ended while it waited for its turn
-            self._skipped["stray"] += 1
-            self._turns.end()
-            return
         replica = self._replicas.take("forward")
         entry.version = self._weights.version  # others may have been before it
         snapshot, buffers = self._learner.snapshot(entry.in_flight), self._weights.buffers
@@ -182,8 +184,10 @@ class GateActor(Actor):
             self._turns.only_one(f"its forward changes {self._replicas.changes}, which the next one may use")
         # A second forward would begin with what the first has left in the module, so there is none then.
         stashes = self._gate.activations == "stashed" or self._replicas.changes
-        again = Recomputation(message.x, buffers, result.drew, self._wanted(message))
-        entry.saved = result.graph if stashes else again
+        if stashes:
+            entry.saved = result.graph
+        else:
+            entry.saved = Recomputation(message.x, buffers, result.drew, self._wanted(message))
         self._replicas.keep(replica, entry.saved)
         squares = message.squares + self._learner.norms.squares
         self._send_on(Forward(message.route, result.output, squares, result.differentiable))

@@ -1,9 +1,9 @@
 """Computes the gradients of one batch: of a gate's weights, and of its inputs."""
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,12 +12,14 @@ from akkordeon.gate.parameters import NamedTensors
 from akkordeon.gate.versions import Snapshot
 from akkordeon.tensors import all_finite, differentiate, moved
 
+T = TypeVar("T")
+
 
 class Reused(Protocol):
     """What a backward runs again."""
 
-    def once_more(self) -> AbstractContextManager[None]:
-        """Enter for the backward."""
+    def once_more(self, work: Callable[[], T]) -> T:
+        """Run the backward."""
 
     def buffers_left(self) -> NamedTensors:
         """Return the buffers as it leaves them."""
@@ -60,10 +62,9 @@ class Graph:
         weights = self.snapshot.trainable
         if not pairs or not (wanted or weights):
             return BatchGradients([None] * len(weights), (None,) * len(self.inputs), finite=True)
-        with nullcontext() if self.replica is None else self.replica.once_more():
-            found = differentiate(
-                [y for y, _ in pairs], [*weights, *wanted], [g for _, g in pairs], accumulate=self.reentrant
-            )
+        outputs, gradients = zip(*pairs, strict=True)
+        back = partial(differentiate, outputs, (*weights, *wanted), gradients, accumulate=self.reentrant)
+        found = back() if self.replica is None else self.replica.once_more(back)
         of_weights: list[Tensor | None] = list(found[: len(weights)])
         rest = iter(found[len(weights) :])
         of_inputs = tuple(next(rest) if x.requires_grad else None for x in self.inputs)

@@ -5,11 +5,12 @@ its parameter slots, and clones of the buffers into its buffer slots. A gate has
 may run at once, since slots are not thread-safe. Nothing here changes the gate.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import starmap, zip_longest
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ from akkordeon.gate.random_state import RandomNumbers, RandomState
 from akkordeon.gate.versions import Snapshot
 from akkordeon.messages.tree import Structure, Tree, flatten, map_leaves, rebuild
 from akkordeon.tensors import moved, same
+
+T = TypeVar("T")
 
 MOST_REPLAYS = 3
 """How often a recomputed forward is tried while something else in the process draws random numbers, too."""
@@ -87,7 +90,12 @@ class Replica:
         strangers: parameters that the module must not reach but through its slots.
         moving: names of frozen parameters that the module writes; they come and go with the buffers.
         trained: training forwards that the module has seen.
+
+    Attributes:
+        generation: number that its keeper gives it.
     """
+
+    generation = 0
 
     def __init__(
         self,
@@ -158,11 +166,11 @@ class Replica:
             self._see(outputs)
             self._check_buffers(buffers)
         again = self if self._again or noted.checkpoint else None
-        left = self.buffers_left()
+        left = self.buffers_left() if self._buffer_slots else {}
         if again is not None:
             left = {name: buffer.clone() for name, buffer in left.items()}  # the backward may write those in the slots
         graph = Graph(inputs, tuple(outputs), snapshot, again, left, reentrant=noted.reentrant)
-        detached, differentiable = [y.detach() for y in outputs], tuple(y.requires_grad for y in outputs)
+        detached, differentiable = [y.detach() for y in outputs], tuple([y.requires_grad for y in outputs])
         changed: list[str] = [] if look is None else look.drew()
         moved = self._identities.changed()
         if self.trained > 1:  # the first may fill a cache
@@ -196,11 +204,10 @@ class Replica:
         """Return a copy of the module with the state of its own that it has now."""
         return own_copy(self._module, share=True)
 
-    @contextmanager
-    def once_more(self) -> Iterator[None]:
-        """Enter for a backward that uses the module again: it may put random generators back to draw the same."""
+    def once_more(self, work: Callable[[], T]) -> T:
+        """Run what draws, or a backward that uses the module again and may put generators back to draw the same."""
         with self._random_lock:
-            yield
+            return work()
 
     def _fresh(self, leaf: Tensor, wanted: bool) -> Tensor:  # noqa: FBT001 - also called by position
         fresh = leaf.detach() if self._device is None else moved(leaf.detach(), self._device)
@@ -290,8 +297,7 @@ class Replica:
         records = self._records and training
         noted.shared = False
         if known is not None and not records:
-            with self._random_lock if known else nullcontext():
-                output = run()
+            output = self.once_more(run) if known else run()
             self._draws[training] = known or noted.shared
             return output, None
         cache = ParametrizationCache()

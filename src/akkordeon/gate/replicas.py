@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from weakref import WeakSet, ref
+from weakref import ref
 
 from akkordeon.gate.backward import Graph
 from akkordeon.gate.computations import What
@@ -22,23 +22,23 @@ class Replicas:
     def __init__(self, make: Callable[[Replica | None], Replica]) -> None:
         self.changes = ""
         self._make = make
-        self._valid: WeakSet[Replica] = WeakSet()
+        self._generation = 0  # those of an older one are not used any more
         self._idle: defaultdict[What, list[Replica]] = defaultdict(list)
         self._kept: tuple[Replica, ref[Graph]] | None = None
         self._begun = False
 
     def take(self, what: What) -> Replica:
         """Return one for a computation; where the module has state of its own, `ready` must hold."""
-        idle, training = self._idle[what], self._idle["forward"]
+        idle = self._idle[what]
         if self.changes and what == "evaluation":
-            idle[:] = [self._new(training[-1])]
+            idle[:] = [self._new(self._idle["forward"][-1])]
         return idle.pop() if idle else self._new(None)
 
     def give(self, what: What, replica: Replica) -> None:
         """Take one back, unless new ones were asked for since."""
         if self._kept is not None and self._kept[0] is replica:
             self._kept = None
-        if replica in self._valid:
+        if replica.generation == self._generation:
             self._idle[what].append(replica)
 
     def keep(self, replica: Replica, saved: Graph | Recomputation) -> None:
@@ -60,12 +60,12 @@ class Replicas:
     def clear(self) -> None:
         """Make new ones from now on."""
         self._idle.clear()
-        self._valid.clear()
+        self._generation += 1
         self._begun = False
 
     def _new(self, like: Replica | None) -> Replica:
         replica = self._make(like)
-        self._valid.add(replica)
+        replica.generation = self._generation
         return replica
 
     def note(self, changed: Sequence[str], replica: Replica) -> None:
@@ -73,4 +73,4 @@ class Replicas:
         self.changes = ", ".join(map(repr, changed))
         self.clear()
         self._begun = True
-        self._valid.add(replica)
+        replica.generation = self._generation

@@ -18,16 +18,19 @@ class Turns:
     Args:
         gate: its name, for the log.
         ready: whether the next may begin where they run one after the other.
+        awaited: whether a batch that has waited is still to be computed.
 
     Attributes:
         why: they run one after the other; empty where they need not.
     """
 
-    def __init__(self, gate: str, ready: Callable[[], bool]) -> None:
+    def __init__(self, gate: str, ready: Callable[[], bool], awaited: Callable[[Route], bool]) -> None:
         self.why = ""
         self._ready = ready
+        self._awaited = awaited
         self._gate = gate
         self._begun = self._running = 0
+        self._alone = True
         self._waiting: deque[tuple[Route, Callable[[], None]]] = deque()
 
     @property
@@ -37,24 +40,33 @@ class Turns:
 
     def take(self, route: Route, begin: Callable[[], None]) -> None:
         """Begin a forward, at once or in its turn."""
-        self._waiting.append((route, begin))
-        self.next()
+        if self._alone or self._waiting:
+            self._waiting.append((route, begin))
+            self.next()
+        else:
+            self._running += 1
+            begin()
 
     def end(self) -> None:
         """Note the end of a forward, and begin the next that waits."""
         self._running -= 1
-        self.next()
+        if self._waiting:
+            self.next()
 
     def only_one(self, why: str) -> None:
         """Let forwards run one after the other from now on."""
         if not self.why:
             self.why = why
+            self._alone = True
             logger.warning("gate %r computes one batch at a time: %s", self._gate, why)
 
     def next(self) -> None:
         """Begin one forward that waits, if it may: a turn of an actor can begin one computation."""
-        alone = bool(self.why) or self._begun <= ALONE_AT_FIRST
-        if self._waiting and not (alone and (self._running or not self._ready())):
-            self._begun += 1
-            self._running += 1
-            self._waiting.popleft()[1]()
+        while self._waiting and not (self._alone and (self._running or not self._ready())):
+            route, begin = self._waiting.popleft()
+            if self._awaited(route):
+                self._begun += 1
+                self._alone = bool(self.why) or self._begun <= ALONE_AT_FIRST
+                self._running += 1
+                begin()
+                return

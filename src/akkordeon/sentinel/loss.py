@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from akkordeon.messages.tree import Tree, describe, flatten, rebuild
+from akkordeon.messages.tree import Structure, Tree, describe, flatten, rebuild
 from akkordeon.sentinel.batch import beside
 from akkordeon.sentinel.metrics import Gauge, Gauges, Metrics
 from akkordeon.tensors import differentiate, leaves_of_graph
@@ -67,14 +67,14 @@ class LossAndMetrics:
         leaves, structure = flatten(output)
         leaves = [leaf.detach().requires_grad_(leaf.is_floating_point() or leaf.is_complex()) for leaf in leaves]
         target = beside(leaves, target)
-        value = self._value(rebuild(structure, leaves), target)
-        _check_graph(value, (*leaves, target))
+        value = self._value(leaves, structure, target)
+        _check_graph(value, {id(target), *map(id, leaves)})
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
         found = iter(differentiate([value], wanted, [torch.ones_like(value)]))
         gradients = tuple(next(found) if leaf.requires_grad else None for leaf in leaves)
         figures = {"loss": float(value.item())}
         if (self._means or gauges) and math.isfinite(figures["loss"]):
-            figures |= self._others(output, target, gauges)
+            figures |= self._others(flatten(output)[0], structure, target, gauges)
         return figures, gradients
 
     @torch.no_grad()
@@ -83,14 +83,15 @@ class LossAndMetrics:
 
         Args and Raises: as for `learn`.
         """
-        target = beside(flatten(output)[0], target)
-        figures = {} if self._loss is None else {"loss": float(self._value(output, target))}
-        return figures | self._others(output, target, gauges)
+        leaves, structure = flatten(output)
+        target = beside(leaves, target)
+        figures = {} if self._loss is None else {"loss": float(self._value(leaves, structure, target))}
+        return figures | self._others(leaves, structure, target, gauges)
 
-    def _value(self, output: Tree, target: object) -> Tensor:
+    def _value(self, leaves: list[Tensor], structure: Structure, target: object) -> Tensor:
         assert self._loss is not None
         try:
-            value = self._call("loss", self._loss, output, target)
+            value = self._call("loss", self._loss, leaves, structure, target)
         except Exception as error:
             error.add_note("raised by the loss")
             raise
@@ -102,47 +103,48 @@ class LossAndMetrics:
         return value.squeeze() if value.dim() else value
 
     @torch.no_grad()
-    def _others(self, output: Tree, target: object, gauges: Gauges) -> dict[str, float]:
+    def _others(self, leaves: list[Tensor], structure: Structure, target: object, gauges: Gauges) -> dict[str, float]:
         figures = {}
         for name, metric in (*self._means.items(), *gauges.items()):
             try:
                 if isinstance(metric, Gauge):
-                    self._call(name, partial(_take_in, metric), output, target)
+                    self._call(name, partial(_take_in, metric), leaves, structure, target)
                 else:
-                    figures[name] = float(self._call(name, metric, output, target))
+                    figures[name] = float(self._call(name, metric, leaves, structure, target))
             except Exception as error:
                 error.add_note(f"raised by the metric {name!r}")
                 raise
         return figures
 
-    def _call(self, name: str, call: Callable[[Tree, Any], Any], output: Tree, target: object) -> Any:
+    def _call(
+        self, name: str, call: Callable[[Tree, Any], Any], leaves: list[Tensor], structure: Structure, target: object
+    ) -> Any:
         """Call loss or metric with the output; with a copy of it at the first batch, and where that was written into.
 
         A copy of the output is no leaf, into which torch refuses to write, and shares no memory with the last gate.
         """
         writes = self._writes.get(name)
-        leaves, structure = flatten(output)
         given = leaves if writes is False else [leaf.clone() for leaf in leaves]
-        before = [_version(leaf) for leaf in given]
+        before = _versions(given)
         try:
             result = call(rebuild(structure, given), target)
         except RuntimeError as error:
             if writes is not False or WRITES_INTO_LEAF not in str(error):
                 raise
             self._writes[name] = True  # it begins to write later than at its first batch
-            return self._call(name, call, output, target)
-        if (wrote := [_version(leaf) for leaf in given] != before) and writes is False:
+            return self._call(name, call, leaves, structure, target)
+        if (wrote := _versions(given) != before) and writes is False:
             raise RuntimeError("it wrote into the output, which it did not do at its first batch; clone it there")
         self._writes[name] = wrote or bool(writes)
         return result
 
 
-def _version(leaf: Tensor) -> int:
-    """Return how often a tensor was written into; one made in inference mode does not count that."""
-    return 0 if leaf.is_inference() else leaf._version
+def _versions(leaves: list[Tensor]) -> list[int]:
+    """Return how often each tensor was written into; one made in inference mode does not count that."""
+    return [0 if leaf.is_inference() else leaf._version for leaf in leaves]
 
 
-def _check_graph(value: Tensor, known: tuple[object, ...]) -> None:
+def _check_graph(value: Tensor, known: Set[int]) -> None:
     """Check that a loss depends on the output, and on nothing else that requires a gradient: that one would be lost."""
     if not value.requires_grad:
         raise TypeError(
@@ -150,7 +152,7 @@ def _check_graph(value: Tensor, known: tuple[object, ...]) -> None:
             "compute it from the output with differentiable operations"
         )
     for leaf in leaves_of_graph(value):
-        if all(leaf is not each for each in known):
+        if id(leaf) not in known:
             raise TypeError(
                 f"the loss depends on more than the network's output: on a tensor of shape {tuple(leaf.shape)}, whose "
                 "gradient would be lost. Return features that the loss needs from the last gate, put weights that "

@@ -53,10 +53,12 @@ class TrainingActor(SentinelActor):
     @override
     def end(self, epoch: Epoch, context: Context) -> None:
         """Tell the gates that an epoch is over, where one of them accumulates; then report on it."""
-        if epoch.complete and not epoch.figures:
+        if not epoch.complete:
+            return
+        if not epoch.figures:
             self.fail(f"no batch of epoch {epoch.number} had a finite loss; {self._why}")
         accumulates = self._orders is not None and self._orders.accumulates
-        if epoch.ending or self.error is not None or not (epoch.complete and accumulates):
+        if epoch.ending or self.error is not None or not accumulates:
             super().end(epoch, context)
             return
         epoch.ending, epoch.batches = True, epoch.done + 1
