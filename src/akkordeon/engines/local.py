@@ -13,7 +13,6 @@ import traceback
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from concurrent.futures import TimeoutError as AnswerTimeout
 from functools import partial
 from typing import Any
 
@@ -108,7 +107,7 @@ class LocalActors(ABC):
         self.deliver(runnable, ask)
         try:
             return ask.answer.result(timeout)
-        except AnswerTimeout:
+        except TimeoutError:
             what = f"{runnable.name} did not answer {type(message).__name__} within {timeout:g} s"
             raise NoAnswer(f"{what}; {self._busy()}") from None
 
