@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from enum import StrEnum
 from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -123,23 +124,20 @@ def _connect(address: Address, tls: Tls | None, deadline: float) -> socket.socke
 
 def _resolve(address: Address, deadline: float) -> str:
     """Return the IPv4 address; resolves a name in a thread of its own, since that takes no time limit."""
-    found: list[Address | Unreachable] = []
+    found: Future[Address] = Future()
 
     def resolve() -> None:
         try:
-            found.append(address.resolved())
+            found.set_result(address.resolved())
         except Unreachable as error:
-            found.append(error)
+            found.set_exception(error)
 
-    thread = Thread(target=resolve, name="akkordeon resolve", daemon=True)
-    thread.start()
-    thread.join(max(deadline - time.monotonic(), 0.001))
-    if not found:
+    Thread(target=resolve, name="akkordeon resolve", daemon=True).start()
+    try:
+        return found.result(max(deadline - time.monotonic(), 0.001)).host
+    except TimeoutError:
         text = f"cannot resolve host {address.host!r}: check the name, or give its IPv4 address"
-        raise Unreachable(text, Cause.NAME)
-    if isinstance(found[0], Unreachable):
-        raise found[0]
-    return found[0].host
+        raise Unreachable(text, Cause.NAME) from None
 
 
 def _headers(address: Address, token: Token | None) -> Mapping[str, str]:
