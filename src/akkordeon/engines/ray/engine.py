@@ -20,7 +20,6 @@ from akkordeon.errors import ActorNotFound, NodeFailed, WiringError
 
 if TYPE_CHECKING:
     from akkordeon.engines.ray.connection import Connection
-    from akkordeon.engines.ray.driver import Driver
 
 logger = logging.getLogger(__name__)
 
@@ -101,10 +100,14 @@ class Ray:
                 resources.callback(node.close)
                 self.address = str(node.address)
             resources.callback(self._connect(node).close)
-            self._driver = self._take_part(place, spares, first)
-            resources.callback(self._driver.close)
+            from akkordeon.engines.ray.driver import Driver  # noqa: PLC0415 - imports Ray
+
+            driver_place = place or f"terminal {os.urandom(4).hex()}"
+            driver = self._driver = Driver(SPACE + self.name, driver_place, spares=spares, first=first)
+            resources.callback(driver.close)
+            if place is not None:  # others may look for it
+                driver.begin()
             self._resources = resources.pop_all()
-        driver = self._driver
         self.spawn, self.watch, self.stop, self.inbox = driver.spawn, driver.watch, driver.stop, driver.inbox
         self.look, self.places = driver.look, driver.places
 
@@ -120,14 +123,6 @@ class Ray:
             from akkordeon.engines.ray.connection import Connection  # noqa: PLC0415 - imports Ray
 
             return Connection(self.address, settings, theirs=node is None)
-
-    def _take_part(self, place: str | None, spares: int, first: int) -> "Driver":
-        from akkordeon.engines.ray.driver import Driver  # noqa: PLC0415 - imports Ray
-
-        driver = Driver(SPACE + self.name, place or f"terminal {os.urandom(4).hex()}", spares=spares, first=first)
-        if place is not None:  # others may look for it
-            driver.begin()
-        return driver
 
     def find(self, name: str) -> Ref:
         """Return the living actor of that name; in a network that was joined, wait at first for it to open.
