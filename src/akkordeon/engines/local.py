@@ -43,7 +43,6 @@ class LocalActors(ABC):
     loses_messages = False
 
     def __init__(self, workers: int, *, debug: bool = False, patience: float = 5.0) -> None:
-        self.dead_letters = 0
         self._lock = threading.Lock()
         self._one_thread = OneThread()
         self._detector = WriteDetector() if debug else None
@@ -96,7 +95,6 @@ class LocalActors(ABC):
                 if not runnable.scheduled and runnable.ready:
                     self._schedule(runnable)
                 return
-            self.dead_letters += 1
         if isinstance(item, Ask):
             item.answer.set_exception(runnable.failure())
 

@@ -88,7 +88,6 @@ class Transport:
     def __init__(self) -> None:
         self.process: Process | None = None  # this one, set with the actors in it
         self.here: LocalActors | None = None
-        self.dead_letters = 0
         self._methods: dict[Process, _Methods] = {}
         self._stopped: set[RayRef] = set()
         self._watched: dict[RayRef, list[Any]] = {}
@@ -107,9 +106,7 @@ class Transport:
         """Do as `akkordeon.actor.Ref.tell` says."""
         if (here := self._local(ref)) is not None:
             here.deliver(here.runnable(ref), message)
-        elif (methods := self._find(ref)) is None:
-            self.dead_letters += 1
-        else:
+        elif (methods := self._find(ref)) is not None:
             data, buffers = pack(message)
             deliver = methods.deliver_urgent if isinstance(message, Urgent) else methods.deliver
             deliver.remote(ref.number, data, *buffers)
