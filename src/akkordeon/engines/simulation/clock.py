@@ -126,7 +126,7 @@ class Simulation:
             observer(event, name, message)
 
 
-class Timeline(Protocol):
+class Timeline(Scheduler, Protocol):
     """The events of a timed simulation, as processors and the fault injector see them."""
 
     wakes: Callable[[str, str], float]
@@ -139,14 +139,8 @@ class Timeline(Protocol):
     def after(self, seconds: float, function: Callable[..., None], *arguments: object) -> None:
         """Call when `seconds` have passed."""
 
-    def wake(self, body: SimActor) -> None:
-        """Schedule an actor if it has a turn to take and is in none."""
-
     def begin_turn(self, body: SimActor, by: Executor) -> bool:
         """Run the next turn of an actor; return False if it has ended or is paused."""
 
     def begin_work(self, body: SimActor, job: Job, by: Executor) -> None:
         """Run a computation of an actor."""
-
-    def notify(self, ended: SimActor, watcher: SimActor, message: object, *, late: bool) -> None:
-        """Tell a watcher that an actor has ended."""
