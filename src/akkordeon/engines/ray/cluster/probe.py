@@ -6,7 +6,6 @@ Ray itself takes 20 to 60 seconds to fail, and does not say why.
 import socket
 import ssl
 import time
-from collections.abc import Mapping
 from concurrent.futures import Future
 from enum import StrEnum
 from threading import Thread
@@ -103,7 +102,10 @@ def _ask(address: Address, token: Token | None, connection: "Rpc", timeout: floa
         reply = connection.call(ALIVE, {})
         wants_token = reply.status == UNAUTHENTICATED
         if wants_token:
-            reply = connection.call(ALIVE, _headers(address, token))
+            if token is None:
+                text = f"the network at {address} needs a token: copy the file from a machine that has it"
+                raise Unreachable(text, Cause.NO_TOKEN)
+            reply = connection.call(ALIVE, {"authorization": token.bearer})
         return Answer(_version(address, reply), wants_token)
     except TimeoutError as error:  # of a socket that is connected
         text = f"no reply from {address} within {timeout:g} s: not an akkordeon network, or it is hung"
@@ -138,13 +140,6 @@ def _resolve(address: Address, deadline: float) -> str:
     except TimeoutError:
         text = f"cannot resolve host {address.host!r}: check the name, or give its IPv4 address"
         raise Unreachable(text, Cause.NAME) from None
-
-
-def _headers(address: Address, token: Token | None) -> Mapping[str, str]:
-    if token is None:
-        text = f"the network at {address} needs a token: copy the file from a machine that has it"
-        raise Unreachable(text, Cause.NO_TOKEN)
-    return {"authorization": token.bearer}
 
 
 def _version(address: Address, reply: "Reply") -> str:
