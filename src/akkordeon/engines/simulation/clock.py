@@ -133,11 +133,8 @@ class Timeline(Scheduler, Protocol):
     worker: Any
     """The virtual worker whose turn or computation is being handled; None for an actor with its own processor."""
 
-    def soon(self, function: Callable[..., None], *arguments: object) -> None:
-        """Call after everything else that is due now."""
-
     def after(self, seconds: float, function: Callable[..., None], *arguments: object) -> None:
-        """Call when `seconds` have passed."""
+        """Call when `seconds` have passed; without any, after everything else that is due now."""
 
     def begin_turn(self, body: SimActor, by: Executor) -> bool:
         """Run the next turn of an actor; return False if it has ended or is paused."""

@@ -112,12 +112,8 @@ class Timed:
 
     # What processors and the fault injector call
 
-    def soon(self, function: Callable[..., None], *arguments: object) -> None:
-        """Call after everything else that is due now."""
-        self._agenda.append((function, arguments))
-
     def after(self, seconds: float, function: Callable[..., None], *arguments: object) -> None:
-        """Call when `seconds` have passed."""
+        """Call when `seconds` have passed; without any, after everything else that is due now."""
         if seconds > 0.0:
             heapq.heappush(self._heap, (self._engine.time + seconds, next(self._number), function, arguments))
         else:
