@@ -12,14 +12,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from akkordeon.actor import Ref
 from akkordeon.engines.ray.cluster import Access, Address, Node, check_cluster, own_address
 from akkordeon.errors import ActorNotFound, NodeFailed, WiringError
-
-if TYPE_CHECKING:
-    from akkordeon.engines.ray.connection import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +96,7 @@ class Ray:
                 node = _node(address, mine, access or Access(), join=join)
                 resources.callback(node.close)
                 self.address = str(node.address)
-            resources.callback(self._connect(node).close)
+            self._connect(node, resources)
             from akkordeon.engines.ray.driver import Driver  # noqa: PLC0415 - imports Ray
 
             driver_place = place or f"terminal {os.urandom(4).hex()}"
@@ -111,7 +108,7 @@ class Ray:
         self.spawn, self.watch, self.stop, self.inbox = driver.spawn, driver.watch, driver.stop, driver.inbox
         self.look, self.places = driver.look, driver.places
 
-    def _connect(self, node: Node | None) -> "Connection":
+    def _connect(self, node: Node | None, resources: ExitStack) -> None:
         settings: dict[str, Any] = {}
         if node is not None:
             _check_early(node.environment)
@@ -122,7 +119,7 @@ class Ray:
         with _signals_kept():
             from akkordeon.engines.ray.connection import Connection  # noqa: PLC0415 - imports Ray
 
-            return Connection(self.address, settings, theirs=node is None)
+            resources.callback(Connection(self.address, settings, theirs=node is None).close)
 
     def find(self, name: str) -> Ref:
         """Return the living actor of that name; in a network that was joined, wait at first for it to open.
