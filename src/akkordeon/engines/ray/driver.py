@@ -75,8 +75,7 @@ class Driver(Directory):
         ref = super().spawn(name, make, computations=computations, blocking=blocking, place=place)
         self.has_spawned = True
         assert isinstance(ref, RayRef)
-        methods = transport.methods(ref.process)
-        if methods is not None:
+        if (methods := transport.methods(ref.process)) is not None:
             # Time limits on its messages must count from when it is there, not from when its process starts.
             ray.wait([methods.handle.await_start.remote()], timeout=START_LIMIT)
         return ref

@@ -7,6 +7,7 @@ that they come to, so they find it by name. It follows that a process is connect
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -114,8 +115,7 @@ class Transport:
     def ask(self, ref: RayRef, message: object, timeout: float) -> Any:
         """Do as `akkordeon.actor.Ref.ask` says."""
         refuse_to_ask(ref.name)
-        methods = self._find(ref)
-        if methods is None:
+        if (methods := self._find(ref)) is None:
             raise ActorFailed(f"{ref.name} has ended")
         data, buffers = pack(message)
         try:
@@ -169,16 +169,10 @@ class Transport:
 
     def methods(self, process: Process) -> _Methods | None:
         """Return the methods of a process, or None if there is no such process."""
-        methods = self._methods.get(process)
-        if methods is None:
-            if not ray.is_initialized():  # this process has left the cluster
-                return None
-            try:
-                handle = ray.get_actor(process.name, process.space)
-            except ValueError:
-                return None
-            methods = self._methods[process] = _Methods(handle)
-        return methods
+        if process not in self._methods and ray.is_initialized():  # else this process has left the cluster
+            with suppress(ValueError):
+                self.add(process, ray.get_actor(process.name, process.space))
+        return self._methods.get(process)
 
     def _find(self, ref: RayRef) -> _Methods | None:
         return None if ref in self._stopped else self.methods(ref.process)
@@ -189,8 +183,7 @@ class Transport:
     # Watching: one call per actor that is watched stays open in its process, and returns when the actor ends.
 
     def _hold(self, ref: RayRef) -> None:
-        methods = self.methods(ref.process)
-        if methods is None:
+        if (methods := self.methods(ref.process)) is None:
             self._news.put((ref, None))
             return
         future = methods.handle.await_end.remote(ref.number, HOLD).future()
