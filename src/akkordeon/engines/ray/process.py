@@ -175,12 +175,6 @@ class ActorProcess:
         return pack(self.local.by_number[number].reason)
 
 
-def as_ray_actor(kind: type, groups: dict[str, int]) -> Any:
-    """Return a class as one of Ray's actors. Ray must retry nothing: it would run calls twice."""
-    settings: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "num_cpus": 0, "concurrency_groups": groups}
-    return ray.remote(**settings)(kind)
-
-
 def _where() -> str:
     return f"{os.getpid()} on {ray.util.get_node_ip_address()}"  # type: ignore[no-untyped-call]
 
