@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from akkordeon.engines import Threads
+from akkordeon.engines.local import Worker
 from akkordeon.engines.mailbox import Turn
-from akkordeon.engines.pool import Runnable, RunQueue, Worker
+from akkordeon.engines.pool import Runnable, RunQueue
 
 Samples = dict[tuple[str, str, str], list[tuple[float, float]]]
 """When each event ended and the seconds it took, by "turn", "work" or "wake", actor, and kind of message."""

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from akkordeon.actor import Actor, Ref
+from akkordeon.engines.local import Worker
 from akkordeon.engines.mailbox import Turn
-from akkordeon.engines.pool import Runnable, Worker
+from akkordeon.engines.pool import Runnable
 from akkordeon.engines.ray.directory import Directory
 from akkordeon.engines.ray.process import ProcessActors
 from akkordeon.engines.ray.transport import RayRef, Transport

@@ -88,12 +88,11 @@ class LocalInbox(Actor):
         self._messages: deque[object] = deque()
         self._arrived = threading.Condition()
 
-    def receive(self, message: object, context: Context) -> object:  # noqa: ARG002
+    def receive(self, message: object, context: Context) -> None:  # noqa: ARG002
         """Keep a message, and wake who waits for it."""
         with self._arrived:
             self._messages.append(message)
             self._arrived.notify()
-        return None
 
     def take(self, *, timeout: float) -> Any:
         """Do as `akkordeon.actor.Inbox.take` says."""

@@ -1,6 +1,8 @@
 """Runs the actors of one process on a pool of worker threads: messages, turns, computations and timers.
 
-An actor is scheduled when it has a turn to take; `akkordeon.engines.pool` says by which worker. Nothing is copied.
+An actor is scheduled when it has a turn to take. A worker that made an actor ready goes on with it itself, without
+waking another thread, unless it has a computation to run first: a hand-over within one thread costs a microsecond,
+waking a sleeping core some hundred. All others wait in the queues of `akkordeon.engines.pool`. Nothing is copied.
 
 Invariant: all state of mailboxes and queues is touched under the one lock; turns and computations run outside of it.
 """
@@ -13,20 +15,22 @@ import traceback
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from concurrent.futures import TimeoutError as AnswerTimeout
 from functools import partial
 from typing import Any
 
 from akkordeon.actor import Context, Ended, Inbox, Make, Ref
 from akkordeon.engines.context import LocalInbox
 from akkordeon.engines.debug import WriteDetector
-from akkordeon.engines.intraop import OneThread
+from akkordeon.engines.intraop import OneThread, use_one_thread
 from akkordeon.engines.mailbox import Ask, Job, Turn, refuse_place
-from akkordeon.engines.pool import IDLE, Clock, Runnable, RunQueue, Worker
+from akkordeon.engines.pool import FAIRNESS, Clock, Runnable, RunQueue
 from akkordeon.engines.scaling import STANDBY
 from akkordeon.errors import NameTaken, NoAnswer
 
 logger = logging.getLogger(__name__)
+
+IDLE = "nothing"
+"""What an idle worker is busy with."""
 
 STACK = 6
 """Innermost frames of a worker's stack to show."""
@@ -44,7 +48,6 @@ class LocalActors(ABC):
     loses_messages = False
 
     def __init__(self, workers: int, *, debug: bool = False, patience: float = 5.0) -> None:
-        self.dead_letters = 0
         self._lock = threading.Lock()
         self._one_thread = OneThread()
         self._detector = WriteDetector() if debug else None
@@ -97,7 +100,6 @@ class LocalActors(ABC):
                 if not runnable.scheduled and runnable.ready:
                     self._schedule(runnable)
                 return
-            self.dead_letters += 1
         if isinstance(item, Ask):
             item.answer.set_exception(runnable.failure())
 
@@ -108,7 +110,7 @@ class LocalActors(ABC):
         self.deliver(runnable, ask)
         try:
             return ask.answer.result(timeout)
-        except AnswerTimeout:
+        except TimeoutError:
             what = f"{runnable.name} did not answer {type(message).__name__} within {timeout:g} s"
             raise NoAnswer(f"{what}; {self._busy()}") from None
 
@@ -260,6 +262,60 @@ class LocalActors(ABC):
         if left := [f"{worker.name} (busy with {worker.doing})" for worker in self._workers if worker.is_alive()]:
             what = f"left behind after {self._patience:g} s, because it does not end: {', '.join(left)}"
             warnings.warn(what, RuntimeWarning, stacklevel=3)
+
+
+class Worker(threading.Thread):
+    """Takes turns of the actors of one queue, and runs the computations they ask for."""
+
+    def __init__(self, engine: LocalActors, queue: RunQueue, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.queue = queue
+        self.next: Runnable | None = None  # an actor that this worker made ready, and whose data are in its cache
+        self.doing = IDLE
+        self._engine = engine
+        self._in_a_row = 0
+
+    def run(self) -> None:
+        """Take turns until the queue is closed."""
+        use_one_thread()
+        while (runnable := self._pick()) is not None:
+            self.doing = runnable.name
+            try:
+                self._take_turns(runnable)
+            except BaseException as error:  # noqa: BLE001 - all that an actor raises must reach its watchers
+                self._engine.end(runnable, error)
+            self.doing = IDLE
+
+    def _take_turns(self, runnable: Runnable) -> None:
+        turn = self._engine.begin_turn(runnable)
+        while turn is not None:
+            function, arguments = turn
+            function(*arguments)
+            job = self._engine.finish_turn(runnable)
+            if job is None:
+                return
+            # The computation comes first and takes long, so another worker goes on with the actor that was made
+            # ready meanwhile: this is where the pool's parallelism comes from.
+            if self.next is not None:
+                kept, self.next = self.next, None
+                self._engine.hand_over(kept)
+            job.run()
+            turn = self._engine.finish_job(runnable, job)
+
+    def _pick(self) -> Runnable | None:
+        """Go on with the actor that this worker made ready, else take one from the queue.
+
+        Two actors that only talk to each other would hold a worker for ever; hence `FAIRNESS`.
+        """
+        runnable, self.next = self.next, None
+        self._in_a_row += 1
+        stays = (self._in_a_row <= FAIRNESS or not self.queue.ready) and not self.queue.is_crowded
+        if runnable is not None and stays:
+            return runnable
+        self._in_a_row = 0
+        if runnable is not None:
+            self._engine.hand_over(runnable)
+        return self.queue.get()
 
 
 def refuse_to_ask(name: str) -> None:

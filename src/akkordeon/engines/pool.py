@@ -1,8 +1,4 @@
-"""A pool of threads for actors: workers that take turns, queues in which actors wait for one, and a clock.
-
-A worker that made an actor ready goes on with it itself, without waking another thread, unless it has a computation to
-run first: a hand-over within one thread costs a microsecond, waking a sleeping core some hundred.
-"""
+"""Queues in which actors wait for a worker of `akkordeon.engines.local`, and a clock for timers."""
 
 import heapq
 import itertools
@@ -10,15 +6,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from akkordeon.actor import Actor
-from akkordeon.engines.intraop import use_one_thread
-from akkordeon.engines.mailbox import Job, Mailbox, Turn
+from akkordeon.engines.mailbox import Mailbox
 from akkordeon.engines.scaling import WorkerScaling
-
-IDLE = "nothing"
-"""What an idle worker is busy with."""
 
 STUCK_CHECK = 0.25
 """Seconds between two checks for workers that hang, while actors wait."""
@@ -110,79 +101,6 @@ class RunQueue:
         """Let the workers end. Call it with the lock held."""
         self.closed = True
         self._wake.notify_all()
-
-
-class Dispatcher(Protocol):
-    """What a worker needs of its engine."""
-
-    def begin_turn(self, runnable: Runnable) -> Turn | None:
-        """Take the next turn of an actor, unless it has ended."""
-
-    def finish_turn(self, runnable: Runnable) -> Job | None:
-        """End it; return the computation that it asked for."""
-
-    def finish_job(self, runnable: Runnable, job: Job) -> Turn | None:
-        """Note that a computation is done; return the actor's next turn, unless another worker has it in hand."""
-
-    def hand_over(self, runnable: Runnable) -> None:
-        """Leave an actor to any worker that has time."""
-
-    def end(self, runnable: Runnable, reason: BaseException | None) -> None:
-        """End an actor and tell its watchers."""
-
-
-class Worker(threading.Thread):
-    """Takes turns of the actors of one queue, and runs the computations they ask for."""
-
-    def __init__(self, engine: Dispatcher, queue: RunQueue, name: str) -> None:
-        super().__init__(name=name, daemon=True)
-        self.queue = queue
-        self.next: Runnable | None = None  # an actor that this worker made ready, and whose data are in its cache
-        self.doing = IDLE
-        self._engine = engine
-        self._in_a_row = 0
-
-    def run(self) -> None:
-        """Take turns until the queue is closed."""
-        use_one_thread()
-        while (runnable := self._pick()) is not None:
-            self.doing = runnable.name
-            try:
-                self._take_turns(runnable)
-            except BaseException as error:  # noqa: BLE001 - all that an actor raises must reach its watchers
-                self._engine.end(runnable, error)
-            self.doing = IDLE
-
-    def _take_turns(self, runnable: Runnable) -> None:
-        turn = self._engine.begin_turn(runnable)
-        while turn is not None:
-            function, arguments = turn
-            function(*arguments)
-            job = self._engine.finish_turn(runnable)
-            if job is None:
-                return
-            # The computation comes first and takes long, so another worker goes on with the actor that was made
-            # ready meanwhile: this is where the pool's parallelism comes from.
-            if self.next is not None:
-                kept, self.next = self.next, None
-                self._engine.hand_over(kept)
-            job.run()
-            turn = self._engine.finish_job(runnable, job)
-
-    def _pick(self) -> Runnable | None:
-        """Go on with the actor that this worker made ready, else take one from the queue.
-
-        Two actors that only talk to each other would hold a worker for ever; hence `FAIRNESS`.
-        """
-        runnable, self.next = self.next, None
-        self._in_a_row += 1
-        stays = (self._in_a_row <= FAIRNESS or not self.queue.ready) and not self.queue.is_crowded
-        if runnable is not None and stays:
-            return runnable
-        self._in_a_row = 0
-        if runnable is not None:
-            self._engine.hand_over(runnable)
-        return self.queue.get()
 
 
 class Clock:

@@ -78,8 +78,7 @@ class Directory(Actors):
     ) -> Ref:
         """Start an actor in a process of its own, at this place or another one."""
         spawner = self._spawner if place is None else self._at(place, name)
-        methods = transport.methods(spawner)
-        if methods is None:
+        if (methods := transport.methods(spawner)) is None:
             raise ActorFailed(f"cannot spawn {name}: {spawner.name} has ended")
         data, buffers = pack(make)
         # This process sees an actor as ended from when it stopped it; the spawner may not know yet.

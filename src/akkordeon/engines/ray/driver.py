@@ -12,8 +12,8 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from akkordeon.actor import Inbox, Make, Ref
 from akkordeon.engines.ray.calls import why_ended
 from akkordeon.engines.ray.directory import SPAWNER, Directory, spawners
-from akkordeon.engines.ray.process import START_LIMIT, as_ray_actor
-from akkordeon.engines.ray.spawner import SPAWNER_GROUPS, Made, Spawner, new_process, this_node
+from akkordeon.engines.ray.process import START_LIMIT
+from akkordeon.engines.ray.spawner import SPAWNER_GROUPS, Made, Spawner, as_ray_actor, new_process
 from akkordeon.engines.ray.transport import Process, RayRef, transport
 from akkordeon.engines.ray.wire import unpack
 from akkordeon.errors import ActorFailed, NameTaken, NoAnswer
@@ -56,9 +56,7 @@ class Driver(Directory):
         with self._lock:
             if self._handle is None:
                 seed = torch.initial_seed() % 2**32
-                kind = as_ray_actor(Spawner, SPAWNER_GROUPS)
-                name, space = self._spawner.name, self._spawner.space
-                spawner = kind.options(name=name, namespace=space, scheduling_strategy=this_node())
+                spawner = as_ray_actor(Spawner, SPAWNER_GROUPS, self._spawner)
                 # Kept, since Ray forgets that the spawner has them where it loses the answer to its making.
                 self._first = [new_process(self._spawner, seed + number) for number in range(1, self._num_first + 1)]
                 self._handle = spawner.remote(self._spawner, seed, self._spares, self._first)
@@ -75,8 +73,7 @@ class Driver(Directory):
         ref = super().spawn(name, make, computations=computations, blocking=blocking, place=place)
         self.has_spawned = True
         assert isinstance(ref, RayRef)
-        methods = transport.methods(ref.process)
-        if methods is not None:
+        if (methods := transport.methods(ref.process)) is not None:
             # Time limits on its messages must count from when it is there, not from when its process starts.
             ray.wait([methods.handle.await_start.remote()], timeout=START_LIMIT)
         return ref

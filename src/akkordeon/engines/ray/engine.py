@@ -12,15 +12,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from akkordeon.actor import Ref
 from akkordeon.engines.ray.cluster import Access, Address, Node, check_cluster, own_address
 from akkordeon.errors import ActorNotFound, NodeFailed, WiringError
-
-if TYPE_CHECKING:
-    from akkordeon.engines.ray.connection import Connection
-    from akkordeon.engines.ray.driver import Driver
 
 logger = logging.getLogger(__name__)
 
@@ -100,15 +96,19 @@ class Ray:
                 node = _node(address, mine, access or Access(), join=join)
                 resources.callback(node.close)
                 self.address = str(node.address)
-            resources.callback(self._connect(node).close)
-            self._driver = self._take_part(place, spares, first)
-            resources.callback(self._driver.close)
+            self._connect(node, resources)
+            from akkordeon.engines.ray.driver import Driver  # noqa: PLC0415 - imports Ray
+
+            driver_place = place or f"terminal {os.urandom(4).hex()}"
+            driver = self._driver = Driver(SPACE + self.name, driver_place, spares=spares, first=first)
+            resources.callback(driver.close)
+            if place is not None:  # others may look for it
+                driver.begin()
             self._resources = resources.pop_all()
-        driver = self._driver
         self.spawn, self.watch, self.stop, self.inbox = driver.spawn, driver.watch, driver.stop, driver.inbox
         self.look, self.places = driver.look, driver.places
 
-    def _connect(self, node: Node | None) -> "Connection":
+    def _connect(self, node: Node | None, resources: ExitStack) -> None:
         settings: dict[str, Any] = {}
         if node is not None:
             _check_early(node.environment)
@@ -119,15 +119,7 @@ class Ray:
         with _signals_kept():
             from akkordeon.engines.ray.connection import Connection  # noqa: PLC0415 - imports Ray
 
-            return Connection(self.address, settings, theirs=node is None)
-
-    def _take_part(self, place: str | None, spares: int, first: int) -> "Driver":
-        from akkordeon.engines.ray.driver import Driver  # noqa: PLC0415 - imports Ray
-
-        driver = Driver(SPACE + self.name, place or f"terminal {os.urandom(4).hex()}", spares=spares, first=first)
-        if place is not None:  # others may look for it
-            driver.begin()
-        return driver
+            resources.callback(Connection(self.address, settings, theirs=node is None).close)
 
     def find(self, name: str) -> Ref:
         """Return the living actor of that name; in a network that was joined, wait at first for it to open.

@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from akkordeon.actor import Ended, Inbox, Ref
 from akkordeon.engines.ray.calls import after, insist, kill
 from akkordeon.engines.ray.directory import Directory
-from akkordeon.engines.ray.process import PROCESS_GROUPS, ActorProcess, ProcessActors, as_ray_actor
+from akkordeon.engines.ray.process import PROCESS_GROUPS, ActorProcess, ProcessActors
 from akkordeon.engines.ray.transport import Process, RayRef, answered, transport
 from akkordeon.engines.ray.wire import pack
 from akkordeon.errors import NameTaken, NoAnswer
@@ -41,14 +41,15 @@ Made = tuple[Process, Any]
 def new_process(spawner: Process, seed: int) -> Made:
     """Make a process on this machine for an actor to come."""
     process = Process(spawner.space, f"process@{time.time_ns():x}")
-    kind = as_ray_actor(ActorProcess, PROCESS_GROUPS)
-    options = kind.options(name=process.name, namespace=process.space, scheduling_strategy=this_node())
-    return process, options.remote(process, spawner, seed)
+    return process, as_ray_actor(ActorProcess, PROCESS_GROUPS, process).remote(process, spawner, seed)
 
 
-def this_node() -> NodeAffinitySchedulingStrategy:
-    """Have Ray put a process on this machine."""
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+def as_ray_actor(kind: type, groups: dict[str, int], process: Process) -> Any:
+    """Return a class as a Ray actor on this machine. Ray must retry nothing: it would run calls twice."""
+    settings: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "num_cpus": 0, "concurrency_groups": groups}
+    actor: Any = ray.remote(**settings)(kind)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return actor.options(name=process.name, namespace=process.space, scheduling_strategy=here)
 
 
 class Spawner(ActorProcess):

@@ -7,6 +7,7 @@ that they come to, so they find it by name. It follows that a process is connect
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -88,7 +89,6 @@ class Transport:
     def __init__(self) -> None:
         self.process: Process | None = None  # this one, set with the actors in it
         self.here: LocalActors | None = None
-        self.dead_letters = 0
         self._methods: dict[Process, _Methods] = {}
         self._stopped: set[RayRef] = set()
         self._watched: dict[RayRef, list[Any]] = {}
@@ -107,9 +107,7 @@ class Transport:
         """Do as `akkordeon.actor.Ref.tell` says."""
         if (here := self._local(ref)) is not None:
             here.deliver(here.runnable(ref), message)
-        elif (methods := self._find(ref)) is None:
-            self.dead_letters += 1
-        else:
+        elif (methods := self._find(ref)) is not None:
             data, buffers = pack(message)
             deliver = methods.deliver_urgent if isinstance(message, Urgent) else methods.deliver
             deliver.remote(ref.number, data, *buffers)
@@ -117,8 +115,7 @@ class Transport:
     def ask(self, ref: RayRef, message: object, timeout: float) -> Any:
         """Do as `akkordeon.actor.Ref.ask` says."""
         refuse_to_ask(ref.name)
-        methods = self._find(ref)
-        if methods is None:
+        if (methods := self._find(ref)) is None:
             raise ActorFailed(f"{ref.name} has ended")
         data, buffers = pack(message)
         try:
@@ -172,16 +169,10 @@ class Transport:
 
     def methods(self, process: Process) -> _Methods | None:
         """Return the methods of a process, or None if there is no such process."""
-        methods = self._methods.get(process)
-        if methods is None:
-            if not ray.is_initialized():  # this process has left the cluster
-                return None
-            try:
-                handle = ray.get_actor(process.name, process.space)
-            except ValueError:
-                return None
-            methods = self._methods[process] = _Methods(handle)
-        return methods
+        if process not in self._methods and ray.is_initialized():  # else this process has left the cluster
+            with suppress(ValueError):
+                self.add(process, ray.get_actor(process.name, process.space))
+        return self._methods.get(process)
 
     def _find(self, ref: RayRef) -> _Methods | None:
         return None if ref in self._stopped else self.methods(ref.process)
@@ -192,8 +183,7 @@ class Transport:
     # Watching: one call per actor that is watched stays open in its process, and returns when the actor ends.
 
     def _hold(self, ref: RayRef) -> None:
-        methods = self.methods(ref.process)
-        if methods is None:
+        if (methods := self.methods(ref.process)) is None:
             self._news.put((ref, None))
             return
         future = methods.handle.await_end.remote(ref.number, HOLD).future()

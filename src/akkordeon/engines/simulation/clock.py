@@ -126,27 +126,18 @@ class Simulation:
             observer(event, name, message)
 
 
-class Timeline(Protocol):
+class Timeline(Scheduler, Protocol):
     """The events of a timed simulation, as processors and the fault injector see them."""
 
     wakes: Callable[[str, str], float]
     worker: Any
     """The virtual worker whose turn or computation is being handled; None for an actor with its own processor."""
 
-    def soon(self, function: Callable[..., None], *arguments: object) -> None:
-        """Call after everything else that is due now."""
-
     def after(self, seconds: float, function: Callable[..., None], *arguments: object) -> None:
-        """Call when `seconds` have passed."""
-
-    def wake(self, body: SimActor) -> None:
-        """Schedule an actor if it has a turn to take and is in none."""
+        """Call when `seconds` have passed; without any, after everything else that is due now."""
 
     def begin_turn(self, body: SimActor, by: Executor) -> bool:
         """Run the next turn of an actor; return False if it has ended or is paused."""
 
     def begin_work(self, body: SimActor, job: Job, by: Executor) -> None:
         """Run a computation of an actor."""
-
-    def notify(self, ended: SimActor, watcher: SimActor, message: object, *, late: bool) -> None:
-        """Tell a watcher that an actor has ended."""

@@ -10,9 +10,6 @@ from akkordeon.engines.mailbox import Job
 from akkordeon.engines.simulation.actors import SimActor
 from akkordeon.engines.simulation.clock import Simulation
 
-OUTSIDE = "outside"
-ENGINE = "engine"
-
 
 class Exploring:
     """One thing happens per step; a step takes a tick.
@@ -42,7 +39,7 @@ class Exploring:
 
     def notify(self, ended: SimActor, watcher: SimActor, message: object, *, late: bool) -> None:  # noqa: ARG002
         """Send the news on a route of its own: it may overtake the messages of the actor."""
-        self._route(self._sender() if late else ENGINE, watcher, message)
+        self._route(self._sender() if late else "engine", watcher, message)
 
     def wake(self, body: SimActor) -> None:
         """Do nothing: what is in a mailbox is one of the possible events."""
@@ -79,7 +76,7 @@ class Exploring:
         """Do nothing: a turn takes no time here."""
 
     def _sender(self) -> str:
-        return OUTSIDE if self._engine.current is None else self._engine.current.name
+        return "outside" if self._engine.current is None else self._engine.current.name
 
     def _route(self, sender: str, body: SimActor, message: object) -> None:
         if body.ended:

@@ -21,7 +21,7 @@ class OwnProcessor:
     def schedule(self, body: SimActor) -> None:
         """Take its turn at once."""
         body.scheduled = True
-        self._timeline.soon(self._begin, body)
+        self._timeline.after(0.0, self._begin, body)
 
     def turn_over(self, body: SimActor, job: Job | None) -> None:
         """Take the next turn, and compute beside it."""
@@ -80,7 +80,7 @@ class VirtualWorker:
             self._hand_over()
             self.next = body
         if job is None:
-            self._timeline.soon(self._pick)
+            self._timeline.after(0.0, self._pick)
         else:  # the computation comes first; an idle worker should go on with the other actor meanwhile
             self._hand_over()
             self._timeline.begin_work(body, job, self)
@@ -88,7 +88,7 @@ class VirtualWorker:
     def work_over(self, body: SimActor) -> None:
         """Take the actor's next turn, unless another worker has it."""
         if body.scheduled or body.ended or not body.ready:
-            self._timeline.soon(self._pick)
+            self._timeline.after(0.0, self._pick)
         else:
             body.scheduled = True
             self._begin(body)
@@ -101,20 +101,19 @@ class VirtualWorker:
             self.queue.asleep.append(self)
 
     def _pick(self) -> None:
-        body, self.next = self.next, None
         self._in_a_row += 1  # of hand-overs: after some, actors that other workers left waiting come first
-        if body is not None and (self._in_a_row <= FAIRNESS or not self.queue.ready):
+        if self.next is not None and (self._in_a_row <= FAIRNESS or not self.queue.ready):
+            body, self.next = self.next, None
             self._begin(body)
-            return
-        self._in_a_row = 0
-        if body is not None:
-            self.queue.put(body)
-        self.get()
+        else:
+            self._in_a_row = 0
+            self._hand_over()
+            self.get()
 
     def _begin(self, body: SimActor) -> None:
         if not self._timeline.begin_turn(body, self):
             body.scheduled = False
-            self._timeline.soon(self._pick)
+            self._timeline.after(0.0, self._pick)
 
     def _hand_over(self) -> None:
         if self.next is not None:

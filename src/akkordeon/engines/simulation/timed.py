@@ -112,12 +112,8 @@ class Timed:
 
     # What processors and the fault injector call
 
-    def soon(self, function: Callable[..., None], *arguments: object) -> None:
-        """Call after everything else that is due now."""
-        self._agenda.append((function, arguments))
-
     def after(self, seconds: float, function: Callable[..., None], *arguments: object) -> None:
-        """Call when `seconds` have passed."""
+        """Call when `seconds` have passed; without any, after everything else that is due now."""
         if seconds > 0.0:
             heapq.heappush(self._heap, (self._engine.time + seconds, next(self._number), function, arguments))
         else:
@@ -141,9 +137,9 @@ class Timed:
         self.worker = None
         self._happened("turn", body, handled)
         if body.inbox or not (seconds := self._turn(body.name, body.kind) * body.host.slowness):
-            self._end_turn(body, by, error, body.host.lost)
+            self._end_turn(body, by, error)
         else:
-            self.after(seconds, self._end_turn, body, by, error, body.host.lost)
+            self.after(seconds, self._over, body, body.host.lost, self._end_turn, by, error)
         return True
 
     def begin_work(self, body: SimActor, job: Job, by: Executor) -> None:
@@ -153,7 +149,7 @@ class Timed:
         self._happened("computes", body, None)
         kind = START if job.kind is None else job.kind.__name__
         seconds = self._work(body.name, kind) * body.host.slowness
-        self.after(seconds, self._end_work, body, job, by, letters, error, body.host.lost)
+        self.after(seconds, self._over, body, body.host.lost, self._end_work, job, by, letters, error)
 
     # Events
 
@@ -202,22 +198,20 @@ class Timed:
         else:
             self._arrive(None, watcher, message)
 
-    def _end_turn(self, body: SimActor, by: Executor, error: BaseException | None, lost: float) -> None:
-        if body.host.lost > lost:  # its host was paused meanwhile, so the turn takes that much longer
-            self.after(body.host.lost - lost, self._end_turn, body, by, error, body.host.lost)
-            return
+    def _over(self, body: SimActor, lost: float, end: Callable[..., None], *arguments: object) -> None:
+        if body.host.lost > lost:  # its host was paused meanwhile, so that it takes that much longer
+            self.after(body.host.lost - lost, self._over, body, body.host.lost, end, *arguments)
+        else:
+            end(body, *arguments)
+
+    def _end_turn(self, body: SimActor, by: Executor, error: BaseException | None) -> None:
         letters, body.outbox, body.answering = body.outbox, [], None
         self._let_out(body, by, letters, error)
         job = body.finish()
         by.turn_over(body, None if body.ended else job)
         self.worker = None
 
-    def _end_work(
-        self, body: SimActor, job: Job, by: Executor, letters: Letters, error: BaseException | None, lost: float
-    ) -> None:
-        if body.host.lost > lost:
-            self.after(body.host.lost - lost, self._end_work, body, job, by, letters, error, body.host.lost)
-            return
+    def _end_work(self, body: SimActor, job: Job, by: Executor, letters: Letters, error: BaseException | None) -> None:
         self._let_out(body, by, letters, error)
         job.done = bool(job.result)  # nothing, if the user interrupted it
         by.work_over(body)

@@ -13,7 +13,6 @@ from akkordeon.engines.ray.cluster.address import own_address as own_address
 from akkordeon.engines.ray.cluster.installed import check_ray as check_ray
 from akkordeon.engines.ray.cluster.node import Node as Node
 from akkordeon.engines.ray.cluster.node import check_port as check_port
-from akkordeon.engines.ray.cluster.probe import Answer as Answer
 from akkordeon.engines.ray.cluster.probe import Cause as Cause
 from akkordeon.engines.ray.cluster.probe import check_cluster as check_cluster
 from akkordeon.engines.ray.cluster.probe import probe as probe

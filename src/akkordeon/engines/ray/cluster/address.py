@@ -109,12 +109,11 @@ def own_address(towards: Address) -> str:
     Raises:
         Unreachable: there is no route to it, or its name cannot be resolved.
     """
+    there = towards.resolved()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(towards.resolved())
+            probe.connect(there)
         except OSError as error:
-            if isinstance(error, Unreachable):
-                raise
             text = f"no route from this machine to {towards} ({error.strerror}): check address and network"
             raise Unreachable(text, "silent") from error
         return str(probe.getsockname()[0])

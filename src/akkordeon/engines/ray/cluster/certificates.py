@@ -13,6 +13,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from akkordeon.engines.ray.cluster.tls import AUTHORITY, Tls
 
+PEM = serialization.Encoding.PEM
+
 VALID = timedelta(days=825)
 """Some systems refuse certificates that are valid for longer."""
 
@@ -48,7 +50,7 @@ def init(folder: Path, hosts: Iterable[str]) -> dict[str, Tls]:
         key = ec.generate_private_key(ec.SECP256R1())
         authority = _authority(key)
         _write_key(folder / "ca.key", key)
-        _write_certificate(folder / AUTHORITY, authority)
+        (folder / AUTHORITY).write_bytes(authority.public_bytes(PEM))
     return {host: _host(folder, host, authority, key) for host in hosts}
 
 
@@ -72,7 +74,7 @@ def _host(folder: Path, host: str, authority: x509.Certificate, signer: ec.Ellip
     builder = builder.add_extension(uses, critical=False).add_extension(issuer, critical=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     _write_key(files.key, key)
-    _write_certificate(files.certificate, builder.sign(signer, hashes.SHA256()))
+    files.certificate.write_bytes(builder.sign(signer, hashes.SHA256()).public_bytes(PEM))
     return files
 
 
@@ -94,12 +96,6 @@ def _general(host: str) -> x509.GeneralName:
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     path.unlink(missing_ok=True)
-    content = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    content = key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
-
-
-def _write_certificate(path: Path, certificate: x509.Certificate) -> None:
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

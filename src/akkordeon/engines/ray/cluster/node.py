@@ -166,19 +166,18 @@ def _runs(share: Share, home: Home, deadline: float, *, head: bool) -> bool:
     with (home.folder / "output").open("a+b") as output:
         keeper = [sys.executable, "-P", "-m", "akkordeon.engines.ray.cluster.keeper", str(home.folder)]
         start = command(share, home.temp_dir, head=not is_there)
-        done = subprocess.run(  # noqa: S603 - nothing in it comes from elsewhere
+        code = subprocess.call(  # noqa: S603 - nothing in it comes from elsewhere
             [*keeper, *start],
             env=for_node(share),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
-            check=False,
         )
         wait_until(lambda: home.is_ready or not home.is_current, deadline)
         if home.is_current and home.is_ready:
             return _answers(share, must=True)
-        if done.returncode and not home.is_current:  # another keeper had it, or has just taken it down
+        if code and not home.is_current:  # another keeper had it, or has just taken it down
             return False
         raise NodeFailed(_why(share, output.fileno(), ended=not home.is_current))
 

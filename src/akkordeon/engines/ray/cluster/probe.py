@@ -6,7 +6,7 @@ Ray itself takes 20 to 60 seconds to fail, and does not say why.
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from concurrent.futures import Future
 from enum import StrEnum
 from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -102,7 +102,10 @@ def _ask(address: Address, token: Token | None, connection: "Rpc", timeout: floa
         reply = connection.call(ALIVE, {})
         wants_token = reply.status == UNAUTHENTICATED
         if wants_token:
-            reply = connection.call(ALIVE, _headers(address, token))
+            if token is None:
+                text = f"the network at {address} needs a token: copy the file from a machine that has it"
+                raise Unreachable(text, Cause.NO_TOKEN)
+            reply = connection.call(ALIVE, {"authorization": token.bearer})
         return Answer(_version(address, reply), wants_token)
     except TimeoutError as error:  # of a socket that is connected
         text = f"no reply from {address} within {timeout:g} s: not an akkordeon network, or it is hung"
@@ -123,30 +126,20 @@ def _connect(address: Address, tls: Tls | None, deadline: float) -> socket.socke
 
 def _resolve(address: Address, deadline: float) -> str:
     """Return the IPv4 address; resolves a name in a thread of its own, since that takes no time limit."""
-    found: list[Address | Unreachable] = []
+    found: Future[Address] = Future()
 
     def resolve() -> None:
         try:
-            found.append(address.resolved())
+            found.set_result(address.resolved())
         except Unreachable as error:
-            found.append(error)
+            found.set_exception(error)
 
-    thread = Thread(target=resolve, name="akkordeon resolve", daemon=True)
-    thread.start()
-    thread.join(max(deadline - time.monotonic(), 0.001))
-    if not found:
+    Thread(target=resolve, name="akkordeon resolve", daemon=True).start()
+    try:
+        return found.result(max(deadline - time.monotonic(), 0.001)).host
+    except TimeoutError:
         text = f"cannot resolve host {address.host!r}: check the name, or give its IPv4 address"
-        raise Unreachable(text, Cause.NAME)
-    if isinstance(found[0], Unreachable):
-        raise found[0]
-    return found[0].host
-
-
-def _headers(address: Address, token: Token | None) -> Mapping[str, str]:
-    if token is None:
-        text = f"the network at {address} needs a token: copy the file from a machine that has it"
-        raise Unreachable(text, Cause.NO_TOKEN)
-    return {"authorization": token.bearer}
+        raise Unreachable(text, Cause.NAME) from None
 
 
 def _version(address: Address, reply: "Reply") -> str:

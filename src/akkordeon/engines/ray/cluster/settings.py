@@ -4,7 +4,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,14 +37,12 @@ class Share:
         ip: by which others reach this machine.
         token: its file; None for a network without one.
         tls: certificates, if connections are encrypted.
-        object_store: bytes of shared memory for messages above 4 MB.
     """
 
     network: Address
     ip: str
     token: Path | None = None
     tls: Tls | None = None
-    object_store: int = field(default=512 * 1024**2, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -83,7 +81,7 @@ def command(share: Share, temp_dir: Path, *, head: bool) -> list[str]:
         *where,
         f"--node-ip-address={share.ip}",
         f"--temp-dir={temp_dir}",
-        f"--object-store-memory={share.object_store}",
+        f"--object-store-memory={512 * 1024**2}",  # bytes of shared memory for messages above 4 MB
         "--include-log-monitor=false",  # a process of 90 MB that copies what actors print to all drivers
         "--disable-usage-stats",
         "--block",
