@@ -150,12 +150,12 @@ class ActorProcess:
     @ray.method(concurrency_group="control")
     def look(self) -> str:
         """Describe what waits here, and what the workers do."""
-        return f"process {self.where()}:\n{self.local.look()}"
+        return f"process {_where()}:\n{self.local.look()}"
 
     @ray.method(concurrency_group="control")
     def where(self) -> str:
         """Answer with the process's number and its machine."""
-        return f"{os.getpid()} on {ray.util.get_node_ip_address()}"  # type: ignore[no-untyped-call]
+        return _where()
 
     @ray.method(concurrency_group="ask")
     def await_start(self) -> bool:
@@ -173,6 +173,10 @@ class ActorProcess:
         if not self.local.ends[number].wait(seconds):
             return None
         return pack(self.local.by_number[number].reason)
+
+
+def _where() -> str:
+    return f"{os.getpid()} on {ray.util.get_node_ip_address()}"  # type: ignore[no-untyped-call]
 
 
 def _make(data: bytes, *buffers: Any) -> Actor:
