@@ -210,11 +210,11 @@ def test_what_torch_keeps_once_per_process_is_noted(use: Callable[[], object]) -
 
 
 def test_the_cache_of_parametrizations_is_noted() -> None:
-    before = internals.ParametrizationCache()
-    assert not before.used
+    before = internals.parametrization_cache()
+    assert internals.parametrization_cache() is before
     with parametrize.cached():
         pass
-    assert before.used
+    assert internals.parametrization_cache() is not before
 
 
 def test_the_random_generator_can_be_read_by_many_threads_at_once() -> None:

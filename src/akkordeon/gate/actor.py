@@ -72,7 +72,7 @@ class GateActor(Actor):
         self._weights = self._learner.weights
         self._wire = Wire(None, None)
         self._replicas = Replicas(partial(self._learner.replica, RANDOM_LOCK))
-        self._turns = Turns(gate.name, self._replicas.ready, self._may_begin)
+        self._turns = Turns(gate.name, self._replicas.ready, self._is_stray)
         self._pending: PendingBatches[Graph | Recomputation] = PendingBatches(applied)
         self._copies = Copies(self._learner, copying)
         self._computations = Computations()
@@ -137,11 +137,11 @@ class GateActor(Actor):
         entry.squares = message.squares
         self._turns.take(route, partial(self._begin_forward, message, entry, context))
 
-    def _may_begin(self, route: Route) -> bool:
-        """Whether a batch is awaited: it may have ended while it waited for its turn."""
-        awaited = self._is_awaited(route)
-        self._skipped["stray"] += not awaited
-        return awaited
+    def _is_stray(self, route: Route) -> bool:
+        """Whether a batch has ended while it waited for its turn, or for a lease; count it then."""
+        stray = not self._is_awaited(route)
+        self._skipped["stray"] += stray
+        return stray
 
     def _begin_forward(self, message: Forward, entry: Pending, context: Context) -> None:
         replica = self._replicas.take("forward")
@@ -183,8 +183,7 @@ class GateActor(Actor):
             self._replicas.note(result.changed, replica)
             self._turns.only_one(f"its forward changes {self._replicas.changes}, which the next one may use")
         # A second forward would begin with what the first has left in the module, so there is none then.
-        stashes = self._gate.activations == "stashed" or self._replicas.changes
-        if stashes:
+        if self._gate.activations == "stashed" or self._replicas.changes:
             entry.saved = result.graph
         else:
             entry.saved = Recomputation(message.x, buffers, result.drew, self._wanted(message))
@@ -251,8 +250,7 @@ class GateActor(Actor):
     def _commit(self, message: Backward, entry: Pending, result: BatchGradients, context: Context) -> None:
         """Apply a gradient; from here on, a failure may leave half an update."""
         batch = message.route.batch
-        if not self._is_awaited(message.route):  # it may have ended while this was computed, or waited for a lease
-            self._skipped["stray"] += 1
+        if self._is_stray(message.route):
             return
         if self._gate.norm == "network" and result.finite:  # one that is not would ruin what other gates clip
             self._learner.norms.squares = norm_of(result.of_weights) ** 2
@@ -294,10 +292,9 @@ class GateActor(Actor):
         if self._pending.is_gone(message.route.batch.incarnation):
             self._skipped["stray"] += 1
             return
-        if self._replicas.changes:  # the state to evaluate with is in the module object that trains
-            self._turns.take(message.route, partial(self._begin_validation, message, context, in_turn=True))
-        else:
-            self._begin_validation(message, context, in_turn=False)
+        in_turn = bool(self._replicas.changes)  # the state to evaluate with is in the module object that trains
+        begin = partial(self._begin_validation, message, context, in_turn=in_turn)
+        self._turns.take(message.route, begin) if in_turn else begin()
 
     def _begin_validation(self, message: Validate, context: Context, *, in_turn: bool) -> None:
         replica = self._replicas.take("evaluation")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from akkordeon.gate.backward import BatchGradients, Graph
 from akkordeon.gate.description import own_copy
 from akkordeon.gate.guards import WRITES, FrozenMoved, Identities, Look, due, memory_of, used_again
-from akkordeon.gate.internals import ParametrizationCache, buffer_slots, noted, parameter_slots
+from akkordeon.gate.internals import buffer_slots, noted, parameter_slots, parametrization_cache
 from akkordeon.gate.parameters import NamedTensors
 from akkordeon.gate.random_state import RandomNumbers, RandomState
 from akkordeon.gate.versions import Snapshot
@@ -300,7 +300,7 @@ class Replica:
             output = self.once_more(run) if known else run()
             self._draws[training] = known or noted.shared
             return output, None
-        cache = ParametrizationCache()
+        cache = parametrization_cache()
         with nullcontext() if known is False else self._random_lock:
             before = RandomState(self._device)
             try:
@@ -310,7 +310,8 @@ class Replica:
                 raise
             drew = RandomNumbers(before, RandomState(self._device))
         if drew.after.same_as(before):
-            self._draws[training] = bool(known) or noted.shared or (known is None and cache.used)
+            cached = known is None and cache is not parametrization_cache()
+            self._draws[training] = bool(known) or noted.shared or cached
             return output, None
         self._draws[training] = True
         if known is False:  # it draws at some batches only: run it again under the lock, which it did not hold

@@ -109,13 +109,6 @@ torch.random.default_generator = _NotedGenerator(torch.default_generator)  # typ
 forward_ad.enter_dual_level = _noted_dual_level
 
 
-class ParametrizationCache:
-    """Tells whether `torch.nn.utils.parametrize.cached` was left since this was made: torch has one for all threads."""
-
-    def __init__(self) -> None:
-        self._cache = parametrize._cache
-
-    @property
-    def used(self) -> bool:
-        """Whether it was; on leaving, torch puts an empty dictionary in its place."""
-        return parametrize._cache is not self._cache
+def parametrization_cache() -> object:
+    """Return what `torch.nn.utils.parametrize.cached` fills, for all threads; torch makes a new one when it is left."""
+    return parametrize._cache

@@ -18,16 +18,16 @@ class Turns:
     Args:
         gate: its name, for the log.
         ready: whether the next may begin where they run one after the other.
-        awaited: whether a batch that has waited is still to be computed.
+        is_stray: whether a batch that has waited is not to be computed any more.
 
     Attributes:
         why: they run one after the other; empty where they need not.
     """
 
-    def __init__(self, gate: str, ready: Callable[[], bool], awaited: Callable[[Route], bool]) -> None:
+    def __init__(self, gate: str, ready: Callable[[], bool], is_stray: Callable[[Route], bool]) -> None:
         self.why = ""
         self._ready = ready
-        self._awaited = awaited
+        self._is_stray = is_stray
         self._gate = gate
         self._begun = self._running = 0
         self._alone = True
@@ -64,7 +64,7 @@ class Turns:
         """Begin one forward that waits, if it may: a turn of an actor can begin one computation."""
         while self._waiting and not (self._alone and (self._running or not self._ready())):
             route, begin = self._waiting.popleft()
-            if self._awaited(route):
+            if not self._is_stray(route):
                 self._begun += 1
                 self._alone = bool(self.why) or self._begun <= ALONE_AT_FIRST
                 self._running += 1

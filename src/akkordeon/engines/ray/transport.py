@@ -169,10 +169,11 @@ class Transport:
 
     def methods(self, process: Process) -> _Methods | None:
         """Return the methods of a process, or None if there is no such process."""
-        if process not in self._methods and ray.is_initialized():  # else this process has left the cluster
+        methods = self._methods.get(process)
+        if methods is None and ray.is_initialized():  # else this process has left the cluster
             with suppress(ValueError):
-                self.add(process, ray.get_actor(process.name, process.space))
-        return self._methods.get(process)
+                methods = self._methods[process] = _Methods(ray.get_actor(process.name, process.space))
+        return methods
 
     def _find(self, ref: RayRef) -> _Methods | None:
         return None if ref in self._stopped else self.methods(ref.process)
