@@ -98,6 +98,7 @@ def test_short_network_cuts_lose_no_batch_and_restart_no_gate(world: World) -> N
 
 def test_a_gate_whose_host_lost_power_restarts_on_another(world: World) -> None:
     """The host stays off, so this is the last test."""
+    before = world.now()["done"]
     world.hosts[1].kill()
     noticed = wait_until(lambda: world.now()["restarts"] == 1, LIMIT, "a restart")
     seconds = noticed + world.advance(IN_FLIGHT + 1)  # more than were on their way to the sentinel
@@ -110,5 +111,5 @@ def test_a_gate_whose_host_lost_power_restarts_on_another(world: World) -> None:
     assert all(set(gate) == {"0", "1"} for gate in last["applied"])
     lost = [last["trained"] - gate["1"] for gate in last["applied"]]
     assert lost[0] == 0
-    # Those whose copies had not left the host, which nothing waits for: how many depends on the machine.
-    assert 0 <= lost[1] <= last["trained"] / 4, lost
+    # Those whose copies had not come, which nothing waits for: none on a quiet machine, dozens on a busy one.
+    assert 0 <= lost[1] < before, lost
