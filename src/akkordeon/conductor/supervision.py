@@ -28,8 +28,8 @@ class Supervision:
             is no wait where an update has failed again with the same error.
         copy_every: updates of a gate after which it sends a copy to be restarted from.
         copy_share: share of its time that a gate may spend on copies; a large gate is copied less often. At 1 it is
-            copied as often as `copy_every` says; if that is 1 too, no update is lost but those whose copies are on their
-            way when the gate's host fails.
+            copied as often as `copy_every` says; if that is 1 too, no update is lost but those whose copies are on
+            their way when the gate's host fails.
         stall: seconds without progress after which the network is reported as stalled.
 
     Raises:
