@@ -6,7 +6,6 @@ import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 
 from akkordeon.engines.ray.cluster.address import Address
@@ -26,6 +25,10 @@ RAY_SETTINGS = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # it would print the ends of processes, which the network reports in its own way
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # a node that is to end has no users any more
 }
+
+START = "import sys; sys.modules['grpc'] = None; from ray.scripts.scripts import main; main()"
+"""The command `ray`, in a Python without grpcio: with it, Ray starts one more server, which listens for clients, and
+refuses to be told not to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,8 @@ def command(share: Share, temp_dir: Path, *, head: bool) -> list[str]:
     where = [f"--address={share.network}"]
     if head:
         where = ["--head", f"--port={share.network.port}", "--include-dashboard=false", "--no-monitor"]
-        if find_spec("grpc"):  # the server of Ray Client would listen then; without it, Ray refuses this argument
-            where.append("--ray-client-server-port=0")
     return [
-        *(sys.executable, "-P", "-m", "ray.scripts.scripts", "start"),
+        *(sys.executable, "-P", "-c", START, "start"),
         *where,
         f"--node-ip-address={share.ip}",
         f"--temp-dir={temp_dir}",
