@@ -26,7 +26,7 @@ RAY_SETTINGS = {
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # a node that is to end has no users any more
 }
 
-START = "import sys; sys.modules['grpc'] = None; from ray.scripts.scripts import main; main()"
+RAY_COMMAND = "import sys; sys.modules['grpc'] = None; from ray.scripts.scripts import main; main()"
 """The command `ray`, in a Python without grpcio: with it, Ray starts one more server, which listens for clients, and
 refuses to be told not to."""
 
@@ -78,7 +78,7 @@ def command(share: Share, temp_dir: Path, *, head: bool) -> list[str]:
     if head:
         where = ["--head", f"--port={share.network.port}", "--include-dashboard=false", "--no-monitor"]
     return [
-        *(sys.executable, "-P", "-c", START, "start"),
+        *(sys.executable, "-P", "-c", RAY_COMMAND, "start"),
         *where,
         f"--node-ip-address={share.ip}",
         f"--temp-dir={temp_dir}",
