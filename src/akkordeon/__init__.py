@@ -43,9 +43,16 @@ if TYPE_CHECKING:
     from akkordeon.messages.reports import SentinelStatus as SentinelStatus
     from akkordeon.messages.reports import Status as Status
     from akkordeon.messages.states import GateStatus as GateStatus
+    from akkordeon.network.events import Event as Event
+    from akkordeon.network.history import History as History
     from akkordeon.network.launching import connect as connect
     from akkordeon.network.launching import launch as launch
     from akkordeon.network.network import Network as Network
+    from akkordeon.network.recording import Sink as Sink
+    from akkordeon.network.run_folder import RunFolder as RunFolder
+    from akkordeon.network.sinks import Csv as Csv
+    from akkordeon.network.sinks import TensorBoard as TensorBoard
+    from akkordeon.network.sinks import Wandb as Wandb
     from akkordeon.saving.restore import load as load
     from akkordeon.sentinel.description import TestSentinel as TestSentinel
     from akkordeon.sentinel.description import TrainingSentinel as TrainingSentinel
@@ -84,8 +91,13 @@ _NAMES = {
     "messages.histogram": "Histogram",
     "messages.reports": "Report SentinelStatus Status",
     "messages.states": "GateStatus",
+    "network.events": "Event",
+    "network.history": "History",
     "network.launching": "connect launch",
     "network.network": "Network",
+    "network.recording": "Sink",
+    "network.run_folder": "RunFolder",
+    "network.sinks": "Csv TensorBoard Wandb",
     "saving.restore": "load",
     "sentinel.description": "TestSentinel TrainingSentinel ValidationSentinel",
     "sentinel.metrics": "Gauge Mean Perplexity TopK accuracy",

@@ -200,8 +200,13 @@ class Engine(Actors, Protocol):
     def now(self) -> float:
         """Return seconds on the clock of the code outside actors, as `Context.now`."""
 
-    def inbox(self, name: str) -> Inbox:
-        """Open a mailbox for code outside actors."""
+    def inbox(self, name: str, then: Callable[[object], None] | None = None) -> Inbox:
+        """Open a mailbox for code outside actors.
+
+        Args:
+            name: unique among the living actors of the engine.
+            then: is called with each message, on some thread, in place of `Inbox.take`; it must return soon.
+        """
 
     def close(self) -> None:
         """End all actors and give back what the engine took. Calling it again does nothing."""

@@ -33,8 +33,8 @@ class Borrowed:
         self._spawned.append(self._engine.spawn(name, make, **settings))
         return self._spawned[-1]
 
-    def inbox(self, name: str) -> Inbox:
-        self._inboxes.append(self._engine.inbox(name))
+    def inbox(self, name: str, then: Callable[[object], None] | None = None) -> Inbox:
+        self._inboxes.append(self._engine.inbox(name, then))
         return self._inboxes[-1]
 
     def close(self) -> None:

@@ -65,6 +65,19 @@ def test_messages_from_outside_arrive_in_the_order_sent(cast: Cast, inbox: Inbox
     assert take(inbox, 200) == list(range(200))
 
 
+def test_an_inbox_hands_over_what_comes_in_the_order_sent(engine: Engine, cast: Cast, inbox: Inbox) -> None:
+    seen: list[object] = []
+    handing = engine.inbox("hands over", seen.append)
+    for number in range(200):
+        handing.ref.tell(number)
+    deadline = engine.now() + SOON
+    while len(seen) < 200 and engine.now() < deadline:
+        with pytest.raises(NoAnswer):
+            inbox.take(timeout=0.05)
+    handing.close()
+    assert seen == list(range(200))
+
+
 def test_the_clock_advances_while_an_inbox_waits(engine: Engine, inbox: Inbox) -> None:
     before = engine.now()
     with pytest.raises(NoAnswer):

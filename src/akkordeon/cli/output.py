@@ -3,22 +3,21 @@
 import dataclasses
 import json
 import logging
-import math
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from akkordeon.cli.interrupt import Interrupts, Stop
 from akkordeon.cli.recipe import user_line
 from akkordeon.errors import AkkordeonError, Unreachable
-from akkordeon.messages.histogram import Histogram
+from akkordeon.messages.plain import fields_of, plain
 
 if TYPE_CHECKING:
     from akkordeon.cli.live import Lines
@@ -51,7 +50,7 @@ class Output:
     def event(self, event: str, **values: object) -> None:
         """Show an event to programs."""
         if self._json:
-            typer.echo(json.dumps(_plain({"event": event, **values})))
+            typer.echo(json.dumps(plain({"event": event, **values})))
 
     def tell(self, line: str, event: str, **values: object) -> None:
         """Show a line to people, or an event to programs."""
@@ -60,9 +59,8 @@ class Output:
 
     def report(self, report: "Report") -> None:
         """Show a report."""
-        names = [each.name for each in dataclasses.fields(report) if each.name != "outputs"]
-        values = {name: getattr(report, name) for name in names}
-        self.tell(str(report), "report", **values, samples_per_second=report.samples_per_second)
+        values = fields_of(report) | {"samples_per_second": report.samples_per_second}
+        self.tell(str(report), "report", **values)
 
     def reports(self, reports: "Iterable[Report]") -> None:
         """Show reports as they come."""
@@ -194,19 +192,3 @@ def is_terminal() -> bool:
     """Return whether stdout is a terminal that can show a picture that changes in place."""
     on_screen = sys.stdout is not None and sys.stdout.isatty()
     return on_screen and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
-
-
-def _plain(value: Any) -> Any:
-    """Return a value of JSON, which has neither NaN nor infinity."""
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case Histogram():
-            return _plain(value.figures())
-        case Mapping():
-            return {str(key): _plain(each) for key, each in value.items()}
-        case list() | tuple():
-            return [_plain(each) for each in value]
-        case None | bool() | int() | float() | str():
-            return value
-    return str(value)

@@ -117,6 +117,11 @@ class Recipe:
             )
         self._binding = Binding(name, functions, given, settings)
 
+    @property
+    def source(self) -> str:
+        """Its text."""
+        return Path(str(self._module.__file__)).read_text(encoding="utf-8")
+
     def default(self, name: str, otherwise: Any) -> Any:
         """Return a constant of the recipe, such as EPOCHS."""
         return getattr(self._module, name, otherwise)

@@ -16,6 +16,7 @@ from akkordeon.conductor.gates import GateSupervisor, Restart
 from akkordeon.conductor.handshake import Handshake, own_handshake
 from akkordeon.conductor.pauses import Over, Pauses
 from akkordeon.conductor.placement import Placement
+from akkordeon.conductor.readers import LookAround, Readers
 from akkordeon.conductor.sentinels import Attached, Limits, Membership
 from akkordeon.conductor.state import ConductorState
 from akkordeon.conductor.supervision import Supervision
@@ -23,7 +24,7 @@ from akkordeon.conductor.watchdog import Watchdog
 from akkordeon.errors import ActorFailed, ActorNotFound, WiringError
 from akkordeon.gate.description import Gate
 from akkordeon.messages.leases import Alive, Copy, Held, Left, MessageNumber, NoCopy, Orders
-from akkordeon.messages.reports import Adjustment, Alarm, Closing, Departure, Failure, Report
+from akkordeon.messages.reports import Adjustment, Alarm, Changed, Closing, Departure, Failure, Joined, Report, SavedTo
 from akkordeon.messages.states import GateState, Position
 
 
@@ -70,12 +71,14 @@ class Conductor(Actor):
         self._pauses = Pauses(positions or {})
         self._events = EventLog(self._present)
         self._watchdog = Watchdog(settings.stall)
+        self._readers = Readers()
 
     def receive(self, message: object, context: Context) -> object:
         """Handle what sentinels, gates, the engine and users send."""
         answer = None
+        self._events.now = context.now()
         match message:
-            case Report() | Adjustment():
+            case Report() | Adjustment() | SavedTo():
                 self._events.publish(message)
             case Alive():
                 self._alive(message, context)
@@ -120,11 +123,17 @@ class Conductor(Actor):
             case requests.Close():
                 self._events.publish(Closing())
             case _:
-                return self._inform(message)
+                return self._inform(message, context)
         return None
 
-    def _inform(self, message: object) -> object:
+    def _inform(self, message: object, context: Context) -> object:
         match message:
+            case requests.Record():
+                self._events.subscribe(requests.Subscribe(message.reader, 0))
+                self._readers.add(message, context)
+            case LookAround():
+                actors = (*self._gates.refs, *(each.pulse.ref for each in self._members))
+                self._readers.look(message, actors, context)
             case requests.Resume():
                 return self._pauses.resume(message)
             case requests.Hello():
@@ -177,6 +186,7 @@ class Conductor(Actor):
             return attached
         self._gates.lease(context)
         self._order(attached, context)
+        self._events.publish(Joined(sentinel.name, sentinel.kind))
         return None
 
     def _detach(self, message: requests.Detach) -> None:
@@ -203,6 +213,7 @@ class Conductor(Actor):
             self._gates.lease(context)
             if attached is not None:
                 self._order(attached, context)
+            self._events.publish(Changed(name, settings))
         return refusal
 
     def _held(self, message: Held) -> None:
@@ -304,6 +315,7 @@ class Conductor(Actor):
             self._watchdog.forget(message.actor, context.now())
             self._events.publish(self._gates.replace(gate, message.reason, context))
         else:
+            self._readers.forget(message.actor)
             self._events.unsubscribe(requests.Unsubscribe(message.actor))
 
     def _present(self) -> tuple[int, int]:

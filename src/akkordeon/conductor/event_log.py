@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from akkordeon.actor import Ref
 from akkordeon.conductor.requests import Subscribe, Unsubscribe
-from akkordeon.messages.reports import Event, Failure, Notice, Report
+from akkordeon.messages.reports import Failure, News, Notice, Report
 
 EVENTS_KEPT = 10_000
 """The latest events, for watchers that come late."""
@@ -19,9 +19,14 @@ class EventLog:
 
     Args:
         present: returns how many sentinels are attached now, and how many of these will end by themselves.
+
+    Attributes:
+        now: seconds on the conductor's clock, in the turn that it is in.
+        count: number of the latest event.
     """
 
     def __init__(self, present: Callable[[], tuple[int, int]]) -> None:
+        self.now = 0.0
         self._present = present
         self._events: deque[Notice] = deque(maxlen=EVENTS_KEPT)
         self.count = 0
@@ -33,7 +38,7 @@ class EventLog:
         for notice in self._events:
             if notice.number > message.after:
                 message.watcher.tell(notice)
-        message.watcher.tell(Notice(0, None, *self._present()))
+        message.watcher.tell(Notice(0, None, *self._present(), self.now))
         self._watchers.append(message.watcher)
 
     def unsubscribe(self, message: Unsubscribe) -> None:
@@ -45,12 +50,12 @@ class EventLog:
             elif isinstance(notice.event, Failure):
                 _let_go(notice.event.error)
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: News) -> None:
         """Send an event to all watchers."""
         self.count += 1
         if isinstance(event, Failure):
             _let_go(event.error)
-        notice = Notice(self.count, event, *self._present())
+        notice = Notice(self.count, event, *self._present(), self.now)
         self._events.append(notice)
         for watcher in self._watchers:
             watcher.tell(notice)

@@ -248,7 +248,7 @@ class GateSupervisor:
             context.tell_later(wait, Restart(gate))
         else:
             self.restart(Restart(gate), context)
-        return Alarm(self._plan(place, wait))
+        return Alarm(self._plan(place, wait), gate)
 
     def _note_end(self, gate: str, reason: BaseException | None, now: float) -> tuple[_Place, int]:
         """Begin another term without a gate; return its place, and how often gates there had ended lately."""

@@ -73,6 +73,19 @@ class Subscribe:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """From outside, an ask: send `reader` all events so far and to come, and samples. Answered with None.
+
+    Args:
+        reader: who gets them, as `Notice` and `Sample`.
+        every: seconds between two samples of each gate and sentinel.
+    """
+
+    reader: Ref
+    every: float
+
+
+@dataclass(frozen=True, slots=True)
 class Unsubscribe:
     """From outside: send the watcher nothing more; it has received all events up to a number."""
 

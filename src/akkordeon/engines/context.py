@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -79,17 +80,26 @@ class ActorContext:
 
 
 class LocalInbox(Actor):
-    """A mailbox for code outside actors: an actor that keeps what it receives. The engine sets its `ref`."""
+    """A mailbox for code outside actors: an actor that keeps what it receives. The engine sets its `ref`.
+
+    Args:
+        runtime: runs the actor.
+        then: takes the messages, so that none is kept.
+    """
 
     ref: Ref
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, then: Callable[[object], None] | None = None) -> None:
         self._runtime = runtime
+        self._then = then
         self._messages: deque[object] = deque()
         self._arrived = threading.Condition()
 
     def receive(self, message: object, context: Context) -> None:  # noqa: ARG002
-        """Keep a message, and wake who waits for it."""
+        """Keep a message, and wake who waits for it; or hand it on."""
+        if self._then is not None:
+            self._then(message)
+            return
         with self._arrived:
             self._messages.append(message)
             self._arrived.notify()

@@ -15,6 +15,7 @@ import traceback
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -135,9 +136,9 @@ class LocalActors(ABC):
         """Deliver after a while."""
         self._clock.add(seconds, partial(self.deliver, runnable, message))
 
-    def inbox(self, name: str) -> Inbox:
+    def inbox(self, name: str, then: Callable[[object], None] | None = None) -> Inbox:
         """Open a mailbox for code outside actors."""
-        inbox = LocalInbox(self)
+        inbox = LocalInbox(self, then)
         inbox.ref = self.spawn(name, lambda: inbox)
         return inbox
 

@@ -1,8 +1,8 @@
 """Runs a gate: forward, backward, update, and evaluation in between.
 
-A batch that cannot be computed is refused and leaves no trace: weights change only in `Learner.learn`, in the actor's
-own turn, after everything that may fail for the batch. A failure in there may leave half an update, so it ends the
-actor; the conductor starts another one from the latest copy that this one handed over.
+A batch that cannot be computed is refused and leaves no trace: weights change only in `Learner.learn`, after everything
+that may fail for the batch. A failure in there may leave half an update, so it ends the actor; the conductor starts
+another one from the latest copy.
 """
 
 from collections import Counter
@@ -42,10 +42,12 @@ from akkordeon.messages.batches import (
 )
 from akkordeon.messages.histogram import Histogram
 from akkordeon.messages.leases import Alive, InHand, Lease, Wire
+from akkordeon.messages.reports import Observe, Sample
 from akkordeon.messages.states import GateState, GateStatus, StateOf, StatusOf
 from akkordeon.messages.tree import Tree, describe
 
 Pending = Entry[Graph | Recomputation]
+Computed = BatchGradients | Exception
 
 
 class GateActor(Actor):
@@ -96,7 +98,9 @@ class GateActor(Actor):
             case Lease() if self._lease.is_news(message):
                 self._renew(message, context)
             case StatusOf():
-                return self._status()
+                return self._status(context)
+            case Observe():
+                message.reader.tell(Sample(context.now(), self._status(context)))
             case StateOf():
                 return caught(partial(self._learner.state, whole=message.whole))
         return None
@@ -208,7 +212,8 @@ class GateActor(Actor):
         if not message.gradients:
             if isinstance(entry.saved, Graph) and isinstance(entry.saved.replica, Replica):
                 self._replicas.give("forward", entry.saved.replica)
-            self._computations.in_turn(message.route, partial(self._not_learned, message), context)
+            self._computations.in_turn(message.route, partial(self._send_back, message, (), NOTHING_TO_LEARN), context)
+            self._turns.next()
             return
         if isinstance(entry.saved, Graph):
             replica = entry.saved.replica
@@ -221,21 +226,12 @@ class GateActor(Actor):
         done = partial(self._backwarded, message, entry, replica, context)
         self._computations.run("backward", message.route, work, done, context)
 
-    def _not_learned(self, message: Backward) -> None:
-        self._send_back(message, (), NOTHING_TO_LEARN)
-        self._turns.next()
-
     def _backwarded(
-        self,
-        message: Backward,
-        entry: Pending,
-        replica: Reused | None,
-        context: Context,
-        result: BatchGradients | Exception,
+        self, message: Backward, entry: Pending, used: Reused | None, context: Context, result: Computed
     ) -> None:
-        if replica is not None:
-            assert isinstance(replica, Replica)
-            self._replicas.give("forward" if isinstance(entry.saved, Graph) else "backward", replica)
+        if used is not None:
+            assert isinstance(used, Replica)
+            self._replicas.give("forward" if isinstance(entry.saved, Graph) else "backward", used)
             self._turns.next()
         if isinstance(result, Exception):
             self._refuse(message.route, "its gradient", result)
@@ -336,7 +332,7 @@ class GateActor(Actor):
             parts.append(f"waits for the gradients of {len(self._pending)} batches")
         return "; ".join(parts)
 
-    def _status(self) -> GateStatus:
+    def _status(self, context: Context) -> GateStatus:
         return GateStatus(
             self._gate.name,
             self._weights.version,
@@ -347,4 +343,6 @@ class GateActor(Actor):
             self._learner.norms.correction.value,
             self._computations.pace.seconds,
             self._turns.why,
+            len(context.waiting()),
+            dict(self._computations.busy),
         )

@@ -39,10 +39,12 @@ class Computations:
 
     Attributes:
         pace: how long those for training take.
+        busy: seconds that each kind has taken, and "ready", for which they waited for a worker.
     """
 
     def __init__(self) -> None:
         self.pace = Pace()
+        self.busy = dict.fromkeys(("forward", "backward", "update", "evaluation", "ready"), 0.0)
         self._running: list[_Computation] = []
 
     def __len__(self) -> int:
@@ -64,9 +66,14 @@ class Computations:
             result, seconds = timed
             self._running.remove(computation)
             computation.outstanding = None  # it holds on to this function: the tensors would stay until a collection
+            self.busy[what] += seconds
+            self.busy["ready"] += (computation.began or computation.asked) - computation.asked
             if what != "evaluation":
                 self.pace.add(what, seconds)
+            before = context.now()
             then(result)
+            if what == "backward":
+                self.busy["update"] += context.now() - before
 
         computation.outstanding = context.compute(partial(_timed, work, computation, context.now), done)
 

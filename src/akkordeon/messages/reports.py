@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from akkordeon.actor import Ref, Urgent
 from akkordeon.messages.advice import advice
 from akkordeon.messages.histogram import Histogram
 from akkordeon.messages.states import GateStatus
@@ -96,9 +97,11 @@ class Alarm:
 
     Args:
         text: which gate has ended, and why; or that nothing moves, and which actor waits for what.
+        gate: that has ended and is restarted; None where the alarm is about none.
     """
 
     text: str
+    gate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +125,34 @@ class Adjustment:
 
 
 @dataclass(frozen=True, slots=True)
+class Joined:
+    """A sentinel was attached."""
+
+    sentinel: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Settings of a gate or a sentinel were changed."""
+
+    name: str
+    settings: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedTo:
+    """The network was saved to a path."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
     """A user asked for the network to be closed."""
 
 
-Event = Report | Failure | Departure | Alarm | Adjustment | Closing | None
+News = Report | Failure | Departure | Alarm | Adjustment | Joined | Changed | SavedTo | Closing | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +164,14 @@ class Notice:
         event: what happened.
         attached: number of attached sentinels.
         ending: how many of these will end by themselves.
+        seconds: when, on the clock of the conductor.
     """
 
     number: int
-    event: Event
+    event: News
     attached: int
     ending: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +196,8 @@ class SentinelStatus:
         dropped: the last batches that were given up, and why.
         skipped: batches, or updates at a gate, that did not count, by reason; over all epochs.
         reason: why the window is what it is, where the sentinel has found that out (`in_flight="auto"`).
+        losses: of the latest training batches that came back since the sentinel was looked at, if anybody does: when,
+            which batch, and its loss.
     """
 
     name: str
@@ -187,6 +217,27 @@ class SentinelStatus:
     dropped: tuple[str, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
+    losses: tuple[tuple[float, int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observe(Urgent):
+    """From the conductor, to gates and sentinels, while somebody records: tell the reader how you stand."""
+
+    reader: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """From a gate or a sentinel, to a reader: how it stands.
+
+    Args:
+        seconds: when, on its clock.
+        status: of the gate or sentinel.
+    """
+
+    seconds: float
+    status: GateStatus | SentinelStatus
 
 
 @dataclass(frozen=True, slots=True)

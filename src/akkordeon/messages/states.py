@@ -1,6 +1,7 @@
 """Snapshots of a gate or a sentinel: its state to save or restart from, its status, its place in the data."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -60,6 +61,9 @@ class GateStatus:
         seconds: that a forward or backward takes if nothing is in its way: the mean of both, each the lower quartile of
             50; 0 until there were so many.
         alone: why it computes one batch at a time; empty where it does not.
+        waiting: messages in its mailbox.
+        busy: seconds since it began that it has spent on forward, backward, update and evaluation, and "ready", for
+            which work waited for a free worker.
     """
 
     name: str
@@ -71,6 +75,8 @@ class GateStatus:
     correction_norm: float = 0.0
     seconds: float = 0.0
     alone: str = ""
+    waiting: int = 0
+    busy: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ from akkordeon.gate.chain import check_chain
 from akkordeon.gate.description import Gate, own_copy
 from akkordeon.messages.states import StatusOf
 from akkordeon.network.network import ANSWER_TIMEOUT, Network
+from akkordeon.network.recording import Recorder, Sink
+from akkordeon.network.run_folder import RunFolder, opened
 from akkordeon.network.waiting import wait_until
 from akkordeon.saving.restore import beginning
 from akkordeon.tensors import refuse_autocast
@@ -50,6 +52,8 @@ def launch(
     capacity: int = 1024,
     supervision: Supervision | None = None,
     placement: Placement | None = None,
+    run: Path | str | RunFolder | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Network:
     """Start a network of gates, wired in the order given.
 
@@ -69,6 +73,10 @@ def launch(
             `Supervision()`; on an engine of several processes with a lease of 15 s.
         placement: on which hosts gates live, on an engine of several machines. The named hosts must join within the
             time that it sets.
+        run: keep in this folder what the run was (`run.json`) and what happened in it (`events.jsonl`). Where it cannot
+            be written, a warning says so, and the run goes on without.
+        sinks: get all events, such as `Csv` and `TensorBoard`; `Sink` says how to write one. They are closed with the
+            network, and when it cannot be started.
 
     Raises:
         WiringError: the gates cannot be wired together; says why.
@@ -101,11 +109,15 @@ def launch(
         refs: tuple[Ref, ...] = conductor.ask(Open(), timeout=ANSWER_TIMEOUT)
         for ref in refs:
             ref.ask(StatusOf(), timeout=START_TIMEOUT)  # which fails if the gate could not be made
+        sinks = [*sinks, *([] if run is None else opened(run))]
+        recorder = Recorder(engine, conductor, sinks) if sinks else None
     except BaseException:
+        for sink in sinks:
+            sink.close()
         if engine is not None:
             engine.close()
         raise
-    return Network(gates, engine, conductor)
+    return Network(gates, engine, conductor, recorder=recorder)
 
 
 def connect(

@@ -1,7 +1,7 @@
 """A running network: attach and detach sentinels, watch, read the status, get the model, save, close."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,10 @@ from akkordeon.conductor.handshake import Handshake
 from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, SaveFailed, WiringError
 from akkordeon.gate.description import Gate, own_copy
 from akkordeon.gate.parameters import fill
-from akkordeon.messages.reports import Report, Status
+from akkordeon.messages.reports import Notice, Report, SavedTo, Status
 from akkordeon.messages.states import GateState, StateOf, StatusOf
+from akkordeon.network.history import History
+from akkordeon.network.recording import Recorder
 from akkordeon.network.waiting import wait_until
 from akkordeon.network.watching import EventStream
 from akkordeon.saving import Saved, packages, write, write_weights
@@ -38,12 +40,15 @@ class Network:
     attached from here, and nothing else.
     """
 
-    def __init__(self, gates: Sequence[Gate], engine: Engine, conductor: Ref, *, seen: int = 0) -> None:
+    def __init__(
+        self, gates: Sequence[Gate], engine: Engine, conductor: Ref, *, seen: int = 0, recorder: Recorder | None = None
+    ) -> None:
         self._gates = tuple(gates)
         self.engine = engine
         self.conductor = conductor
         self._events = EventStream(conductor, self._check_conductor, seen)
         self._inboxes = itertools.count(1)
+        self._recorder = recorder
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -136,6 +141,36 @@ class Network:
             self.engine.watch(self.conductor, inbox.ref)
             yield from self._events.reports(inbox, sentinel, forever=forever)
 
+    def on(self, kind: str, call: Callable[[Any], object]) -> None:
+        """Call a function whenever something happens, from now on.
+
+        It is called on a thread of its own, with one event after the other; what it raises is logged, and harms
+        nothing. Where it takes too long, events are dropped and counted.
+
+        Args:
+            kind: "report", "attach", "detach", "window", "set", "save", "restart", "alarm", "failure" or "close"; or,
+                every half second for each, "gate" and "sentinel".
+            call: gets the record: a `Report`, a `GateStatus`, a `SentinelStatus` and so on.
+
+        Raises:
+            WiringError: there are no events of that kind.
+        """
+        self._check_open()
+        if self._recorder is None:
+            self._recorder = Recorder(self.engine, self.conductor, after=self._roster().events)
+        self._recorder.on(kind, call)
+
+    def history(self) -> History:
+        """Return the reports so far, of the latest 10,000 events, as columns."""
+        reports = []
+        with closing(self._inbox()) as inbox:
+            self.conductor.tell(requests.Subscribe(inbox.ref, 0))
+            while (notice := cast(Notice, inbox.take(timeout=ANSWER_TIMEOUT))).number:
+                if isinstance(notice.event, Report):
+                    reports.append((notice.seconds, notice.event))
+            self.conductor.tell(requests.Unsubscribe(inbox.ref))
+        return History(reports)
+
     def status(self) -> Status:
         """Return the progress of all gates and sentinels.
 
@@ -193,7 +228,9 @@ class Network:
             NoAnswer: some batches were still in flight after `timeout` seconds.
             ActorFailed: a gate has failed.
         """
-        return write(self._paused(timeout), Path(folder))
+        path = write(self._paused(timeout), Path(folder))
+        self.conductor.tell(SavedTo(str(path)))
+        return path
 
     def export(self, file: Path | str) -> None:
         """Write the weights, by their names in the whole network, as one plain safetensors file.
@@ -261,6 +298,8 @@ class Network:
         """End all sentinels and gates, and the engine; again, do nothing. Detach first to finish batches in flight."""
         if not self._closed:
             self._closed = True
+            if self._recorder is not None:
+                self._recorder.close()
             self.engine.close()
 
     def end(self) -> None:

@@ -1,7 +1,7 @@
 """Sums up, for each epoch of a sentinel, which batches came back and with which figures, and reports on the epoch."""
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
@@ -17,6 +17,9 @@ from akkordeon.sentinel.metrics import Gauges, Mean, read
 from akkordeon.tensors import copied
 
 logger = logging.getLogger(__name__)
+
+LOSSES = 50
+"""Of how many of the latest batches the loss is kept for those who record."""
 
 
 @dataclass(slots=True)
@@ -99,12 +102,14 @@ class Epochs:
         gates: names, in the order of the chain.
         done: batches that came back, over all epochs.
         latest: number of the latest epoch that has begun; 0 before the first.
+        losses: of the latest training batches, as `SentinelStatus` has them; None while nobody records.
     """
 
     def __init__(self, sentinel: Sentinel, gauges: Callable[[], Gauges] = dict) -> None:
         self.gates: Sequence[str] = ()
         self.done = 0
         self.latest = 0
+        self.losses: deque[tuple[float, int, float]] | None = None
         self._sentinel = sentinel
         self._gauges = gauges
         self._epochs: dict[int, Epoch] = {}
@@ -209,8 +214,13 @@ class Epochs:
             seconds=0.0 if latest.began is None else now - latest.began,
             loss=latest.figures["loss"].value,
             skipped=dict(sum((each.skipped for each in self._epochs.values()), self._skipped)),
+            losses=tuple(self.losses or ()),
             **others,
         )
+
+    def forget_losses(self) -> None:
+        """Keep the losses of the batches to come, since somebody records."""
+        self.losses = deque(maxlen=LOSSES)
 
     def under_way(self) -> list[Epoch]:
         """Return the epochs that have begun and are not closed, oldest first."""

@@ -1,10 +1,12 @@
 """Calls the command line: in this process where it is enough, in one of its own where signals and terminals matter."""
 
+import atexit
 import os
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -55,6 +57,11 @@ def batches(split, take=slice(None), batch_size: int = 20, notes: Path | None = 
     return list(zip(x.split(batch_size), (x[:, 0] > 0).long().split(batch_size)))
 '''
 
+RUNS = tempfile.TemporaryDirectory(prefix="akkordeon-runs-")
+"""Where run folders are made that no test names."""
+
+atexit.register(RUNS.cleanup)
+
 # A shell may start a test run with Ctrl-C ignored, which processes inherit; and whoever runs the tests may have set up
 # this process in other ways. Here it is as in a terminal.
 DRIVER = """
@@ -74,7 +81,7 @@ def write_recipe(folder: Path, text: str = RECIPE, name: str = "mine.py") -> Pat
 
 def call(*arguments: object, environment: Mapping[str, str] | None = None) -> Result:
     """Call the command line in this process."""
-    plain = {"COLUMNS": "160", "NO_COLOR": "1", "TERM": "dumb"}
+    plain = {"COLUMNS": "160", "NO_COLOR": "1", "TERM": "dumb", "AKKORDEON_RUNS": RUNS.name}
     environment = plain | dict(environment or {})
     return CliRunner().invoke(app, [str(each) for each in arguments], prog_name="akkordeon", env=environment)
 
@@ -154,7 +161,8 @@ def running(*arguments: object, terminal: bool = False, limit: float = LIMIT, **
     known = {
         key: value for key, value in os.environ.items() if key not in ("CI", "NO_COLOR", "TERM", "AKKORDEON_DEBUG")
     }
-    known |= {"PYTHONUNBUFFERED": "1", "TERM": "xterm", "COLUMNS": "120", "LINES": "30"} | environment
+    known |= {"PYTHONUNBUFFERED": "1", "TERM": "xterm", "COLUMNS": "120", "LINES": "30"}
+    known |= {"AKKORDEON_RUNS": RUNS.name} | environment
     ours, theirs = os.openpty() if terminal else (None, subprocess.PIPE)
     errors = theirs if terminal else subprocess.PIPE
     with subprocess.Popen(command, stdout=theirs, stderr=errors, start_new_session=True, env=known) as process:

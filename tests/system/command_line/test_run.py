@@ -34,8 +34,9 @@ def reports(*arguments: object) -> list[dict[str, Any]]:
 def test_a_run_prints_training_validation_and_test(recipe: Path) -> None:
     result = call("run", recipe, "--epochs", "2")
     assert result.exit_code == 0, result.output
-    *lines, validation, test = lines_of(result.stdout)
+    *lines, validation, test, kept = lines_of(result.stdout)
     trained = lines.pop()
+    assert re.fullmatch(r"the run is kept in .*mine-\d{8}-\d{6}(-\d+)?", kept)
     assert [LINE.match(line)["epoch"] for line in lines] == ["1", "2"]  # type: ignore[index]
     assert re.search(r" samples/s  staleness stem \d\.\d \(\d\|\d\|\d\) head \d\.\d \(\d\|\d\|\d\)$", lines[0])
     assert re.fullmatch(r"trained for \d+\.\d s", trained)

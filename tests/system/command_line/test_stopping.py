@@ -72,9 +72,10 @@ def test_a_signal_lets_the_batches_in_flight_through_and_saves(
         run.signal(number)
         assert run.end() == code
         assert run.written["stderr"] == f"{STOPPING}\n"
-        *_, trained, saved = lines_of(run.written["stdout"])
+        *_, trained, saved, kept = lines_of(run.written["stdout"])
         assert trained.startswith("trained for ")
         assert ("(incomplete)" in run.written["stdout"]) or recipe == RECIPE
+        assert kept.startswith("the run is kept in ")
         assert saved == f"saved to {tmp_path / 'saved' / 'v000001'}"
         assert any((tmp_path / "saved").rglob("*.safetensors"))
         with pytest.raises(ProcessLookupError):  # nobody of its session is left

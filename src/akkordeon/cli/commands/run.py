@@ -12,6 +12,7 @@ from akkordeon.cli import options, values
 from akkordeon.cli.options import EPOCHS, FILES, IN_FLIGHT, SHOWN, STOP, TRAIN, VALIDATE_EVERY
 from akkordeon.cli.output import Output
 from akkordeon.cli.recipe import Recipe, RecipeLoader, load
+from akkordeon.cli.recording import RecordingOptions
 from akkordeon.errors import ActorNotFound, AkkordeonError, RecipeError, SaveFailed
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 RECIPE = "or the recipe's "
 
 
-class RunCommand(options.LocalOptions, options.TrainingOptions):
+class RunCommand(options.LocalOptions, options.TrainingOptions, RecordingOptions):
     """Train, validate and test a recipe.
 
     \b
@@ -79,7 +80,8 @@ class RunCommand(options.LocalOptions, options.TrainingOptions):
         updates, sentinels = self._describe(recipe)
         from akkordeon.network.launching import launch  # noqa: PLC0415 - imports torch
 
-        with launch(self.gates(recipe, **updates), engine=self.engine(), **self.start) as network:
+        gates, recorded = self.gates(recipe, **updates), self.recorded(recipe)
+        with launch(gates, engine=self.engine(), **recorded, **self.start) as network:
             _check_writable("--save", self.save)
             _check_writable("--export", self.export)
             course = _Course(self, network, output, *sentinels)
@@ -87,9 +89,16 @@ class RunCommand(options.LocalOptions, options.TrainingOptions):
                 course.train()
                 course.keep()
                 course.measure()
+                kept = recorded["run"] is not None and recorded["run"].is_open
+                if kept:
+                    output.say(f"the run is kept in {recorded['run'].path}")
                 advice = course.advice()
-        reached = {} if self.until is None else {"reached": course.reached}
-        output.event("done", seconds=course.seconds, **reached, **({"advice": advice} if advice else {}))
+        more: dict[str, object] = {"run": recorded["run"].path} if kept else {}
+        if self.until is not None:
+            more["reached"] = course.reached
+        if advice:
+            more["advice"] = advice
+        output.event("done", seconds=course.seconds, **more)
 
     def _describe(self, recipe: Recipe) -> "tuple[dict[str, int], tuple[Training, ValidationSentinel, TestSentinel]]":
         """Describe all that takes part, so that errors in a recipe show before anything starts.

@@ -3,6 +3,8 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -16,12 +18,15 @@ from akkordeon.engines.ray.process import START_LIMIT
 from akkordeon.engines.ray.spawner import SPAWNER_GROUPS, Made, Spawner, as_ray_actor, new_process
 from akkordeon.engines.ray.transport import Process, RayRef, transport
 from akkordeon.engines.ray.wire import unpack
-from akkordeon.errors import ActorFailed, NameTaken, NoAnswer
+from akkordeon.errors import ActorFailed, AkkordeonError, NameTaken, NoAnswer
 
 logger = logging.getLogger(__name__)
 
 SLACK = 10.0
 """Seconds that Ray itself may take beyond a time limit of ours."""
+
+HAND_OVER = 1.0
+"""Seconds that a thread waits for a message before it looks whether it is still wanted."""
 
 
 class Driver(Directory):
@@ -83,10 +88,13 @@ class Driver(Directory):
         self.begin()
         return super().places()
 
-    def inbox(self, name: str) -> Inbox:
+    def inbox(self, name: str, then: Callable[[object], None] | None = None) -> Inbox:
         """Open a mailbox for code outside actors, in the spawner's process."""
         spawner = self.begin()
-        return _RemoteInbox(spawner, unpack(*ray.get(spawner.open_inbox.remote(name))))
+        inbox = _RemoteInbox(spawner, unpack(*ray.get(spawner.open_inbox.remote(name))))
+        if then is not None:
+            threading.Thread(target=inbox.hand_over, args=(then,), name=f"akkordeon {name}", daemon=True).start()
+        return inbox
 
     def where(self) -> dict[str, str]:
         """Return the number and machine of the process that each actor of the network lives in, by its name."""
@@ -111,6 +119,14 @@ class _RemoteInbox:
     def __init__(self, spawner: Any, ref: RayRef) -> None:
         self.ref = ref
         self._spawner = spawner
+        self._closed = False
+
+    def hand_over(self, then: Callable[[object], None]) -> None:
+        """Take all messages, until the inbox is closed or its process has ended."""
+        with suppress(AkkordeonError, RayError):
+            while not self._closed:
+                with suppress(NoAnswer):
+                    then(self.take(timeout=HAND_OVER))
 
     def take(self, *, timeout: float) -> Any:
         try:
@@ -124,4 +140,5 @@ class _RemoteInbox:
         return unpack(*came)
 
     def close(self) -> None:
+        self._closed = True
         self._spawner.close_inbox.options(num_returns=0).remote(self.ref.number)

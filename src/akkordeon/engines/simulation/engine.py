@@ -110,9 +110,9 @@ class Stepped(Simulation, Engine):
         if self.scheduler.reaches(self.current, body):
             self.end(body, None)
 
-    def inbox(self, name: str) -> Inbox:
+    def inbox(self, name: str, then: Callable[[object], None] | None = None) -> Inbox:
         """Open a mailbox for code outside actors."""
-        inbox = LocalInbox(self)
+        inbox = LocalInbox(self, then)
         body = SimActor(name, lambda: inbox, 1, None)
         body.inbox = True
         inbox.ref = self._add(body, blocking=False)

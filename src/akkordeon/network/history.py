@@ -1,0 +1,35 @@
+"""Shows the reports of a run as columns."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from akkordeon.messages.reports import Report
+
+ALWAYS = ("seconds", "sentinel", "kind", "epoch", "samples", "loss")
+
+
+class History(dict[str, list[Any]]):
+    """One row per report, as a dict of columns of the same length; None where a report has no such figure.
+
+    The columns are `seconds` (on the network's clock), `sentinel`, `kind`, `epoch`, `samples`, `loss`, and one per
+    metric.
+    """
+
+    def __init__(self, reports: Iterable[tuple[float, Report]]) -> None:
+        rows = list(reports)
+        metrics = dict.fromkeys(name for _, report in rows for name in report.metrics)
+        super().__init__({name: [] for name in (*ALWAYS, *metrics)})
+        for seconds, report in rows:
+            values = {name: getattr(report, name) for name in ALWAYS[1:]}
+            for name, column in self.items():
+                column.append({"seconds": seconds, **report.metrics, **values}.get(name))
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame`.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas as pd  # noqa: PLC0415 - not a dependency
+
+        return pd.DataFrame(self)

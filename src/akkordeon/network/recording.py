@@ -1,0 +1,190 @@
+"""Hands the events of a running network to sinks and hooks, each on a thread of its own.
+
+Actors never wait for a sink: what a slow one has no room for is dropped, and counted.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Protocol
+
+from akkordeon.actor import Engine, Ref
+from akkordeon.conductor.requests import Record, Subscribe
+from akkordeon.errors import AkkordeonError, WiringError
+from akkordeon.messages.reports import Notice, Report, Sample
+from akkordeon.network.events import ALL_KINDS, Event
+from akkordeon.network.waiting import wait_until
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_EVERY = 0.5
+"""Seconds between two samples of each gate and sentinel."""
+
+QUEUED = 10_000
+"""Events that may wait for a sink."""
+
+PATIENCE = 5.0
+"""Seconds that a sink has at the end for what still waits."""
+
+CONSENT = 30.0
+"""Seconds that the conductor has to say that it sends events."""
+
+
+class Sink(Protocol):
+    """Takes the events of a network. Whatever it raises costs its events, never the run."""
+
+    def write(self, event: Event) -> None:
+        """Take an event; called on a thread of the sink's own, in order."""
+
+    def close(self) -> None:
+        """Finish; nothing comes any more."""
+
+
+class Channel:
+    """Events on their way to one sink, handed over on a thread of its own.
+
+    Args:
+        sink: gets them.
+
+    Attributes:
+        lost: events that the sink did not take, for want of room or since it raised.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self.lost = 0
+        self._sink = sink
+        self._events: queue.Queue[Event | None] = queue.Queue(QUEUED)
+        self._thread = threading.Thread(target=self._run, name=f"akkordeon sink {self}", daemon=True)
+        self._thread.start()
+
+    def __str__(self) -> str:
+        return type(self._sink).__name__
+
+    def put(self, event: Event) -> None:
+        """Hand an event over, or lose it."""
+        try:
+            self._events.put_nowait(event)
+        except queue.Full:
+            self._lose("takes its events too slowly")
+
+    def close(self, deadline: float) -> None:
+        """Let the sink finish; leave it behind where it does not in time."""
+        with suppress(queue.Full):
+            self._events.put(None, timeout=max(0.0, deadline - time.monotonic()))
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._thread.is_alive():
+            logger.warning("sink %s is left behind with %d events: it does not end", self, self._events.qsize())
+        elif self.lost:
+            logger.warning("sink %s has lost %d events", self, self.lost)
+
+    def _run(self) -> None:
+        while (event := self._events.get()) is not None:
+            try:
+                self._sink.write(event)
+            except Exception as error:  # noqa: BLE001 - a sink may raise anything
+                self._lose(f"raised {type(error).__name__}: {error}")
+        try:
+            self._sink.close()
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._lose(f"raised {type(error).__name__} when it was closed: {error}")
+
+    def _lose(self, why: str) -> None:
+        self.lost += 1
+        if self.lost == 1:
+            logger.warning("sink %s %s; the run goes on, without the events that it loses", self, why)
+
+
+class Hooks:
+    """A sink that calls functions with the records of the kinds they want.
+
+    Attributes:
+        calls: kinds and functions, in the order in which they are called.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Callable[[Any], object]]] = []
+
+    def write(self, event: Event) -> None:
+        """Call those that want it; one that raises does not keep it from the others."""
+        errors = []
+        for kind, call in list(self.calls):
+            if kind == event.kind:
+                try:
+                    call(event.record)
+                except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+                    errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Recorder:
+    """Receives the events of a network, and what its gates and sentinels say of themselves every so often.
+
+    Args:
+        engine: of the network.
+        conductor: of the network.
+        sinks: get the events.
+        after: number of the last event before the first that is wanted.
+    """
+
+    def __init__(self, engine: Engine, conductor: Ref, sinks: Sequence[Sink] = (), *, after: int = 0) -> None:
+        self._seen = after
+        self._missed = -1  # the event after which some were lost
+        self._engine, self._conductor = engine, conductor
+        self._hooks = Hooks()
+        self._up_to_date = False
+        self._channels = [Channel(sink) for sink in sinks]
+        self._inbox = engine.inbox("recorder", self._take)
+        conductor.ask(Record(self._inbox.ref, SAMPLE_EVERY), timeout=CONSENT)
+
+    def on(self, kind: str, call: Callable[[Any], object]) -> None:
+        """Call a function with the record of each event of a kind from now on.
+
+        Raises:
+            WiringError: there are no events of that kind; lists the kinds.
+        """
+        if kind not in ALL_KINDS:
+            raise WiringError(f"there are no events of kind {kind!r}; there are: {', '.join(sorted(ALL_KINDS))}")
+        if not self._hooks.calls:
+            self._channels = [*self._channels, Channel(self._hooks)]
+        self._hooks.calls.append((kind, call))
+
+    def close(self) -> None:
+        """Take what the network has sent so far, and let all sinks finish."""
+        with suppress(AkkordeonError):
+            self._up_to_date = False
+            self._conductor.tell(Subscribe(self._inbox.ref, 0))
+            wait_until(self._engine, lambda: self._up_to_date, seconds=PATIENCE, pause=0.01)
+        self._inbox.close()
+        deadline = time.monotonic() + PATIENCE
+        for channel in self._channels:
+            channel.close(deadline)
+
+    def _take(self, message: object) -> None:
+        match message:
+            case Sample(seconds, status):
+                self._hand_out(Event(seconds, status))
+            case Notice(0):
+                self._up_to_date = True
+            case Notice(number, record) if number > self._seen:
+                if number > self._seen + 1 and self._missed != self._seen:
+                    # Some were lost on their way. All are asked for, since those that a watcher is said to have
+                    # received lose their outputs.
+                    self._missed = self._seen
+                    self._conductor.tell(Subscribe(self._inbox.ref, 0))
+                    return
+                self._seen = number
+                if isinstance(record, Report):
+                    record = replace(record, outputs=())
+                self._hand_out(Event(message.seconds, record))
+
+    def _hand_out(self, event: Event) -> None:
+        for channel in self._channels:
+            channel.put(event)
