@@ -107,8 +107,8 @@ def test_a_sink_sees_how_gates_and_sentinels_stand_while_they_train(engine: Engi
     assert latest.version <= status.gates[0].version
     assert set(latest.busy) == {"forward", "backward", "update", "evaluation", "ready"}
     losses = next(each.losses for each in sink.of("sentinel") if each.losses)
-    assert all(batch > 0 and 0 < loss < 10 for _, batch, loss in losses)
-    assert [batch for _, batch, _ in losses] == sorted(batch for _, batch, _ in losses)
+    assert all(batch > 0 and 0 < loss < 10 for batch, loss in losses)
+    assert [batch for batch, _ in losses] == sorted(batch for batch, _ in losses)
 
 
 def test_outputs_of_a_test_go_to_the_watcher_alone(engine: Engine) -> None:

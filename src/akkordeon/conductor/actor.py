@@ -76,7 +76,7 @@ class Conductor(Actor):
     def receive(self, message: object, context: Context) -> object:
         """Handle what sentinels, gates, the engine and users send."""
         answer = None
-        self._events.now = context.now()
+        self._events.at(context.now())
         match message:
             case Report() | Adjustment() | SavedTo():
                 self._events.publish(message)

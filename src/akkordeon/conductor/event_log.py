@@ -21,16 +21,22 @@ class EventLog:
         present: returns how many sentinels are attached now, and how many of these will end by themselves.
 
     Attributes:
-        now: seconds on the conductor's clock, in the turn that it is in.
+        now: seconds since the network began.
         count: number of the latest event.
     """
 
     def __init__(self, present: Callable[[], tuple[int, int]]) -> None:
         self.now = 0.0
+        self._began: float | None = None
         self._present = present
         self._events: deque[Notice] = deque(maxlen=EVENTS_KEPT)
         self.count = 0
         self._watchers: list[Ref] = []
+
+    def at(self, now: float) -> None:
+        """Note the time on the conductor's clock."""
+        self._began = now if self._began is None else self._began
+        self.now = now - self._began
 
     def subscribe(self, message: Subscribe) -> None:
         """Send a watcher what it missed, and everything from now on; a repeated request starts over."""

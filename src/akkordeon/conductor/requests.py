@@ -74,11 +74,11 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """From outside, an ask: send `reader` all events so far and to come, and samples. Answered with None.
+    """From outside, an ask: send `reader` all events, so far and to come, and how all stand. Answered with None.
 
     Args:
-        reader: who gets them, as `Notice` and `Sample`.
-        every: seconds between two samples of each gate and sentinel.
+        reader: who gets events, as `Notice`, and each `GateStatus` and `SentinelStatus`.
+        every: seconds between two of the latter.
     """
 
     reader: Ref

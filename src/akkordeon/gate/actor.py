@@ -42,7 +42,7 @@ from akkordeon.messages.batches import (
 )
 from akkordeon.messages.histogram import Histogram
 from akkordeon.messages.leases import Alive, InHand, Lease, Wire
-from akkordeon.messages.reports import Observe, Sample
+from akkordeon.messages.reports import Observe
 from akkordeon.messages.states import GateState, GateStatus, StateOf, StatusOf
 from akkordeon.messages.tree import Tree, describe
 
@@ -100,7 +100,7 @@ class GateActor(Actor):
             case StatusOf():
                 return self._status(context)
             case Observe():
-                message.reader.tell(Sample(context.now(), self._status(context)))
+                message.reader.tell(self._status(context))
             case StateOf():
                 return caught(partial(self._learner.state, whole=message.whole))
         return None

@@ -164,7 +164,7 @@ class Notice:
         event: what happened.
         attached: number of attached sentinels.
         ending: how many of these will end by themselves.
-        seconds: when, on the clock of the conductor.
+        seconds: when, since the network began.
     """
 
     number: int
@@ -196,8 +196,8 @@ class SentinelStatus:
         dropped: the last batches that were given up, and why.
         skipped: batches, or updates at a gate, that did not count, by reason; over all epochs.
         reason: why the window is what it is, where the sentinel has found that out (`in_flight="auto"`).
-        losses: of the latest training batches that came back since the sentinel was looked at, if anybody does: when,
-            which batch, and its loss.
+        losses: of the latest training batches that came back since the status before, while somebody records: number of
+            the batch, over all epochs, and its loss.
     """
 
     name: str
@@ -217,27 +217,14 @@ class SentinelStatus:
     dropped: tuple[str, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
-    losses: tuple[tuple[float, int, float], ...] = ()
+    losses: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Observe(Urgent):
-    """From the conductor, to gates and sentinels, while somebody records: tell the reader how you stand."""
+    """From the conductor, to gates and sentinels, while somebody records: tell the reader your status."""
 
     reader: Ref
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """From a gate or a sentinel, to a reader: how it stands.
-
-    Args:
-        seconds: when, on its clock.
-        status: of the gate or sentinel.
-    """
-
-    seconds: float
-    status: GateStatus | SentinelStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class Event:
     """Something that happened in a network.
 
     Args:
-        seconds: when, on the clock of the network's engine; virtual in the simulation.
+        seconds: when it became known, since recording began; virtual in the simulation.
         record: what: a `Report`, a `GateStatus` or `SentinelStatus` (one of each per interval), and others.
     """
 

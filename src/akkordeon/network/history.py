@@ -11,7 +11,7 @@ ALWAYS = ("seconds", "sentinel", "kind", "epoch", "samples", "loss")
 class History(dict[str, list[Any]]):
     """One row per report, as a dict of columns of the same length; None where a report has no such figure.
 
-    The columns are `seconds` (on the network's clock), `sentinel`, `kind`, `epoch`, `samples`, `loss`, and one per
+    The columns are `seconds` (since the network began), `sentinel`, `kind`, `epoch`, `samples`, `loss`, and one per
     metric.
     """
 

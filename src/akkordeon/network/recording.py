@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from akkordeon.actor import Engine, Ref
 from akkordeon.conductor.requests import Record, Subscribe
 from akkordeon.errors import AkkordeonError, WiringError
-from akkordeon.messages.reports import Notice, Report, Sample
+from akkordeon.messages.reports import Notice, Report, SentinelStatus
+from akkordeon.messages.states import GateStatus
 from akkordeon.network.events import ALL_KINDS, Event
 from akkordeon.network.waiting import wait_until
 
@@ -138,6 +139,7 @@ class Recorder:
         self._seen = after
         self._missed = -1  # the event after which some were lost
         self._engine, self._conductor = engine, conductor
+        self._began = engine.now()
         self._hooks = Hooks()
         self._up_to_date = False
         self._channels = [Channel(sink) for sink in sinks]
@@ -169,8 +171,8 @@ class Recorder:
 
     def _take(self, message: object) -> None:
         match message:
-            case Sample(seconds, status):
-                self._hand_out(Event(seconds, status))
+            case GateStatus() | SentinelStatus():
+                self._hand_out(message)
             case Notice(0):
                 self._up_to_date = True
             case Notice(number, record) if number > self._seen:
@@ -183,8 +185,9 @@ class Recorder:
                 self._seen = number
                 if isinstance(record, Report):
                     record = replace(record, outputs=())
-                self._hand_out(Event(message.seconds, record))
+                self._hand_out(record)
 
-    def _hand_out(self, event: Event) -> None:
+    def _hand_out(self, record: object) -> None:
+        event = Event(self._engine.now() - self._began, record)  # by this clock alone: other machines have others
         for channel in self._channels:
             channel.put(event)

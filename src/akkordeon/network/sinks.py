@@ -23,7 +23,7 @@ def figures(event: Event) -> Iterator[tuple[str, int, float]]:
         for name, value in values.items():
             yield f"{record.sentinel}/{name}", record.epoch, value
     elif isinstance(record, SentinelStatus):
-        for _, batch, loss in record.losses:
+        for batch, loss in record.losses:
             yield f"{record.name}/batch loss", batch, loss
     elif isinstance(record, GateStatus):
         yield f"{record.name}/staleness", record.version, record.staleness.mean

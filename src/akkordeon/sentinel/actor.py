@@ -18,7 +18,7 @@ from akkordeon.actor import Actor, Context, Ended, Ref
 from akkordeon.errors import BatchLost, SentinelFailed
 from akkordeon.messages.batches import Backward, BatchId, Forward, Refused, Validate
 from akkordeon.messages.leases import Alive, Chain, Held, Left, Orders
-from akkordeon.messages.reports import Adjustment, Observe, Sample, SentinelStatus
+from akkordeon.messages.reports import Adjustment, Observe, SentinelStatus
 from akkordeon.messages.states import Position, StatusOf
 from akkordeon.messages.tree import Tree
 from akkordeon.sentinel.auto_window import Change
@@ -101,7 +101,7 @@ class SentinelActor(Actor):
             case Alive():
                 self.in_flight.saw(message, context.now())
             case Observe():
-                message.reader.tell(Sample(context.now(), self._status(context)))
+                message.reader.tell(self._status(context))
                 self.epochs.forget_losses()
             case Orders() if self._is_news(message):
                 self._obey(message, context)

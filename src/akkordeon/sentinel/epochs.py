@@ -109,7 +109,7 @@ class Epochs:
         self.gates: Sequence[str] = ()
         self.done = 0
         self.latest = 0
-        self.losses: deque[tuple[float, int, float]] | None = None
+        self.losses: deque[tuple[int, float]] | None = None
         self._sentinel = sentinel
         self._gauges = gauges
         self._epochs: dict[int, Epoch] = {}

@@ -47,7 +47,7 @@ class TrainingActor(SentinelActor):
             if batch.figures is not None:
                 batch.epoch.count(batch.figures, batch.route.size)
                 if self.epochs.losses is not None:
-                    self.epochs.losses.append((context.now(), self.epochs.done + 1, batch.figures["loss"]))
+                    self.epochs.losses.append((self.epochs.done + 1, batch.figures["loss"]))
             if self.error is None:
                 self._check_finite(batch, trail)
         self.done(batch, trail, context)

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 import akkordeon as ak
 from akkordeon.actor import Actor, Context, Ended, Inbox, Ref
@@ -165,3 +166,34 @@ def test_a_gate_whose_class_cannot_be_imported_elsewhere_is_refused(
     with pytest.raises(ak.ActorFailed, match=r"only_here") as caught:
         ak.launch([ak.Gate("stem", module, make_optimizer)], engine=make_engine(0))
     assert "No module named 'only_here'" in str(caught.value)
+
+
+class Kept:
+    """A sink that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.events: list[ak.Event] = []
+
+    def write(self, event: ak.Event) -> None:
+        self.events.append(event)
+
+    def close(self) -> None: ...
+
+
+def pairs() -> list[tuple[Tensor, Tensor]]:
+    return [(torch.ones(2, 3), torch.ones(2, 3))] * 4
+
+
+def test_what_happens_in_other_processes_reaches_sinks_and_hooks(make_engine: MakeEngine) -> None:
+    sink, hooked = Kept(), list[ak.Report]()
+    gates = [ak.Gate(name, nn.Linear(3, 3), make_optimizer) for name in ("stem", "head")]
+    with ak.launch(gates, engine=make_engine(1), sinks=[sink]) as network:
+        network.on("report", hooked.append)
+        network.attach(ak.TrainingSentinel("train", pairs, mse_loss, epochs=3))
+        reports = list(network.watch())
+    losses = [each.loss for each in reports]
+    assert losses == [each.loss for each in hooked]
+    assert losses == [each.record.loss for each in sink.events if each.kind == "report"]
+    assert {each.record.name for each in sink.events if each.kind == "gate"} == {"stem", "head"}
+    seconds = [each.seconds for each in sink.events]
+    assert seconds == sorted(seconds)
