@@ -18,7 +18,7 @@ Every engine keeps the following, and one suite of tests holds each to it:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -161,6 +161,34 @@ class Outstanding(Protocol):
     done: bool
     """Whether it is over, and only its result waits for its turn."""
 
+    def seconds(self, now: float) -> float:
+        """Return how long it has run, until `Usage.now`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Where the time of an actor has gone since it was made, in seconds summed over its slots.
+
+    Computations are left out: the actor knows what they were.
+
+    Args:
+        slots: how many computations it may have outstanding.
+        turns: that handled messages, by the type of the message; None is the turn that made the actor.
+        thens: that took results, by the type of the message whose turn asked for the computation.
+        ready: there was something to do, and no worker for it.
+        starved: there was nothing to do.
+        waits: of the latest messages, in the mailbox, one by one.
+        now: when that was, on a clock that never jumps.
+    """
+
+    slots: int
+    turns: Mapping[type | None, float]
+    thens: Mapping[type | None, float]
+    ready: float
+    starved: float
+    waits: Sequence[float]
+    now: float
+
 
 class Context(Actors, Protocol):
     """All that an actor may do besides handling messages."""
@@ -177,6 +205,9 @@ class Context(Actors, Protocol):
 
     def waiting(self) -> Sequence[object]:
         """Return the messages that wait for the actor, but for urgent ones."""
+
+    def usage(self) -> Usage:
+        """Return where the actor's time has gone; in its own turn only."""
 
     def compute(self, work: Callable[[], T], then: Callable[[T], None]) -> "Outstanding":
         """Run `work` beside the actor, and `then` on what it returns as the actor's own turn.

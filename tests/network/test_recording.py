@@ -105,7 +105,7 @@ def test_a_sink_sees_how_gates_and_sentinels_stand_while_they_train(engine: Engi
     assert {each.name for each in sink.of("gate")} == {"body", "head"}
     latest = [each for each in sink.of("gate") if each.name == "body"][-1]
     assert latest.version <= status.gates[0].version
-    assert set(latest.busy) == {"forward", "backward", "update", "evaluation", "ready"}
+    assert set(latest.spent) == {"forward", "backward", "update", "evaluation", "lock", "ready", "starved"}
     losses = next(each.losses for each in sink.of("sentinel") if each.losses)
     assert all(batch > 0 and 0 < loss < 10 for batch, loss in losses)
     assert [batch for batch, _ in losses] == sorted(batch for batch, _ in losses)

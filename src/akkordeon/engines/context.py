@@ -20,8 +20,8 @@ class Runtime(Protocol):
     def ask(self, mailbox: Any, message: object, timeout: float) -> Any:
         """Do as `akkordeon.actor.Ref.ask` says."""
 
-    def now(self, mailbox: Any) -> float:
-        """Return the seconds on the clock that an actor sees."""
+    def now(self, mailbox: Any = None) -> float:
+        """Return the seconds on the clock that an actor sees; without one, on a clock that never jumps."""
 
     def later(self, mailbox: Any, seconds: float, message: object) -> None:
         """Deliver after a while."""
@@ -70,7 +70,8 @@ class ActorContext:
         self.spawn, self.find, self.watch, self.stop = actors.spawn, actors.find, actors.watch, actors.stop
         self.look, self.places = actors.look, actors.places
         self.now, self.tell_later = partial(runtime.now, mailbox), partial(runtime.later, mailbox)
-        self.compute, self.in_order, self.waiting = mailbox.compute, mailbox.in_order, mailbox.waiting
+        self.compute, self.in_order = mailbox.compute, mailbox.in_order
+        self.waiting, self.usage = mailbox.waiting, partial(mailbox.usage, runtime.now)
         self._actors = actors
 
     @property

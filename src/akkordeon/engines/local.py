@@ -97,7 +97,7 @@ class LocalActors(ABC):
             self._detector.saw(item, _sender(), runnable.name)
         with self._lock:
             if not runnable.ended:
-                runnable.put(item)
+                runnable.put(item, time.monotonic())
                 if not runnable.scheduled and runnable.ready:
                     self._schedule(runnable)
                 return
@@ -187,13 +187,14 @@ class LocalActors(ABC):
         with self._lock:
             if runnable.ended:
                 return None
-            runnable.queue.took_turn(time.monotonic())
-            return runnable.take()
+            now = time.monotonic()
+            runnable.queue.took_turn(now)
+            return runnable.take(now)
 
     def finish_turn(self, runnable: Runnable) -> Job | None:
         """End the turn of an actor; return the computation it asked for."""
         with self._lock:
-            job = runnable.finish()
+            job = runnable.finish(time.monotonic())
             runnable.scheduled = runnable.ready and not runnable.ended
             if runnable.scheduled:
                 self._go_on_with(runnable)
@@ -202,11 +203,12 @@ class LocalActors(ABC):
     def finish_job(self, runnable: Runnable, job: Job) -> Turn | None:
         """Note that a computation is done; return the actor's next turn, unless another worker has it in hand."""
         with self._lock:
-            job.done = True
+            now = time.monotonic()
+            job.end(now)
             if runnable.scheduled or runnable.ended or not runnable.ready:
                 return None
             runnable.scheduled = True
-            return runnable.take()
+            return runnable.take(now)
 
     def hand_over(self, runnable: Runnable) -> None:
         """Leave an actor to any worker that has time."""

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from akkordeon.actor import Actor, Context, Ref, Urgent
+from akkordeon.actor import Actor, Context, Ref, Urgent, Usage
+from akkordeon.engines.meter import Meter
 from akkordeon.errors import ActorFailed, ActorNotFound
 
 Turn = tuple[Callable[..., object], tuple[object, ...]]
@@ -22,7 +23,7 @@ START = "start"
 class Job:
     """A place in the order of an actor's results: a computation, or a function that must not overtake one."""
 
-    __slots__ = ("_work", "computes", "done", "kind", "mailbox", "result", "then")
+    __slots__ = ("_work", "began", "computes", "done", "kind", "mailbox", "over", "result", "then")
 
     def __init__(self, mailbox: "Mailbox", work: Callable[[], Any] | None, then: Callable[..., None]) -> None:
         self.mailbox = mailbox
@@ -31,12 +32,21 @@ class Job:
         self.result: tuple[Any, ...] = ()
         self.computes = work is not None
         self.done = not self.computes
+        self.began = self.over = 0.0
         self._work = work
 
     def run(self) -> None:
         """Do the work, beside the actor."""
         assert self._work is not None
         self.result = (self._work(),)
+
+    def end(self, now: float) -> None:
+        """Note that the work is done."""
+        self.done, self.over = True, now
+
+    def seconds(self, now: float) -> float:
+        """Do as `akkordeon.actor.Outstanding.seconds` says."""
+        return (self.over if self.done else now) - self.began
 
 
 class Ask:
@@ -79,6 +89,7 @@ class Mailbox:
         self.handles: type | None = None  # of the message that led to this turn
         self.goes_on = False  # whether this turn follows a computation, or a function of `in_order`
         self._make: Callable[[], Actor] | None = make
+        self._meter = Meter(computations)
         self._jobs: deque[Job] = deque()
         self._computing = 0
         self._asked: Job | None = None
@@ -98,11 +109,12 @@ class Mailbox:
         name = START if self.handles is None else self.handles.__name__
         return f"{name} then" if self.goes_on else name
 
-    def take(self) -> Turn:
+    def take(self, now: float) -> Turn:
         """Begin the next turn: what is urgent first, then results in the order of asking, then other messages."""
         # Before it is made, an actor takes nothing, urgent or not.
         if self.urgent and self.actor is not None:
             first = self.urgent.popleft()
+            self._meter.took(now)
             self.handles, self.goes_on = type(first.message if isinstance(first, Ask) else first), False
             return (self._answer, (first,)) if isinstance(first, Ask) else (self.actor.receive, (first, self.context))
         # Only the oldest: a computation that ends early waits for those before it, so results come in order. A function
@@ -111,23 +123,31 @@ class Mailbox:
             job = self._jobs.popleft()
             self._computing -= job.computes
             self.handles, self.goes_on = job.kind, True
+            self._meter.took_result(now, job.over) if job.computes else self._meter.took(now)
             return job.then, job.result
         if self.actor is None:
+            self._meter.took(now)
+            self._meter.made(now)
             return self._start, ()
         message = self.messages.popleft()
+        self._meter.took_message(now)
         self.handles, self.goes_on = type(message), False
         return self.actor.receive, (message, self.context)
 
-    def put(self, item: object) -> None:
+    def put(self, item: object, now: float) -> None:
         """Add a message or a question."""
         if isinstance(item, FIRST):
             self.urgent.append(item)
         else:
             self.messages.append(item)
+            self._meter.arrived(now)
 
-    def finish(self) -> Job | None:
+    def finish(self, now: float) -> Job | None:
         """End the turn; return the computation that it asked for, for the engine to run."""
         job, self._asked = self._asked, None
+        self._meter.finished(now, self.handles, goes_on=self.goes_on, computes=job is not None)
+        if job is not None:
+            job.began = now
         return job
 
     def end(self, reason: BaseException | None) -> None:
@@ -171,6 +191,11 @@ class Mailbox:
     def waiting(self) -> Sequence[object]:
         """Return the messages that wait. Needs no lock: to other threads, copying a deque is a single step."""
         return self.messages.copy()
+
+    def usage(self, clock: Callable[[], float]) -> Usage:
+        """Return where the time has gone."""
+        overs = [job.over for job in self._jobs if job.computes and job.done]
+        return self._meter.usage(clock(), overs)
 
     def _start(self) -> None:
         assert self._make is not None

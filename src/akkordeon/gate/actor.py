@@ -5,7 +5,6 @@ that may fail for the batch. A failure in there may leave half an update, so it 
 another one from the latest copy.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from math import inf
@@ -28,6 +27,7 @@ from akkordeon.gate.parameters import NamedTensors
 from akkordeon.gate.pending import Entry, PendingBatches
 from akkordeon.gate.random_state import RANDOM_LOCK
 from akkordeon.gate.replicas import Replicas
+from akkordeon.gate.status import Tally
 from akkordeon.gate.turns import Turns
 from akkordeon.gate.updates import norm_of
 from akkordeon.messages.batches import (
@@ -40,7 +40,6 @@ from akkordeon.messages.batches import (
     Route,
     Validate,
 )
-from akkordeon.messages.histogram import Histogram
 from akkordeon.messages.leases import Alive, InHand, Lease, Wire
 from akkordeon.messages.reports import Observe
 from akkordeon.messages.states import GateState, GateStatus, StateOf, StatusOf
@@ -78,8 +77,7 @@ class GateActor(Actor):
         self._pending: PendingBatches[Graph | Recomputation] = PendingBatches(applied)
         self._copies = Copies(self._learner, copying)
         self._computations = Computations()
-        self._staleness = Histogram()  # of the updates so far
-        self._skipped = Counter[str]()  # gradients that were not applied, by reason
+        self._tally = Tally()
         self._lease = HeldLease()
         self._max_staleness = inf
         self._parked: list[tuple[Route, Callable[[], None]]] = []  # updates that wait for a lease
@@ -88,7 +86,7 @@ class GateActor(Actor):
     def receive(self, message: object, context: Context) -> object:
         match message:
             case Forward() | Backward() | Validate() if not self._pending.is_of_this_term(message.route):
-                self._skipped["of another term"] += 1
+                self._tally.skipped["of another term"] += 1
             case Forward():
                 self._forward(message, context)
             case Backward():
@@ -115,7 +113,7 @@ class GateActor(Actor):
         self._max_staleness = lease.max_staleness
         if lease.settings:
             self._learner.tune(lease.settings)
-        self._skipped["abandoned"] += self._pending.attend(frozenset(lease.attached), lease.newest)
+        self._tally.skipped["abandoned"] += self._pending.attend(frozenset(lease.attached), lease.newest)
         held, version = (*self._waiting(context), *self._computations.in_hand(now)), self._weights.version
         lease.conductor.tell(Alive(context.me, heartbeat, self._pending.term, version, self.look(now), held))
         self._copies.to(lease.conductor)
@@ -136,7 +134,7 @@ class GateActor(Actor):
         route = message.route
         entry = self._pending.begin(route, self._weights.version, len(self._parked) + self._computations.backwards)
         if entry is None:
-            self._skipped["stray"] += 1
+            self._tally.skipped["stray"] += 1
             return
         entry.squares = message.squares
         self._turns.take(route, partial(self._begin_forward, message, entry, context))
@@ -144,7 +142,7 @@ class GateActor(Actor):
     def _is_stray(self, route: Route) -> bool:
         """Whether a batch has ended while it waited for its turn, or for a lease; count it then."""
         stray = not self._is_awaited(route)
-        self._skipped["stray"] += stray
+        self._tally.skipped["stray"] += stray
         return stray
 
     def _begin_forward(self, message: Forward, entry: Pending, context: Context) -> None:
@@ -207,7 +205,7 @@ class GateActor(Actor):
             return
         entry = self._pending.take(message.route)
         if entry is None:
-            self._skipped["stray"] += 1
+            self._tally.skipped["stray"] += 1
             return
         if not message.gradients:
             if isinstance(entry.saved, Graph) and isinstance(entry.saved.replica, Replica):
@@ -258,9 +256,9 @@ class GateActor(Actor):
         if isinstance(outcome, int) or message.ends_epoch:
             self._pending.mark_applied(batch)
         if isinstance(outcome, int):
-            self._staleness.add(outcome)
+            self._tally.staleness.add(outcome)
         elif outcome != NOTHING_TO_LEARN:
-            self._skipped[outcome] += 1
+            self._tally.skipped[outcome] += 1
         self._send_back(message, result.of_inputs, outcome, self._learner.norms.squares)
         self._copies.maybe(context, self._pending)
 
@@ -286,7 +284,7 @@ class GateActor(Actor):
 
     def _validate(self, message: Validate, context: Context) -> None:
         if self._pending.is_gone(message.route.batch.incarnation):
-            self._skipped["stray"] += 1
+            self._tally.skipped["stray"] += 1
             return
         in_turn = bool(self._replicas.changes)  # the state to evaluate with is in the module object that trains
         begin = partial(self._begin_validation, message, context, in_turn=in_turn)
@@ -308,6 +306,7 @@ class GateActor(Actor):
             self._send_on(Validate(message.route, result))
 
     def _send_on(self, message: Forward | Validate) -> None:
+        self._tally.sent("downstream", message.x)
         (self._wire.downstream or message.route.home).tell(message)
 
     def _send_back(
@@ -318,6 +317,7 @@ class GateActor(Actor):
         if upstream is None:
             message.route.home.tell(Backward(message.route, (), trail))
         else:
+            self._tally.sent("upstream", gradients)
             upstream.tell(Backward(message.route, gradients, trail, message.squares + squares, message.ends_epoch))
 
     def _refuse(self, route: Route, what: str, error: Exception) -> None:
@@ -333,16 +333,6 @@ class GateActor(Actor):
         return "; ".join(parts)
 
     def _status(self, context: Context) -> GateStatus:
-        return GateStatus(
-            self._gate.name,
-            self._weights.version,
-            len(self._pending),
-            self._staleness.copy(),  # the receiver may be in the same process, and read it later
-            {reason: count for reason, count in self._skipped.items() if count},
-            self._learner.norms.gradient.value,
-            self._learner.norms.correction.value,
-            self._computations.pace.seconds,
-            self._turns.why,
-            len(context.waiting()),
-            dict(self._computations.busy),
+        return self._tally.status(
+            self._gate.name, self._learner, self._pending, self._computations, self._turns, context
         )

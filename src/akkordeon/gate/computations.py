@@ -7,12 +7,14 @@ from typing import Literal, TypeVar
 
 from akkordeon.actor import Context, Outstanding
 from akkordeon.gate.pace import Pace
+from akkordeon.gate.random_state import RANDOM_LOCK
 from akkordeon.messages.batches import Route
 from akkordeon.messages.leases import InHand
 
 T = TypeVar("T")
 
 What = Literal["forward", "backward", "evaluation"]
+WHATS: tuple[What, ...] = ("forward", "backward", "evaluation")
 
 
 @dataclass(eq=False, slots=True)
@@ -39,12 +41,13 @@ class Computations:
 
     Attributes:
         pace: how long those for training take.
-        busy: seconds that each kind has taken, and "ready", for which they waited for a worker.
+        locked: seconds that they have waited for the random lock, by kind.
     """
 
     def __init__(self) -> None:
         self.pace = Pace()
-        self.busy = dict.fromkeys(("forward", "backward", "update", "evaluation", "ready"), 0.0)
+        self.locked = dict.fromkeys(WHATS, 0.0)
+        self._done = dict.fromkeys(WHATS, 0.0)  # seconds that those that are done took
         self._running: list[_Computation] = []
 
     def __len__(self) -> int:
@@ -62,18 +65,17 @@ class Computations:
         computation = _Computation(what, route, context.now())
         self._running.append(computation)
 
-        def done(timed: "tuple[T | Exception, float]") -> None:  # in quotes: otherwise each call makes the type again
-            result, seconds = timed
+        # In quotes: otherwise each call makes the type again.
+        def done(timed: "tuple[T | Exception, float, float]") -> None:
+            result, seconds, locked = timed
             self._running.remove(computation)
+            assert computation.outstanding is not None
+            self._done[what] += computation.outstanding.seconds(0.0)
+            self.locked[what] += locked
             computation.outstanding = None  # it holds on to this function: the tensors would stay until a collection
-            self.busy[what] += seconds
-            self.busy["ready"] += (computation.began or computation.asked) - computation.asked
             if what != "evaluation":
                 self.pace.add(what, seconds)
-            before = context.now()
             then(result)
-            if what == "backward":
-                self.busy["update"] += context.now() - before
 
         computation.outstanding = context.compute(partial(_timed, work, computation, context.now), done)
 
@@ -97,6 +99,14 @@ class Computations:
             found.append(InHand(each.route.batch, each.route.attempt, seconds))
         return tuple(found)
 
+    def seconds(self, now: float) -> dict[What, float]:
+        """Return how long those of each kind have taken, until `Usage.now`."""
+        seconds = dict(self._done)
+        for each in self._running:
+            if each.outstanding is not None and each.what != "end":
+                seconds[each.what] += each.outstanding.seconds(now)
+        return seconds
+
     def look(self, now: float) -> list[str]:
         """Say what is running, for a person to read; may be called from another thread."""
         running = list(self._running)
@@ -106,11 +116,14 @@ class Computations:
         ]
 
 
-def _timed(work: Callable[[], T], computation: _Computation, now: Callable[[], float]) -> tuple[T | Exception, float]:
-    """Run what may fail; return how long it took, too. Waiting for a worker does not count."""
+def _timed(
+    work: Callable[[], T], computation: _Computation, now: Callable[[], float]
+) -> tuple[T | Exception, float, float]:
+    """Run what may fail; return how long it took, too, and how long it waited for the random lock."""
     computation.began = began = now()
+    waited = RANDOM_LOCK.waited
     result = caught(work)
-    return result, now() - began
+    return result, now() - began, RANDOM_LOCK.waited - waited
 
 
 def caught(work: Callable[[], T]) -> T | Exception:

@@ -6,6 +6,7 @@ The way of a gradient: `GateActor` takes the batch out of `PendingBatches`; `Gra
 actor; `learn` weighs and corrects it for staleness, and accumulates it; `Steps.take` clips it and steps the optimizer.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
@@ -87,6 +88,11 @@ class Learner:
             part.load_state_dict(to_device(copied(state.rest[name]), None if name == "optimizer" else self.device))
         if "random" in state.rest:
             RandomState(self.device, state.rest["random"]).restore()
+
+    @property
+    def learning_rate(self) -> float | None:
+        """Of the first group of the optimizer; None without one."""
+        return None if self._optimizer is None else float(self._optimizer.param_groups[0].get("lr", math.nan))
 
     def replica(self, random_lock: AbstractContextManager[object], like: Replica | None = None) -> Replica:
         """Return a module object of its own to compute with; as far as another one, if that has state of its own."""

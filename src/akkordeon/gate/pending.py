@@ -5,7 +5,7 @@ applied; nothing is kept for sentinels that left, nor for batches that their sen
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -72,6 +72,9 @@ class PendingBatches(Generic[S]):
 
     def __len__(self) -> int:
         return len(self._table)
+
+    def __iter__(self) -> Iterator[Entry[S]]:
+        return iter(self._table.values())
 
     def is_of_this_term(self, route: Route) -> bool:
         """Whether a message belongs to the present wiring of the network.

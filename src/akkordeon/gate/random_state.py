@@ -1,13 +1,37 @@
 """Saves and restores torch's process-wide random generators, to draw the same numbers again."""
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-RANDOM_LOCK = threading.RLock()
+
+class MeteredLock:
+    """A lock that its owner may take again, and that knows how long each thread has waited for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._of_thread = threading.local()
+
+    @property
+    def waited(self) -> float:
+        """Seconds that this thread has waited so far."""
+        return float(getattr(self._of_thread, "waited", 0.0))
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            began = time.monotonic()
+            self._lock.acquire()
+            self._of_thread.waited = self.waited + time.monotonic() - began
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+RANDOM_LOCK = MeteredLock()
 """Held while drawing from torch's random generators, which all gates of a process share, on any engine."""
 
 

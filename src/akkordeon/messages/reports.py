@@ -7,6 +7,7 @@ from typing import Literal
 from akkordeon.actor import Ref, Urgent
 from akkordeon.messages.advice import advice
 from akkordeon.messages.histogram import Histogram
+from akkordeon.messages.process import ProcessStatus
 from akkordeon.messages.states import GateStatus
 from akkordeon.messages.tree import Tree
 
@@ -198,6 +199,9 @@ class SentinelStatus:
         reason: why the window is what it is, where the sentinel has found that out (`in_flight="auto"`).
         losses: of the latest training batches that came back since the status before, while somebody records: number of
             the batch, over all epochs, and its loss.
+        samples_done: that came back, over all epochs.
+        waiting_for_data: seconds in which it might have sent a batch, and its loader had none ready.
+        process: where it lives.
     """
 
     name: str
@@ -218,6 +222,9 @@ class SentinelStatus:
     skipped: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
     losses: tuple[tuple[int, float], ...] = ()
+    samples_done: int = 0
+    waiting_for_data: float = 0.0
+    process: ProcessStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

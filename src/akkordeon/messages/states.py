@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from akkordeon.messages.histogram import Histogram
+from akkordeon.messages.process import ProcessStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,15 @@ class GateStatus:
             50; 0 until there were so many.
         alone: why it computes one batch at a time; empty where it does not.
         waiting: messages in its mailbox.
-        busy: seconds since it began that it has spent on forward, backward, update and evaluation, and "ready", for
-            which work waited for a free worker.
+        slots: how many computations it may have outstanding.
+        spent: seconds since it began, summed over its slots: on "forward", "backward", "update" and "evaluation";
+            "lock", waiting for the random lock; "ready", with something to do and no worker for it; and "starved",
+            with nothing to do.
+        in_mailbox: seconds that the latest messages waited in the mailbox: p50 and p95.
+        kept_bytes: of inputs and outputs of the batches that are open; what autograd keeps in between is not counted.
+        sent: messages and bytes of their tensors, "downstream" and "upstream".
+        learning_rate: of the first group of the optimizer; None where there is none.
+        process: where it lives.
     """
 
     name: str
@@ -76,7 +84,13 @@ class GateStatus:
     seconds: float = 0.0
     alone: str = ""
     waiting: int = 0
-    busy: Mapping[str, float] = field(default_factory=dict)
+    slots: int = 1
+    spent: Mapping[str, float] = field(default_factory=dict)
+    in_mailbox: tuple[float, float] = (0.0, 0.0)
+    kept_bytes: int = 0
+    sent: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    learning_rate: float | None = None
+    process: ProcessStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from akkordeon.messages.batches import ALREADY_APPLIED, NOTHING_TO_LEARN
 from akkordeon.messages.histogram import Histogram
+from akkordeon.messages.process import this_process
 from akkordeon.messages.reports import Report, SentinelStatus
 from akkordeon.messages.states import Position
 from akkordeon.messages.tree import Tree
@@ -113,6 +114,7 @@ class Epochs:
         self._sentinel = sentinel
         self._gauges = gauges
         self._epochs: dict[int, Epoch] = {}
+        self._samples = 0  # likewise
         self._skipped = Counter[str]()  # of the epochs that are closed
 
     def epoch(self, number: int) -> Epoch:
@@ -157,6 +159,7 @@ class Epochs:
         """
         del self._epochs[epoch.number]
         self._skipped += epoch.skipped
+        self._samples += epoch.samples
         figures = {name: mean.value for name, mean in epoch.figures.items()}
         figures |= read(epoch.gauges) if epoch.samples else {}
         return Report(
@@ -215,6 +218,8 @@ class Epochs:
             loss=latest.figures["loss"].value,
             skipped=dict(sum((each.skipped for each in self._epochs.values()), self._skipped)),
             losses=tuple(self.losses or ()),
+            process=this_process(),
+            samples_done=self._samples + sum(each.samples for each in self._epochs.values()),
             **others,
         )
 

@@ -39,6 +39,8 @@ class Prefetch:
         self._provider: Ref | None = None
         self._room = LEAST_READY
         self._requested = 0
+        self._starved = 0.0
+        self._since: float | None = None  # it might have sent a batch
         self._last_answer = 0.0  # or, later than that, when a request was made while none was open
         # Marks are rare: a loader's state may be large. Only the last one before the next batch is needed, and those
         # between that batch and the ones that are ready.
@@ -55,9 +57,24 @@ class Prefetch:
         """Whether no batch is ready, and some were requested."""
         return self._requested > 0 and not self.ready
 
+    @property
+    def next_epoch(self) -> int:
+        """The epoch of the batch to be sent next."""
+        return self.ready[0].epoch if self.ready else self._end[0]
+
     def waited(self, now: float) -> float:
         """Return the seconds since the provider's last answer."""
         return now - self._last_answer
+
+    def starve(self, context: Context, *, starves: bool) -> None:
+        """Note whether its sentinel would send a batch, if one were ready."""
+        if (starves and self.is_waiting) != (self._since is not None):
+            now = context.now()
+            self._starved, self._since = self.starved(now), now if self._since is None else None
+
+    def starved(self, now: float) -> float:
+        """Return the seconds in which the sentinel might have sent a batch, and none was ready."""
+        return self._starved + (0.0 if self._since is None else now - self._since)
 
     def look(self, now: float) -> str:
         """Describe what is waited for, for a person to read."""

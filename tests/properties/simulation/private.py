@@ -94,7 +94,7 @@ def computing(gate: GateActor) -> dict[tuple[BatchId, int], float]:
 
 def skipped(gate: GateActor) -> dict[str, int]:
     """Return how many messages a gate did not act on, by reason."""
-    return gate._skipped
+    return gate._tally.skipped
 
 
 # Sentinels
