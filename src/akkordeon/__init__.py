@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from akkordeon.messages.reports import SentinelStatus as SentinelStatus
     from akkordeon.messages.reports import Status as Status
     from akkordeon.messages.states import GateStatus as GateStatus
+    from akkordeon.network.best import Best as Best
     from akkordeon.network.events import Event as Event
     from akkordeon.network.history import History as History
     from akkordeon.network.launching import connect as connect
@@ -91,6 +92,7 @@ _NAMES = {
     "messages.histogram": "Histogram",
     "messages.reports": "Report SentinelStatus Status",
     "messages.states": "GateStatus",
+    "network.best": "Best",
     "network.events": "Event",
     "network.history": "History",
     "network.launching": "connect launch",

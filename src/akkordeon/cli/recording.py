@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-from akkordeon.cli.options import FILES, SHOWN, RecipeOptions
+from akkordeon.cli.options import FILES, SHOWN, STOP, RecipeOptions, refusal
 from akkordeon.cli.recipe import Recipe
 from akkordeon.messages.plain import fields_of
 
@@ -28,6 +28,18 @@ class RecordingOptions(RecipeOptions):
     csv: Annotated[Path | None, SHOWN("FILE", "Write all numbers as a table.")] = None
     wandb: Annotated[str | None, SHOWN("PROJECT", "Log to Weights & Biases.")] = None
 
+    keep_best: Annotated[
+        str | None, FILES("FIGURE", "Save whenever validation.accuracy, or the like, is better; in DIR/best.")
+    ] = None
+    patience: Annotated[int | None, STOP("N", "Stop after N reports that are no better.", min=1)] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep_best is not None and self.no_run:
+            raise refusal("--keep-best", "is kept in the run folder, and --no-run leaves that out")
+        if self.patience is not None and self.keep_best is None:
+            raise refusal("--patience", "needs --keep-best, which says what is to become better")
+
     def recorded(self, recipe: Recipe) -> dict[str, Any]:
         """Return what `launch` needs to keep what happens.
 
@@ -40,7 +52,7 @@ class RecordingOptions(RecipeOptions):
         wanted = ((Csv, self.csv), (TensorBoard, self.tensorboard), (Wandb, self.wandb))
         sinks = [make(where) for make, where in wanted if where is not None]  # type: ignore[arg-type]
         run = None if self.no_run else RunFolder(self.run_folder or _new_folder(recipe), self._about(recipe))
-        return {"run": run, "sinks": sinks}
+        return {"run": run, "sinks": sinks, "keep_best": self.keep_best, "patience": self.patience}
 
     def _about(self, recipe: Recipe) -> dict[str, Any]:
         """Return what it takes to repeat the run, without secrets."""

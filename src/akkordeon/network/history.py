@@ -1,9 +1,26 @@
 """Shows the reports of a run as columns."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from akkordeon.messages.reports import Report
+from akkordeon.actor import Inbox, Ref
+from akkordeon.conductor.requests import Subscribe, Unsubscribe
+from akkordeon.messages.reports import Notice, Report
+
+
+def past_reports(conductor: Ref, inbox: Inbox, timeout: float) -> Iterator[tuple[float, Report]]:
+    """Yield the reports that a conductor remembers, and when they came, in seconds since the network began.
+
+    Raises:
+        NoAnswer: none came within so many seconds.
+    """
+    conductor.tell(Subscribe(inbox.ref, 0))
+    notice: Notice
+    while (notice := inbox.take(timeout=timeout)).number:
+        if isinstance(notice.event, Report):
+            yield notice.seconds, notice.event
+    conductor.tell(Unsubscribe(inbox.ref))
+
 
 ALWAYS = ("seconds", "sentinel", "kind", "epoch", "samples", "loss")
 

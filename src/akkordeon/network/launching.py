@@ -22,6 +22,7 @@ from akkordeon.errors import NameTaken, WiringError
 from akkordeon.gate.chain import check_chain
 from akkordeon.gate.description import Gate, own_copy
 from akkordeon.messages.states import StatusOf
+from akkordeon.network.best import FOLDER, Best
 from akkordeon.network.network import ANSWER_TIMEOUT, Network
 from akkordeon.network.recording import Recorder, Sink
 from akkordeon.network.run_folder import RunFolder, opened
@@ -54,6 +55,8 @@ def launch(
     placement: Placement | None = None,
     run: Path | str | RunFolder | None = None,
     sinks: Sequence[Sink] = (),
+    keep_best: str | None = None,
+    patience: int | None = None,
 ) -> Network:
     """Start a network of gates, wired in the order given.
 
@@ -77,6 +80,10 @@ def launch(
             be written, a warning says so, and the run goes on without.
         sinks: get all events, such as `Csv` and `TensorBoard`; `Sink` says how to write one. They are closed with the
             network, and when it cannot be started.
+        keep_best: "SENTINEL.FIGURE", such as "validation.accuracy": save the network in the folder `best` of the run
+            folder whenever `Network.watch` yields a report with a better one. A loss is best where it is least,
+            anything else where it is largest, unless ":min" or ":max" follows. `load` and `weights` take the folder.
+        patience: end training after so many reports in a row in which it is no better.
 
     Raises:
         WiringError: the gates cannot be wired together; says why.
@@ -87,6 +94,7 @@ def launch(
     try:
         refuse_autocast("launch")
         check_chain(gates)
+        best = _best(keep_best, run, patience)
         limits, placement = Limits(max_staleness, capacity), placement or Placement()
         placement.check(gates)
         begin = beginning(gates, weights, resume)
@@ -117,7 +125,7 @@ def launch(
         if engine is not None:
             engine.close()
         raise
-    return Network(gates, engine, conductor, recorder=recorder)
+    return Network(gates, engine, conductor, recorder=recorder, best=best)
 
 
 def connect(
@@ -155,6 +163,14 @@ def connect(
         engine.close()
         raise
     return Network((), engine, conductor, seen=roster.events)
+
+
+def _best(keep_best: str | None, run: Path | str | RunFolder | None, patience: int | None) -> Best | None:
+    if keep_best is None and patience is None:
+        return None
+    if keep_best is None or run is None:
+        raise WiringError("keep_best= needs run=, the folder to keep it in, and patience= needs keep_best=")
+    return Best(keep_best, (run.path if isinstance(run, RunFolder) else Path(run)) / FOLDER, patience)
 
 
 def _with_computations(gate: Gate, engine: Engine) -> Gate:

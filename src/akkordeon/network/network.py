@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -12,16 +11,17 @@ from torch import Tensor, nn
 from akkordeon.actor import Engine, Inbox, Ref
 from akkordeon.conductor import requests
 from akkordeon.conductor.handshake import Handshake
-from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, SaveFailed, WiringError
+from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, WiringError
 from akkordeon.gate.description import Gate, own_copy
 from akkordeon.gate.parameters import fill
-from akkordeon.messages.reports import Notice, Report, SavedTo, Status
-from akkordeon.messages.states import GateState, StateOf, StatusOf
-from akkordeon.network.history import History
+from akkordeon.messages.reports import Report, SavedTo, Status
+from akkordeon.messages.states import StatusOf
+from akkordeon.network.best import Best
+from akkordeon.network.copying import GateCopies
+from akkordeon.network.history import History, past_reports
 from akkordeon.network.recording import Recorder
-from akkordeon.network.waiting import wait_until
 from akkordeon.network.watching import EventStream
-from akkordeon.saving import Saved, packages, write, write_weights
+from akkordeon.saving import write, write_weights
 from akkordeon.saving.restore import chained
 from akkordeon.sentinel.description import Sentinel
 from akkordeon.tensors import refuse_autocast
@@ -29,19 +29,26 @@ from akkordeon.tensors import refuse_autocast
 ANSWER_TIMEOUT = 30.0
 """Seconds that gates, sentinels and the conductor have for an answer, which they give between two turns."""
 
-RESTART_TIMEOUT = 30.0
-"""Seconds that a gate has to be restarted, while others wait for its state."""
-
 
 class Network:
     """An open chain of gates that sentinels join and leave. `launch` makes one; use it in a `with` block.
 
     A network that `connect` joined works in the same way, but has no `model`. Closing it ends the sentinels that were
     attached from here, and nothing else.
+
+    Attributes:
+        best: what `launch(keep_best=...)` has kept; None without.
     """
 
     def __init__(
-        self, gates: Sequence[Gate], engine: Engine, conductor: Ref, *, seen: int = 0, recorder: Recorder | None = None
+        self,
+        gates: Sequence[Gate],
+        engine: Engine,
+        conductor: Ref,
+        *,
+        seen: int = 0,
+        recorder: Recorder | None = None,
+        best: Best | None = None,
     ) -> None:
         self._gates = tuple(gates)
         self.engine = engine
@@ -49,6 +56,7 @@ class Network:
         self._events = EventStream(conductor, self._check_conductor, seen)
         self._inboxes = itertools.count(1)
         self._recorder = recorder
+        self.best = best
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -139,7 +147,15 @@ class Network:
         """
         with closing(self._inbox()) as inbox:
             self.engine.watch(self.conductor, inbox.ref)
-            yield from self._events.reports(inbox, sentinel, forever=forever)
+            for report in self._events.reports(inbox, sentinel, forever=forever):
+                if self.best is not None:
+                    self.best.take(report, self.save, self._end_training)
+                yield report
+
+    def _end_training(self) -> None:
+        for each in self.status().sentinels:
+            if each.kind == "train":
+                self.detach(each.name)
 
     def on(self, kind: str, call: Callable[[Any], object]) -> None:
         """Call a function whenever something happens, from now on.
@@ -162,14 +178,8 @@ class Network:
 
     def history(self) -> History:
         """Return the reports so far, of the latest 10,000 events, as columns."""
-        reports = []
         with closing(self._inbox()) as inbox:
-            self.conductor.tell(requests.Subscribe(inbox.ref, 0))
-            while (notice := cast(Notice, inbox.take(timeout=ANSWER_TIMEOUT))).number:
-                if isinstance(notice.event, Report):
-                    reports.append((notice.seconds, notice.event))
-            self.conductor.tell(requests.Unsubscribe(inbox.ref))
-        return History(reports)
+            return History(past_reports(self.conductor, inbox, ANSWER_TIMEOUT))
 
     def status(self) -> Status:
         """Return the progress of all gates and sentinels.
@@ -206,7 +216,7 @@ class Network:
         if not self._gates:
             raise WiringError("a network that was joined has no modules: use state_dict(), or load() a save")
         modules = [own_copy(gate.module) for gate in self._gates]
-        for module, state in zip(modules, self._states(), strict=True):
+        for module, state in zip(modules, self._copies().take(), strict=True):
             fill(module, {**state.weights, **state.rest["buffers"]})
         return chained(self._gates, modules)
 
@@ -228,7 +238,7 @@ class Network:
             NoAnswer: some batches were still in flight after `timeout` seconds.
             ActorFailed: a gate has failed.
         """
-        path = write(self._paused(timeout), Path(folder))
+        path = write(self._copies().take_paused(self._inbox(), timeout), Path(folder))
         self.conductor.tell(SavedTo(str(path)))
         return path
 
@@ -249,50 +259,11 @@ class Network:
         Raises:
             ActorFailed: a gate has failed.
         """
-        return {state.prefix + name: each for state in self._states() for name, each in state.weights.items()}
+        return {state.prefix + name: each for state in self._copies().take() for name, each in state.weights.items()}
 
-    def _states(self, *, whole: bool = False) -> tuple[GateState, ...]:
-        states = wait_until(self.engine, partial(self._states_now, whole=whole), seconds=RESTART_TIMEOUT, pause=0.05)
-        if states is None:
-            raise NoAnswer(f"a gate has not been restarted within {RESTART_TIMEOUT:g} s")
-        return states
-
-    def _states_now(self, *, whole: bool) -> tuple[GateState, ...] | None:
-        """Return the states of all gates; None while one of them is being restarted."""
-        roster = self._roster()
-        if roster.cause is not None:
-            raise roster.cause
-        if len(roster.gates) < len(roster.chain):
-            return None
-        try:
-            return tuple(self._state(ref, whole=whole) for ref in roster.gates)
-        except ActorFailed:
-            return None  # the gate has ended since the conductor answered, which restarts it
-
-    def _state(self, ref: Ref, *, whole: bool) -> GateState:
-        state: GateState | Exception = self._ask(ref, StateOf(whole))
-        if isinstance(state, Exception):
-            raise SaveFailed(f"{ref.name} cannot be copied: {type(state).__name__}: {state}") from state
-        return state
-
-    def _paused(self, timeout: float) -> Saved:
-        """Return copies of the gates, taken while no training batch is in flight."""
-        inbox = self._inbox()
-        try:
-            self.conductor.tell(requests.Pause(inbox.ref, timeout))
-            paused: requests.Paused = inbox.take(timeout=timeout)
-            if paused.error is not None:
-                raise paused.error
-            states = self._states(whole=True)
-        except NoAnswer as error:
-            text = f"the network could not be saved: batches are still in flight after {timeout:g} s"
-            raise NoAnswer(text) from error
-        finally:
-            inbox.close()
-            stood_still = self._ask(self.conductor, requests.Resume(inbox.ref))
-        if not stood_still:
-            raise NoAnswer("could not save the network: its gates took too long to be copied")
-        return Saved(states, paused.positions, packages())
+    def _copies(self) -> GateCopies:
+        self._check_open()
+        return GateCopies(self.engine, self.conductor, ANSWER_TIMEOUT)
 
     def close(self) -> None:
         """End all sentinels and gates, and the engine; again, do nothing. Detach first to finish batches in flight."""

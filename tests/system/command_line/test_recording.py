@@ -74,3 +74,22 @@ def test_what_is_not_installed_is_named_with_the_remedy(recipe: Path) -> None:
     result = call("run", recipe, "--wandb", "mine")
     assert result.exit_code == 2
     assert "Weights & Biases is not installed; install it: pip install wandb" in result.stderr
+
+
+def test_the_best_is_kept_and_can_be_tested(recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    keep = ("--keep-best", "validation.loss", "--patience", 3)
+    result = call("run", recipe, "--epochs", 2, "--run", folder, *keep)
+    assert result.exit_code == 0, result.output
+    assert "the best validation.loss was" in result.stdout
+    assert f"is kept in {folder / 'best'}" in result.stdout
+    assert call("test", recipe, "--weights", folder / "best").exit_code == 0
+
+
+def test_patience_without_a_figure_and_a_best_without_a_folder_are_refused(recipe: Path) -> None:
+    result = call("run", recipe, "--patience", 3)
+    assert result.exit_code == 2
+    assert "needs --keep-best" in result.stderr
+    result = call("run", recipe, "--keep-best", "validation.loss", "--no-run")
+    assert result.exit_code == 2
+    assert "--no-run leaves that out" in result.stderr

@@ -34,6 +34,7 @@ class RunCommand(options.LocalOptions, options.TrainingOptions, RecordingOptions
       akkordeon run mnist --in-flight 5 --epochs 3
       akkordeon run mnist --until accuracy=0.97 --save runs/mnist
       akkordeon run mnist --resume runs/mnist --save runs/mnist
+      akkordeon run mnist --run runs/mine --keep-best validation.accuracy --patience 5
       akkordeon run mine.py -o width=128 --lr 0.1 --seconds 60 --json
 
     A recipe is a Python file with gates(), batches(split, take), loss and metrics; -o sets the
@@ -92,6 +93,8 @@ class RunCommand(options.LocalOptions, options.TrainingOptions, RecordingOptions
                 kept = recorded["run"] is not None and recorded["run"].is_open
                 if kept:
                     output.say(f"the run is kept in {recorded['run'].path}")
+                if network.best is not None:
+                    output.say(f"{network.best}, and is kept in {network.best.path}")
                 advice = course.advice()
         more: dict[str, object] = {"run": recorded["run"].path} if kept else {}
         if self.until is not None:
