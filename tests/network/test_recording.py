@@ -24,6 +24,7 @@ from akkordeon.engines import Stepped, Threads
 from akkordeon.network import recording
 from akkordeon.network.events import Event
 from akkordeon.network.run_folder import read_events
+from tests.waiting import limit
 from tests.waiting import wait_until as wait_outside
 
 SOURCES = Path(__file__).parents[2]
@@ -123,7 +124,7 @@ def test_outputs_of_a_test_go_to_the_watcher_alone(engine: Engine) -> None:
 def test_the_run_folder_says_what_the_run_was_and_what_happened(engine: Engine, tmp_path: Path) -> None:
     reports = trained(engine, run=tmp_path / "runs" / "one")
     about = json.loads((tmp_path / "runs" / "one" / "run.json").read_text())
-    assert about["schema"] == 1
+    assert about["schema"] == 2
     assert about["packages"]["torch"] == torch.__version__
     events = list(read_events(tmp_path / "runs" / "one"))
     found = [each for each in events if each["event"] == "report"]
@@ -314,4 +315,39 @@ def test_a_process_that_is_killed_leaves_a_readable_folder(tmp_path: Path) -> No
     with (tmp_path / "events.jsonl").open("a") as file:
         file.write('{"t":1,"event":"rep')
     assert len(reports()) >= 2
-    assert json.loads((tmp_path / "run.json").read_text())["schema"] == 1
+    assert json.loads((tmp_path / "run.json").read_text())["schema"] == 2
+
+
+FULL = """
+import resource, sys
+from tests.network.test_recording import *
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))  # as a disk that is full from there on
+with ak.launch(gates(), engine=Threads(2), run=sys.argv[1]) as network:
+    network.attach(training(epochs=200))
+    print(sum(report.complete for report in network.watch()))
+"""
+
+
+def test_a_full_disk_costs_events_and_not_the_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FULL, str(tmp_path)]
+    done = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, check=True, timeout=limit(50.0))
+    assert done.stdout.split() == ["200"]
+    assert "sink RunFolder raised OSError" in done.stderr
+    kept = [each for each in read_events(tmp_path) if each["event"] == "report"]
+    assert 10 < len(kept) < 200
+
+
+def test_a_folder_of_an_older_schema_opens() -> None:
+    folder = Path(__file__).parent / "runs" / "schema-1"
+    assert json.loads((folder / "run.json").read_text())["schema"] == 1
+    kinds = [each["event"] for each in read_events(folder)]
+    assert kinds.count("report") == 4
+    assert {"gate", "sentinel", "attach", "detach", "set"} <= set(kinds)
+
+
+def test_weights_and_biases_keeps_a_run_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    trained(Threads(2), sinks=[ak.Wandb("project", mode="offline", settings={"width": 8})])
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    assert b"train/accuracy" in file.read_bytes()

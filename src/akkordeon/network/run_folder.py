@@ -17,7 +17,7 @@ from akkordeon.saving import packages
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 """Of `run.json` and `events.jsonl`; a reader of a later version knows what those of an earlier one look like."""
 
 RUN_FILE, EVENTS_FILE = "run.json", "events.jsonl"

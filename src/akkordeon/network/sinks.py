@@ -4,7 +4,7 @@ import csv
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from akkordeon.errors import WiringError
 from akkordeon.messages.reports import Report, SentinelStatus
@@ -99,11 +99,17 @@ class Wandb:
         WiringError: it is not installed; says how to install it.
     """
 
-    def __init__(self, project: str, *, mode: str | None = None, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        project: str,
+        *,
+        mode: Literal["online", "offline"] | None = None,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
         try:
             import wandb  # noqa: PLC0415 - an extra
         except ImportError:
-            raise WiringError("Weights & Biases is not installed; install it: pip install wandb") from None
+            raise WiringError("Weights & Biases is not installed; install it: pip install 'akkordeon[wandb]'") from None
         self._run: Any = wandb.init(project=project, mode=mode, config=dict(settings or {}))
 
     def write(self, event: Event) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,10 +71,11 @@ def test_curves_and_numbers_are_written_where_options_say(recipe: Path, tmp_path
     assert len(losses) == 2
 
 
-def test_what_is_not_installed_is_named_with_the_remedy(recipe: Path) -> None:
+def test_what_is_not_installed_is_named_with_the_remedy(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
     result = call("run", recipe, "--wandb", "mine")
     assert result.exit_code == 2
-    assert "Weights & Biases is not installed; install it: pip install wandb" in result.stderr
+    assert "Weights & Biases is not installed; install it: pip install 'akkordeon[wandb]'" in result.stderr
 
 
 def test_the_best_is_kept_and_can_be_tested(recipe: Path, tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ def test_the_best_is_kept_and_can_be_tested(recipe: Path, tmp_path: Path) -> Non
     assert result.exit_code == 0, result.output
     assert "the best validation.loss was" in result.stdout
     assert f"is kept in {folder / 'best'}" in result.stdout
-    assert call("test", recipe, "--weights", folder / "best").exit_code == 0
+    assert call("test", recipe, "--resume", folder / "best").exit_code == 0
 
 
 def test_patience_without_a_figure_and_a_best_without_a_folder_are_refused(recipe: Path) -> None:
