@@ -161,33 +161,36 @@ class Outstanding(Protocol):
     done: bool
     """Whether it is over, and only its result waits for its turn."""
 
-    def seconds(self, now: float) -> float:
-        """Return how long it has run, until `Usage.now`."""
+    began: float
+    """When it began, on the clock of `Usage`."""
+
+    over: float
+    """When it was done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Where the time of an actor has gone since it was made, in seconds summed over its slots.
+    """Where the time of an actor has gone since it was made, in seconds.
 
     Computations are left out: the actor knows what they were.
 
     Args:
-        slots: how many computations it may have outstanding.
+        now: when that was, on a clock that never jumps.
+        seconds: since it was made.
         turns: that handled messages, by the type of the message; None is the turn that made the actor.
         thens: that took results, by the type of the message whose turn asked for the computation.
-        ready: there was something to do, and no worker for it.
-        starved: there was nothing to do.
-        waits: of the latest messages, in the mailbox, one by one.
-        now: when that was, on a clock that never jumps.
+        ready: in no turn and no computation, with something to do: no worker was free.
+        starved: likewise, with nothing to do.
+        waits: of some of the latest messages, in the mailbox, one by one.
     """
 
-    slots: int
+    now: float
+    seconds: float
     turns: Mapping[type | None, float]
     thens: Mapping[type | None, float]
     ready: float
     starved: float
     waits: Sequence[float]
-    now: float
 
 
 class Context(Actors, Protocol):

@@ -85,7 +85,7 @@ class LocalActors(ABC):
                 raise NameTaken(f"an actor named {name!r} is alive; stop it first, or choose another name")
             queue = RunQueue(self._lock) if blocking else self._pool
             runnable = self._runnables[name] = Runnable(name, make, computations, queue)
-            runnable.context = self.context(runnable)
+            runnable.context, runnable.made = self.context(runnable), time.monotonic()
             if blocking:
                 self._start_worker(queue, f"akkordeon {name}")
             self._schedule(runnable)
@@ -97,7 +97,9 @@ class LocalActors(ABC):
             self._detector.saw(item, _sender(), runnable.name)
         with self._lock:
             if not runnable.ended:
-                runnable.put(item, time.monotonic())
+                if runnable.probe is None:
+                    runnable.measure(item)
+                runnable.put(item)
                 if not runnable.scheduled and runnable.ready:
                     self._schedule(runnable)
                 return
@@ -187,28 +189,29 @@ class LocalActors(ABC):
         with self._lock:
             if runnable.ended:
                 return None
-            now = time.monotonic()
-            runnable.queue.took_turn(now)
-            return runnable.take(now)
+            runnable.queue.took_turn(time.monotonic())
+            return runnable.take()
 
     def finish_turn(self, runnable: Runnable) -> Job | None:
         """End the turn of an actor; return the computation it asked for."""
         with self._lock:
-            job = runnable.finish(time.monotonic())
+            job = runnable.finish()
             runnable.scheduled = runnable.ready and not runnable.ended
             if runnable.scheduled:
                 self._go_on_with(runnable)
+            elif not runnable.computing:
+                runnable.idle = time.monotonic()
         return job
 
     def finish_job(self, runnable: Runnable, job: Job) -> Turn | None:
         """Note that a computation is done; return the actor's next turn, unless another worker has it in hand."""
+        now = time.monotonic()
         with self._lock:
-            now = time.monotonic()
-            job.end(now)
+            job.done, job.over = True, now
             if runnable.scheduled or runnable.ended or not runnable.ready:
                 return None
             runnable.scheduled = True
-            return runnable.take(now)
+            return runnable.take()
 
     def hand_over(self, runnable: Runnable) -> None:
         """Leave an actor to any worker that has time."""
@@ -233,6 +236,9 @@ class LocalActors(ABC):
     def _schedule(self, runnable: Runnable) -> None:
         """Have an actor's turn taken: by this worker, if it has no other to go on with, else by any."""
         runnable.scheduled = True
+        if runnable.idle is not None:
+            runnable.starved += time.monotonic() - runnable.idle
+            runnable.idle = None
         worker = threading.current_thread()
         if isinstance(worker, Worker) and worker.queue is runnable.queue and worker.next is None:
             worker.next = runnable
@@ -302,6 +308,7 @@ class Worker(threading.Thread):
             if self.next is not None:
                 kept, self.next = self.next, None
                 self._engine.hand_over(kept)
+            job.began = time.monotonic()
             job.run()
             turn = self._engine.finish_job(runnable, job)
 

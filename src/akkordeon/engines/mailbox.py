@@ -10,7 +10,6 @@ from concurrent.futures import Future
 from typing import Any
 
 from akkordeon.actor import Actor, Context, Ref, Urgent, Usage
-from akkordeon.engines.meter import Meter
 from akkordeon.errors import ActorFailed, ActorNotFound
 
 Turn = tuple[Callable[..., object], tuple[object, ...]]
@@ -40,14 +39,6 @@ class Job:
         assert self._work is not None
         self.result = (self._work(),)
 
-    def end(self, now: float) -> None:
-        """Note that the work is done."""
-        self.done, self.over = True, now
-
-    def seconds(self, now: float) -> float:
-        """Do as `akkordeon.actor.Outstanding.seconds` says."""
-        return (self.over if self.done else now) - self.began
-
 
 class Ask:
     """A question from outside, and the future of its answer."""
@@ -69,6 +60,12 @@ def refuse_place(name: str, place: str | None) -> None:
         raise ActorNotFound(f"{name} cannot be put on {place!r}: all actors of this engine are in one process")
 
 
+PROBES, WAITS = 20, 100
+"""Messages whose time in the mailbox is measured, after each time that the usage was asked for; and those kept."""
+
+NOTHING = object()
+"""In place of a message whose wait is measured."""
+
 FIRST = (Ask, Urgent)
 """What does not wait behind messages. A tuple: making a union for each message takes longer than the check."""
 
@@ -89,9 +86,14 @@ class Mailbox:
         self.handles: type | None = None  # of the message that led to this turn
         self.goes_on = False  # whether this turn follows a computation, or a function of `in_order`
         self._make: Callable[[], Actor] | None = make
-        self._meter = Meter(computations)
+        self.probe: object = None  # the message whose wait is measured; None where that may be the next one
+        self.made = self.ready_for = self.starved = self._probed = 0.0  # seconds, see `Usage`
+        self.turns: dict[type | None, float] = {}
+        self.thens: dict[type | None, float] = {}
+        self._waits: deque[float] = deque(maxlen=WAITS)
+        self._probes = PROBES
         self._jobs: deque[Job] = deque()
-        self._computing = 0
+        self.computing = 0
         self._asked: Job | None = None
 
     @property
@@ -99,7 +101,7 @@ class Mailbox:
         """Whether there is a turn to take, if the actor is in none."""
         # While as many computations are outstanding as may be, messages wait: one that is taken too early computes on
         # weights that a pending result is about to change.
-        if self.messages and self._computing < self.computations:
+        if self.messages and self.computing < self.computations:
             return True
         return bool((self._jobs and self._jobs[0].done) or self.urgent or self._make is not None)
 
@@ -109,45 +111,38 @@ class Mailbox:
         name = START if self.handles is None else self.handles.__name__
         return f"{name} then" if self.goes_on else name
 
-    def take(self, now: float) -> Turn:
+    def take(self) -> Turn:
         """Begin the next turn: what is urgent first, then results in the order of asking, then other messages."""
         # Before it is made, an actor takes nothing, urgent or not.
         if self.urgent and self.actor is not None:
             first = self.urgent.popleft()
-            self._meter.took(now)
             self.handles, self.goes_on = type(first.message if isinstance(first, Ask) else first), False
             return (self._answer, (first,)) if isinstance(first, Ask) else (self.actor.receive, (first, self.context))
         # Only the oldest: a computation that ends early waits for those before it, so results come in order. A function
         # of `in_order` is a job without work, done from the start, and waits in the same line.
         if self._jobs and self._jobs[0].done:
             job = self._jobs.popleft()
-            self._computing -= job.computes
+            self.computing -= job.computes
             self.handles, self.goes_on = job.kind, True
-            self._meter.took_result(now, job.over) if job.computes else self._meter.took(now)
             return job.then, job.result
         if self.actor is None:
-            self._meter.took(now)
-            self._meter.made(now)
             return self._start, ()
         message = self.messages.popleft()
-        self._meter.took_message(now)
+        if message is self.probe:
+            self._measured()
         self.handles, self.goes_on = type(message), False
         return self.actor.receive, (message, self.context)
 
-    def put(self, item: object, now: float) -> None:
+    def put(self, item: object) -> None:
         """Add a message or a question."""
         if isinstance(item, FIRST):
             self.urgent.append(item)
         else:
             self.messages.append(item)
-            self._meter.arrived(now)
 
-    def finish(self, now: float) -> Job | None:
+    def finish(self) -> Job | None:
         """End the turn; return the computation that it asked for, for the engine to run."""
         job, self._asked = self._asked, None
-        self._meter.finished(now, self.handles, goes_on=self.goes_on, computes=job is not None)
-        if job is not None:
-            job.began = now
         return job
 
     def end(self, reason: BaseException | None) -> None:
@@ -165,13 +160,24 @@ class Mailbox:
         """Describe what waits here, and what the actor has in hand."""
         waiting = len(self.messages) + len(self.urgent)
         has = self.actor.look(now) if self.actor is not None else ""
-        return f"{self.name}: {waiting} messages waiting, {self._computing} computations; {has}".rstrip("; ")
+        return f"{self.name}: {waiting} messages waiting, {self.computing} computations; {has}".rstrip("; ")
 
     def failure(self) -> ActorFailed:
         """Return the error that the actor has ended, and why."""
         error = ActorFailed(f"{self.name} has ended" + (f": {self.reason!r}" if self.reason else ""))
         error.__cause__ = self.reason
         return error
+
+    def measure(self, message: object) -> None:
+        """Begin to measure how long a message waits."""
+        if not isinstance(message, FIRST):
+            self.probe, self._probed = message, self.context.now()
+
+    def _measured(self) -> None:
+        """Note that the turn of that message has come."""
+        self._waits.append(self.context.now() - self._probed)
+        self._probes -= 1
+        self.probe = None if self._probes else NOTHING
 
     # What a context does for the actor, in its turn.
 
@@ -181,7 +187,7 @@ class Mailbox:
             raise RuntimeError(f"{self.name} asked for two computations in one turn; a message may ask for one")
         self._asked = Job(self, work, then)
         self._jobs.append(self._asked)
-        self._computing += 1
+        self.computing += 1
         return self._asked
 
     def in_order(self, then: Callable[[], None]) -> None:
@@ -193,9 +199,11 @@ class Mailbox:
         return self.messages.copy()
 
     def usage(self, clock: Callable[[], float]) -> Usage:
-        """Return where the time has gone."""
-        overs = [job.over for job in self._jobs if job.computes and job.done]
-        return self._meter.usage(clock(), overs)
+        """Return where the time has gone; measure the waits of some more messages."""
+        now, waits = clock(), tuple(self._waits)
+        self._probes = PROBES
+        self.probe = None if self.probe is NOTHING else self.probe
+        return Usage(now, now - self.made, dict(self.turns), dict(self.thens), self.ready_for, self.starved, waits)
 
     def _start(self) -> None:
         assert self._make is not None

@@ -30,6 +30,8 @@ class Runnable(Mailbox):
         # True from when it is put in line until its turn has ended: it is in one place at a time, so that no two
         # workers ever take turns of one actor.
         self.scheduled = False
+        self.idle: float | None = None  # since when it has nothing to do
+        self.queued = 0.0  # when it was put in line
 
 
 class RunQueue:
@@ -64,6 +66,7 @@ class RunQueue:
     def put(self, runnable: Runnable) -> None:
         """Add an actor, and wake a worker if one sleeps that may be awake."""
         self.ready.append(runnable)
+        runnable.queued = time.monotonic()
         if self._awake < self._scaling.most:
             self._wake.notify()
         elif not self._checking:
@@ -81,7 +84,10 @@ class RunQueue:
                     return None
                 self._wake.wait()
             self._awake += 1
-            return self.ready.popleft()
+            runnable = self.ready.popleft()
+            if not runnable.computing:
+                runnable.ready_for += time.monotonic() - runnable.queued
+            return runnable
 
     def _check_later(self) -> None:
         self._checking = self._later is not None

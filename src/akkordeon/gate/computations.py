@@ -41,11 +41,13 @@ class Computations:
 
     Attributes:
         pace: how long those for training take.
+        update: seconds that it took to use the results of backwards; in the simulation, engines know it alone.
         locked: seconds that they have waited for the random lock, by kind.
     """
 
     def __init__(self) -> None:
         self.pace = Pace()
+        self.update = 0.0
         self.locked = dict.fromkeys(WHATS, 0.0)
         self._done = dict.fromkeys(WHATS, 0.0)  # seconds that those that are done took
         self._running: list[_Computation] = []
@@ -66,18 +68,23 @@ class Computations:
         self._running.append(computation)
 
         # In quotes: otherwise each call makes the type again.
-        def done(timed: "tuple[T | Exception, float, float]") -> None:
-            result, seconds, locked = timed
+        def done(found: "tuple[T | Exception, float]") -> None:
             self._running.remove(computation)
-            assert computation.outstanding is not None
-            self._done[what] += computation.outstanding.seconds(0.0)
-            self.locked[what] += locked
+            outstanding = computation.outstanding
+            assert outstanding is not None
             computation.outstanding = None  # it holds on to this function: the tensors would stay until a collection
+            seconds = outstanding.over - outstanding.began
+            self._done[what] += seconds
+            result, waited = found
+            self.locked[what] += waited
             if what != "evaluation":
                 self.pace.add(what, seconds)
+            before = context.now()
             then(result)
+            if what == "backward":
+                self.update += context.now() - before
 
-        computation.outstanding = context.compute(partial(_timed, work, computation, context.now), done)
+        computation.outstanding = context.compute(partial(_begun, work, computation, context.now), done)
 
     def in_turn(self, route: Route, then: Callable[[], None], context: Context) -> None:
         """Call `then` when the results of all computations so far have been taken."""
@@ -104,7 +111,7 @@ class Computations:
         seconds = dict(self._done)
         for each in self._running:
             if each.outstanding is not None and each.what != "end":
-                seconds[each.what] += each.outstanding.seconds(now)
+                seconds[each.what] += (each.outstanding.over if each.outstanding.done else now) - each.outstanding.began
         return seconds
 
     def look(self, now: float) -> list[str]:
@@ -116,14 +123,12 @@ class Computations:
         ]
 
 
-def _timed(
-    work: Callable[[], T], computation: _Computation, now: Callable[[], float]
-) -> tuple[T | Exception, float, float]:
-    """Run what may fail; return how long it took, too, and how long it waited for the random lock."""
-    computation.began = began = now()
-    waited = RANDOM_LOCK.waited
+def _begun(work: Callable[[], T], computation: _Computation, now: Callable[[], float]) -> tuple[T | Exception, float]:
+    """Run what may fail; return how long it waited for the random lock, too."""
+    computation.began = now()
+    waited = RANDOM_LOCK.waited.seconds
     result = caught(work)
-    return result, now() - began, RANDOM_LOCK.waited - waited
+    return result, RANDOM_LOCK.waited.seconds - waited
 
 
 def caught(work: Callable[[], T]) -> T | Exception:

@@ -9,23 +9,28 @@ import torch
 from torch import Tensor
 
 
+class _Waited(threading.local):
+    """Seconds that this thread has waited."""
+
+    seconds = 0.0
+
+
 class MeteredLock:
-    """A lock that its owner may take again, and that knows how long each thread has waited for it."""
+    """A lock that its owner may take again.
+
+    Attributes:
+        waited: for it, so far.
+    """
 
     def __init__(self) -> None:
+        self.waited = _Waited()
         self._lock = threading.RLock()
-        self._of_thread = threading.local()
-
-    @property
-    def waited(self) -> float:
-        """Seconds that this thread has waited so far."""
-        return float(getattr(self._of_thread, "waited", 0.0))
 
     def __enter__(self) -> None:
         if not self._lock.acquire(blocking=False):
             began = time.monotonic()
             self._lock.acquire()
-            self._of_thread.waited = self.waited + time.monotonic() - began
+            self.waited.seconds += time.monotonic() - began
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()

@@ -37,7 +37,10 @@ class Tally:
         """Count a message to the next gate or a sentinel ("downstream"), or to the gate before ("upstream")."""
         sent = self._sent[to]
         sent[0] += 1
-        sent[1] += x.nbytes if isinstance(x, Tensor) else nbytes(flatten(x)[0])
+        if isinstance(x, Tensor):
+            sent[1] += x.nbytes
+        else:
+            sent[1] += nbytes(x if to == "upstream" else flatten(x)[0])
 
     def status(
         self,
@@ -90,17 +93,19 @@ def time_of(computations: Computations, context: Context) -> dict[str, Any]:
     usage = context.usage()
     computed, waited = computations.seconds(usage.now), computations.locked
     turns, thens = usage.turns.get, usage.thens.get
+    spent = {
+        "forward": computed["forward"] - waited["forward"] + turns(Forward, 0.0) + thens(Forward, 0.0),
+        "backward": computed["backward"] - waited["backward"] + turns(Backward, 0.0),
+        "update": thens(Backward, 0.0) + computations.update,
+        "evaluation": computed["evaluation"] - waited["evaluation"] + turns(Validate, 0.0) + thens(Validate, 0.0),
+        "lock": sum(waited.values()),
+    }
+    # Computations that run at once take more seconds than there are; the time of messages in between is divided.
+    rest = usage.seconds - usage.ready - usage.starved
+    scale = rest / total if (total := sum(spent.values())) else 0.0
+    spent = {what: seconds * scale for what, seconds in spent.items()}
     waits = sorted(usage.waits) or [0.0]
     return {
-        "slots": usage.slots,
-        "spent": {
-            "forward": computed["forward"] - waited["forward"] + turns(Forward, 0.0) + thens(Forward, 0.0),
-            "backward": computed["backward"] - waited["backward"] + turns(Backward, 0.0),
-            "update": thens(Backward, 0.0),
-            "evaluation": computed["evaluation"] - waited["evaluation"] + turns(Validate, 0.0) + thens(Validate, 0.0),
-            "lock": sum(waited.values()),
-            "ready": usage.ready,
-            "starved": usage.starved,
-        },
+        "spent": {**spent, "ready": usage.ready, "starved": usage.starved},
         "in_mailbox": (waits[len(waits) // 2], waits[len(waits) * 95 // 100]),
     }

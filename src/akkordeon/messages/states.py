@@ -63,10 +63,9 @@ class GateStatus:
             50; 0 until there were so many.
         alone: why it computes one batch at a time; empty where it does not.
         waiting: messages in its mailbox.
-        slots: how many computations it may have outstanding.
-        spent: seconds since it began, summed over its slots: on "forward", "backward", "update" and "evaluation";
-            "lock", waiting for the random lock; "ready", with something to do and no worker for it; and "starved",
-            with nothing to do.
+        spent: where its seconds have gone since it began: "forward", "backward", "update" and "evaluation"; "lock", it
+            waited for the random lock; "ready", it had something to do, and no worker was free; "starved", it had
+            nothing to do. Together that is all of it; the time of two computations at once is divided between them.
         in_mailbox: seconds that the latest messages waited in the mailbox: p50 and p95.
         kept_bytes: of inputs and outputs of the batches that are open; what autograd keeps in between is not counted.
         sent: messages and bytes of their tensors, "downstream" and "upstream".
@@ -84,7 +83,6 @@ class GateStatus:
     seconds: float = 0.0
     alone: str = ""
     waiting: int = 0
-    slots: int = 1
     spent: Mapping[str, float] = field(default_factory=dict)
     in_mailbox: tuple[float, float] = (0.0, 0.0)
     kept_bytes: int = 0

@@ -244,8 +244,9 @@ class SentinelActor(Actor):
             self._send(self.chain, context)
         if not self.leaving and self._exhausted < max(1, self.passes):
             self.prefetch.request(context.now())
-        might_send = self.chain is not None and len(self.in_flight) < self.window.size
-        self.prefetch.starve(context, starves=might_send and self._may_send(self.prefetch.next_epoch))
+        if self.prefetch.starves or not self.prefetch.ready:
+            room = self.chain is not None and len(self.in_flight) < self.window.size
+            self.prefetch.starve(context, starves=room and self._may_send(self.prefetch.next_epoch))
         pause = None if self._orders is None else self._orders.pause
         if pause is not None and not (self.in_flight or self._held or self._left):
             self._held = True

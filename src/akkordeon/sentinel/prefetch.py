@@ -29,10 +29,12 @@ class Prefetch:
 
     Attributes:
         ready: batches that can be sent, in the order of the data.
+        starves: whether its sentinel would send a batch, if one were ready.
     """
 
     def __init__(self, sentinel: Sentinel, incarnation: int, position: Position | None) -> None:
         self.ready: deque[Drawn] = deque()
+        self.starves = False
         self._sentinel = sentinel
         self._incarnation = incarnation
         self._position = position
@@ -40,7 +42,7 @@ class Prefetch:
         self._room = LEAST_READY
         self._requested = 0
         self._starved = 0.0
-        self._since: float | None = None  # it might have sent a batch
+        self._since = 0.0
         self._last_answer = 0.0  # or, later than that, when a request was made while none was open
         # Marks are rare: a loader's state may be large. Only the last one before the next batch is needed, and those
         # between that batch and the ones that are ready.
@@ -68,13 +70,13 @@ class Prefetch:
 
     def starve(self, context: Context, *, starves: bool) -> None:
         """Note whether its sentinel would send a batch, if one were ready."""
-        if (starves and self.is_waiting) != (self._since is not None):
+        if (starves and self.is_waiting) != self.starves:
             now = context.now()
-            self._starved, self._since = self.starved(now), now if self._since is None else None
+            self._starved, self._since, self.starves = self.starved(now), now, not self.starves
 
     def starved(self, now: float) -> float:
         """Return the seconds in which the sentinel might have sent a batch, and none was ready."""
-        return self._starved + (0.0 if self._since is None else now - self._since)
+        return self._starved + (now - self._since if self.starves else 0.0)
 
     def look(self, now: float) -> str:
         """Describe what is waited for, for a person to read."""

@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
@@ -102,6 +102,8 @@ class _Snapshot:
 class _Gradient:
     of_output: int
     """The number of the forward that made the output."""
+
+    nbytes: ClassVar = 0
 
 
 @dataclass(frozen=True, slots=True)

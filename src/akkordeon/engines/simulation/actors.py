@@ -6,7 +6,7 @@ from typing import Protocol
 
 from akkordeon.actor import Actor, Ref
 from akkordeon.engines.context import LocalRef
-from akkordeon.engines.mailbox import Ask, Job, Mailbox
+from akkordeon.engines.mailbox import Ask, Job, Mailbox, Turn
 
 
 class Host:
@@ -40,6 +40,41 @@ class SimActor(Mailbox):
         self.answering: Ask | None = None
         self.outbox: list[tuple[SimActor, object]] = []  # what it told in the turn that it is in
         self.links: dict[SimActor, float] = {}  # when the last message to each arrives
+        self._running = 0  # its computations
+        self._began = 0.0
+        self._idle: float | None = None  # since when it has nothing to do
+        self._late: float | None = None  # since when it might be in a turn, and is in none, and computes nothing
+
+    def receives(self, item: object, now: float) -> None:
+        """Put a message or a question into the mailbox."""
+        if self._idle is not None:
+            self.starved += now - self._idle
+            self._idle, self._late = None, now
+        if self.probe is None:
+            self.measure(item)
+        self.put(item)
+
+    def begins(self, now: float) -> Turn:
+        """Take the next turn."""
+        self.ready_for += 0.0 if self._late is None else now - self._late
+        self._late, self._began = None, now
+        self.made = now if self.actor is None else self.made
+        return self.take()
+
+    def finishes(self, now: float) -> Job | None:
+        """Finish the turn; return the computation that it asked for."""
+        turns, job = self.thens if self.goes_on else self.turns, self.finish()
+        turns[self.handles] = turns.get(self.handles, 0.0) + now - self._began
+        if job is not None:
+            job.began, self._running = now, self._running + 1
+        elif not self._running:
+            self._idle, self._late = (None, now) if self.ready else (now, None)
+        return job
+
+    def computed(self, job: Job, now: float) -> None:
+        """Note that a computation is done."""
+        job.done, job.over, self._running = True, now, self._running - 1
+        self._late = None if self._running else now
 
     def lives_with(self, other: "SimActor | None") -> bool:
         """Whether the two are on one host."""

@@ -185,7 +185,7 @@ class Stepped(Simulation, Engine):
         if body.ended:
             raise body.failure()
         ask = Ask(message)
-        body.put(ask, self.time)
+        body.receives(ask, self.time)
         self.scheduler.wake(body)
         if not self.run(until=lambda: ask.answer.done() and body.answering is not ask, seconds=timeout):
             raise NoAnswer(f"{body.name} did not answer {type(message).__name__} within {timeout:g} s")

@@ -100,16 +100,16 @@ class Exploring:
         if body.ended:
             self._engine.dead_letters += 1
         else:
-            body.put(message, self._engine.time)
+            body.receives(message, self._engine.time)
             self._engine.show("arrives", body.name, message)
 
     def _turn(self, body: SimActor) -> None:
         self._engine.record("turn", body.name, None)
-        function, arguments = body.take(self._engine.time)
+        function, arguments = body.begins(self._engine.time)
         error = self._engine.act(body, function, arguments)
         if error is not None:
             self._engine.end(body, error)
-        elif (job := body.finish(self._engine.time)) is not None:
+        elif (job := body.finishes(self._engine.time)) is not None:
             self._jobs.append(job)
         self._engine.show("turn", body.name, body.handled(arguments))
 
@@ -121,7 +121,7 @@ class Exploring:
             return
         error = self._engine.act(body, job.run, ())
         if error is None:
-            job.end(self._engine.time)
+            body.computed(job, self._engine.time)
         else:
             self._engine.end(body, error)
         self._engine.show("computes", body.name, None)

@@ -128,7 +128,7 @@ class Timed:
         """Run the next turn of an actor; return False if it has ended or is paused."""
         if body.ended or body.host.paused_until > self._engine.time:
             return False
-        function, arguments = body.take(self._engine.time)
+        function, arguments = body.begins(self._engine.time)
         handled = body.handled(arguments)
         body.answering = arguments[0] if arguments and isinstance(arguments[0], Ask) else None
         body.outbox = []
@@ -188,7 +188,7 @@ class Timed:
         elif sender is not None and not receiver.inbox and self.injector.separate(sender, receiver):
             self._engine.inject("cut off", receiver.name, message)
         else:
-            receiver.put(message, self._engine.time)
+            receiver.receives(message, self._engine.time)
             self._happened("arrives", receiver, message)
             self.wake(receiver)
 
@@ -207,14 +207,14 @@ class Timed:
     def _end_turn(self, body: SimActor, by: Executor, error: BaseException | None) -> None:
         letters, body.outbox, body.answering = body.outbox, [], None
         self._let_out(body, by, letters, error)
-        job = body.finish(self._engine.time)
+        job = body.finishes(self._engine.time)
         by.turn_over(body, None if body.ended else job)
         self.worker = None
 
     def _end_work(self, body: SimActor, job: Job, by: Executor, letters: Letters, error: BaseException | None) -> None:
         self._let_out(body, by, letters, error)
         if job.result:  # nothing, if the user interrupted it
-            job.end(self._engine.time)
+            body.computed(job, self._engine.time)
         by.work_over(body)
         self.worker = None
 
