@@ -15,7 +15,7 @@ help:  ## List the targets
 train: $(VENV)/.installed  ## Fetch MNIST, train it as actors, show the result
 	$(BIN)/akkordeon run mnist
 
-test: $(VENV)/.installed-dev  ## All that CI runs; NO_NETNS=1 leaves out what needs several hosts, and root
+test: $(VENV)/.installed-dev  ## All that CI runs; NO_NETNS=1 leaves out what needs several hosts and root, NO_BROWSER=1 Chromium
 	sh scripts/system_packages.sh
 	$(MAKE) --no-print-directory -j 2 lint docs
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -59,7 +59,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) .
+	$(INSTALL) '.[page]'
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python

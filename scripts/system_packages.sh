@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the programs of the system that tests need, where that is possible; else says what to do: a C++ compiler for
-# compiled gates, and what makes several hosts on one machine (tests/hosts). Run by `make test`.
+# compiled gates, a browser for the page, and what makes several hosts on one machine. Run by `make test`.
 set -eu
 
 PATH="$PATH:/usr/sbin:/sbin" # where a user who is not root may have no need to look
@@ -27,6 +27,15 @@ fi
 if ! command -v g++ >/dev/null; then
     echo "tests of compiled gates need a C++ compiler: install g++" >&2
     exit 1
+fi
+if [ -z "${NO_BROWSER:-}" ] && ! { command -v chromium && command -v chromedriver; } >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "installing chromium, for tests of the page"
+        install chromium chromium-driver 2>/dev/null || { apt-get update -qq && install chromium chromium-driver; }
+    else
+        echo "tests of the page need chromium and chromedriver: install them, or leave these tests out: NO_BROWSER=1" >&2
+        exit 1
+    fi
 fi
 if [ -n "${NO_NETNS:-}" ]; then
     exit 0

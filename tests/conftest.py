@@ -1,4 +1,4 @@
-"""What all tests share: a seed, the engines that every guarantee is tested on, and NO_NETNS."""
+"""What all tests share: a seed, the engines that every guarantee is tested on, and what is left out."""
 
 import os
 from collections.abc import Callable, Generator, Iterator
@@ -30,6 +30,9 @@ TOGETHER = (
 NO_HOSTS = bool(os.environ.get("NO_NETNS"))
 """Leave out, on purpose, what needs several hosts: that takes root and Linux."""
 
+NO_BROWSER = bool(os.environ.get("NO_BROWSER"))
+"""Leave out, on purpose, what needs a browser: Chromium and its driver."""
+
 
 FIRST = (
     # It joins a cluster in this process, which can be in one only: before the one that all others share.
@@ -52,9 +55,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if any(part in item.nodeid for part in TOGETHER):
             item.add_marker("machines")
-    if NO_HOSTS:
-        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("hosts")])
-        items[:] = [item for item in items if not item.get_closest_marker("hosts")]
+    out = [marker for marker, wanted in (("hosts", not NO_HOSTS), ("browser", not NO_BROWSER)) if not wanted]
+    left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in out)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -75,6 +79,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if NO_HOSTS:
         terminalreporter.write_line("NO_NETNS is set: whatever needs several hosts was left out", yellow=True)
+    if NO_BROWSER:
+        terminalreporter.write_line("NO_BROWSER is set: whatever needs Chromium was left out", yellow=True)
 
 
 @pytest.fixture(autouse=True)

@@ -118,3 +118,7 @@ class SentinelFailed(AkkordeonError):
 
 class DataUnavailable(AkkordeonError):
     """A data set could not be downloaded, or is damaged."""
+
+
+class RunUnreadable(AkkordeonError):
+    """There is no run in a folder, or it cannot be shown."""

@@ -23,7 +23,7 @@ from akkordeon.actor import Engine
 from akkordeon.engines import Stepped, Threads
 from akkordeon.network import recording
 from akkordeon.network.events import Event
-from akkordeon.network.run_folder import read_events
+from akkordeon.views.reading import read_events
 from tests.waiting import limit
 from tests.waiting import wait_until as wait_outside
 

@@ -63,7 +63,7 @@ def refuse_place(name: str, place: str | None) -> None:
 PROBES, WAITS = 20, 100
 """Messages whose time in the mailbox is measured, after each time that the usage was asked for; and those kept."""
 
-NOTHING = object()
+UNMEASURED = object()
 """In place of a message whose wait is measured."""
 
 FIRST = (Ask, Urgent)
@@ -177,7 +177,7 @@ class Mailbox:
         """Note that the turn of that message has come."""
         self._waits.append(self.context.now() - self._probed)
         self._probes -= 1
-        self.probe = None if self._probes else NOTHING
+        self.probe = None if self._probes else UNMEASURED
 
     # What a context does for the actor, in its turn.
 
@@ -202,7 +202,7 @@ class Mailbox:
         """Return where the time has gone; measure the waits of some more messages."""
         now, waits = clock(), tuple(self._waits)
         self._probes = PROBES
-        self.probe = None if self.probe is NOTHING else self.probe
+        self.probe = None if self.probe is UNMEASURED else self.probe
         return Usage(now, now - self.made, dict(self.turns), dict(self.thens), self.ready_for, self.starved, waits)
 
     def _start(self) -> None:

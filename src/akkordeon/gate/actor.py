@@ -6,6 +6,7 @@ another one from the latest copy.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from math import inf
 
@@ -333,6 +334,6 @@ class GateActor(Actor):
         return "; ".join(parts)
 
     def _status(self, context: Context) -> GateStatus:
-        return self._tally.status(
-            self._gate.name, self._learner, self._pending, self._computations, self._turns, context
-        )
+        status = self._tally.status(self._learner, self._pending, self._computations, self._turns, context)
+        before = self._wire.upstream
+        return replace(status, name=self._gate.name, upstream="" if before is None else before.name.partition(" ")[2])

@@ -44,7 +44,6 @@ class Tally:
 
     def status(
         self,
-        name: str,
         learner: Learner,
         pending: PendingBatches[Graph | Recomputation],
         computations: Computations,
@@ -54,7 +53,7 @@ class Tally:
         """Return how a gate stands."""
         norms = learner.norms
         return GateStatus(
-            name,
+            "",
             learner.weights.version,
             len(pending),
             self.staleness.copy(),  # the receiver may be in the same process, and read it later

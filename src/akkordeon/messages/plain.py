@@ -21,7 +21,7 @@ def plain(value: Any) -> Any:
             return [plain(each) for each in value]
         case None | bool() | int() | float() | str():
             return value
-    return str(value)
+    return plain(fields_of(value)) if dataclasses.is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def fields_of(record: Any) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class GateStatus:
         sent: messages and bytes of their tensors, "downstream" and "upstream".
         learning_rate: of the first group of the optimizer; None where there is none.
         process: where it lives.
+        upstream: name of the gate before it; empty for the first one, and while that is being restarted.
     """
 
     name: str
@@ -89,6 +90,7 @@ class GateStatus:
     sent: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     learning_rate: float | None = None
     process: ProcessStatus | None = None
+    upstream: str = ""
 
 
 @dataclass(frozen=True, slots=True)

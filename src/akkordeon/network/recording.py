@@ -155,8 +155,12 @@ class Recorder:
         if kind not in ALL_KINDS:
             raise WiringError(f"there are no events of kind {kind!r}; there are: {', '.join(sorted(ALL_KINDS))}")
         if not self._hooks.calls:
-            self._channels = [*self._channels, Channel(self._hooks)]
+            self.add(self._hooks)
         self._hooks.calls.append((kind, call))
+
+    def add(self, sink: Sink) -> None:
+        """Hand all events to one more sink from now on."""
+        self._channels = [*self._channels, Channel(sink)]
 
     def close(self) -> None:
         """Take what the network has sent so far, and let all sinks finish."""

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,13 +14,12 @@ from typing import Any, TextIO
 from akkordeon.messages.plain import plain
 from akkordeon.network.events import Event
 from akkordeon.saving import packages
+from akkordeon.views.reading import EVENTS_FILE, RUN_FILE
 
 logger = logging.getLogger(__name__)
 
 SCHEMA = 2
 """Of `run.json` and `events.jsonl`; a reader of a later version knows what those of an earlier one look like."""
-
-RUN_FILE, EVENTS_FILE = "run.json", "events.jsonl"
 
 BYTES_PER_SECOND = 4_000
 """Of samples, in the long run: with all else, below 20 MB per hour, however large the network."""
@@ -108,22 +107,6 @@ def opened(run: Path | str | RunFolder) -> list[RunFolder]:
         logger.warning("cannot keep this run in %s: %s; it goes on without", folder.path, error.strerror or error)
         return []
     return [folder]
-
-
-def read_events(folder: Path | str) -> Iterator[dict[str, Any]]:
-    """Yield the events of a run, as `Event.plain` returned them; those after a damaged line, too.
-
-    Raises:
-        FileNotFoundError: there is no run in the folder.
-    """
-    with (Path(folder) / EVENTS_FILE).open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            try:
-                values = json.loads(line)
-            except ValueError:
-                continue  # a process was killed while it wrote this
-            if isinstance(values, dict) and "event" in values:
-                yield values
 
 
 def machine() -> dict[str, Any]:

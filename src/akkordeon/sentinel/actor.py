@@ -82,8 +82,7 @@ class SentinelActor(Actor):
         self._seq = 0
         self._exhausted = 0
         self._left: Left | None = None
-        self._ticking = False
-        self._held = False
+        self._ticking = self._held = False
 
     @abstractmethod
     def take_output(self, batch: OpenBatch, output: Tree, context: Context) -> None:
@@ -245,8 +244,8 @@ class SentinelActor(Actor):
         if not self.leaving and self._exhausted < max(1, self.passes):
             self.prefetch.request(context.now())
         if self.prefetch.starves or not self.prefetch.ready:
-            room = self.chain is not None and len(self.in_flight) < self.window.size
-            self.prefetch.starve(context, starves=room and self._may_send(self.prefetch.next_epoch))
+            may = self.chain is not None and self._may_send(self.prefetch.next_epoch)
+            self.prefetch.starve(context, starves=may and len(self.in_flight) < self.window.size)
         pause = None if self._orders is None else self._orders.pause
         if pause is not None and not (self.in_flight or self._held or self._left):
             self._held = True

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from akkordeon.network.run_folder import read_events
+from akkordeon.views.reading import read_events
 from tests.system.command_line.calling import RECIPE, call, write_recipe
 
 

@@ -34,7 +34,7 @@ class RunCommand(options.LocalOptions, options.TrainingOptions, RecordingOptions
       akkordeon run mnist --in-flight 5 --epochs 3
       akkordeon run mnist --until accuracy=0.97 --save runs/mnist
       akkordeon run mnist --resume runs/mnist --save runs/mnist
-      akkordeon run mnist --run runs/mine --keep-best validation.accuracy --patience 5
+      akkordeon run mnist --keep-best validation.accuracy --patience 5
       akkordeon run mine.py -o width=128 --lr 0.1 --seconds 60 --json
 
     A recipe is a Python file with gates(), batches(split, take), loss and metrics; -o sets the
@@ -92,7 +92,8 @@ class RunCommand(options.LocalOptions, options.TrainingOptions, RecordingOptions
                 course.measure()
                 kept = recorded["run"] is not None and recorded["run"].is_open
                 if kept:
-                    output.say(f"the run is kept in {recorded['run'].path}")
+                    where = recorded["run"].path
+                    output.say(f"the run is kept in {where}; to look at it: akkordeon page {where}")
                 if network.best is not None:
                     output.say(f"{network.best}, and is kept in {network.best.path}")
                 advice = course.advice()

@@ -1,0 +1,1 @@
+"""The page, diagnoses, figures and traces."""
