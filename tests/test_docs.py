@@ -94,7 +94,7 @@ def test_the_figures_of_faults_are_those_that_were_measured() -> None:
 def test_the_first_page_fits_a_reader() -> None:
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert "```python" in lines[:20]
-    assert len(lines) <= 170
+    assert len(lines) <= 182
 
 
 def made_up(split: str, take: slice = slice(None), *, folder: Path | None = None) -> Images:

@@ -18,6 +18,7 @@ from akkordeon.errors import ActorNotFound, AkkordeonError, RecipeError, SaveFai
 if TYPE_CHECKING:
     from akkordeon.messages.reports import Report
     from akkordeon.network.network import Network
+    from akkordeon.network.run_folder import RunFolder
     from akkordeon.sentinel.description import Sentinel, TestSentinel, TrainingSentinel, ValidationSentinel
 
     Training = list[TrainingSentinel]
@@ -90,14 +91,8 @@ class RunCommand(options.LocalOptions, options.TrainingOptions, RecordingOptions
                 course.train()
                 course.keep()
                 course.measure()
-                kept = recorded["run"] is not None and recorded["run"].is_open
-                if kept:
-                    where = recorded["run"].path
-                    output.say(f"the run is kept in {where}; to look at it: akkordeon page {where}")
-                if network.best is not None:
-                    output.say(f"{network.best}, and is kept in {network.best.path}")
+                more = _kept(network, recorded["run"], output)
                 advice = course.advice()
-        more: dict[str, object] = {"run": recorded["run"].path} if kept else {}
         if self.until is not None:
             more["reached"] = course.reached
         if advice:
@@ -139,6 +134,17 @@ class RunCommand(options.LocalOptions, options.TrainingOptions, RecordingOptions
         if goal is not None and goal.figure not in figures:
             known = ", ".join(figures)
             raise RecipeError(f"--until {goal}: {recipe.name} does not report {goal.figure!r}; it reports {known}")
+
+
+def _kept(network: "Network", run: "RunFolder | None", output: Output) -> dict[str, object]:
+    """Say where the run and its best save are kept."""
+    kept: dict[str, object] = {}
+    if run is not None and run.is_open:
+        kept["run"] = run.path
+        output.say(f"the run is kept in {run.path}; to look at it: akkordeon page {run.path}")
+    if network.best is not None:
+        output.say(f"{network.best}, and is kept in {network.best.path}")
+    return kept
 
 
 def _updates(epochs: int | None, loaders: list[RecipeLoader]) -> dict[str, int]:
