@@ -2,8 +2,11 @@
 
 import logging
 import math
+import re
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,7 +17,9 @@ from typing_extensions import override
 
 from akkordeon.cli.every import Every
 from akkordeon.errors import AkkordeonError
+from akkordeon.messages.plain import fields_of, plain
 from akkordeon.messages.reports import SentinelStatus, Status
+from akkordeon.views.diagnosis import Moment, Moments, computing, shares, state, words
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +28,9 @@ Look = Callable[[], Status]
 
 REDRAW = 0.5
 """Seconds between two pictures."""
+
+BLOCKS, SPARKS = "▁▂▃▄▅▆▇█", 8
+"""What a sparkline is drawn with, and how many looks it shows."""
 
 REMIND = 10.0
 """Seconds between two lines on a long epoch; shorter ones report often enough."""
@@ -43,6 +51,8 @@ class Lines:
         self._look = look
         self._write = write
         self._seconds = seconds
+        self._story = Story()
+        self._said: set[str] = set()
         self._every = Every(seconds, self._update, patience=1.0)
 
     def start(self) -> None:
@@ -64,12 +74,17 @@ class Lines:
             return  # too busy to answer, or closed by now
         try:
             if not self._every.over:
+                self._story.see(status, time.monotonic())
                 self._show(status)
         except Exception as error:  # noqa: BLE001 - showing must not end training, whatever fails
             logger.debug("cannot show the status: %r", error)
             self.stop()
 
     def _show(self, status: Status) -> None:
+        for text in self._story.words:
+            if (kind := re.sub(r"\d+", "", text)) not in self._said:  # once, however its figures change
+                self._said.add(kind)
+                self.print(f"! {text}")
         for sentinel in shown(status):
             if sentinel.seconds >= self._seconds and sentinel.batches:
                 self.print(progress(sentinel))
@@ -112,7 +127,7 @@ class Picture(Lines):
 
     @override
     def _show(self, status: Status) -> None:
-        self._live.update(draw(status), refresh=True)
+        self._live.update(draw(status, self._story), refresh=True)
 
 
 def new_view(look: Look, write: Callable[[str], None], *, live: bool) -> Lines:
@@ -120,19 +135,65 @@ def new_view(look: Look, write: Callable[[str], None], *, live: bool) -> Lines:
     return Picture(look, Console(force_terminal=True), write) if live else Lines(look, write)
 
 
-def draw(status: Status) -> RenderableType:
-    """Return a bar per sentinel and a table of the gates."""
+class Story:
+    """What was seen of a network so far, as far as a picture needs it.
+
+    Attributes:
+        words: sentences on what is wrong.
+        states: what each gate does, by name.
+        busy: shares of the time in which each gate computed, by name.
+        losses: of each sentinel, by name, one per look.
+    """
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.states: dict[str, str] = {}
+        self.busy: dict[str, float] = {}
+        self.losses: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=SPARKS))
+        self._moments = Moments()
+
+    def see(self, status: Status, now: float) -> None:
+        """Take in how a network stands."""
+        both = (status.gates, status.sentinels)
+        gates, sentinels = ({each.name: plain(fields_of(each)) for each in records} for records in both)
+        moment = Moment(now, gates, sentinels)
+        before = self._moments.before(moment)
+        self.words = words(before, moment)
+        self.states = {name: state(name, before, moment) for name in gates}
+        self.busy = {name: computing(shares(before.gates.get(name), line)) for name, line in gates.items()}
+        for each in status.sentinels:
+            losses = [loss for _, loss in each.losses] or [each.loss]
+            if not math.isnan(mean := sum(losses) / len(losses)):
+                self.losses[each.name].append(mean)
+        self._moments.add(moment)
+
+
+def draw(status: Status, story: Story) -> RenderableType:
+    """Return a row per sentinel, the chain of gates, and what is wrong."""
     bars = Table.grid(padding=(0, 1))  # all in 80 columns
     for sentinel in shown(status):
         # Without a total, the bar pulses; a fixed time of the animation keeps it still between two looks.
-        bar = ProgressBar(sentinel.length or None, sentinel.batches, width=12, animation_time=0.0)
+        bar = ProgressBar(sentinel.length or None, sentinel.batches, width=4, animation_time=0.0)
         epoch, batch = _of(sentinel.epoch, sentinel.epochs), _of(sentinel.batches, sentinel.length)
-        bars.add_row(Text(sentinel.name), f"epoch {epoch}", bar, batch, *_figures(sentinel))
-    figures = [Column(title, justify="right") for title in ("version", "staleness", "open")]
-    table = Table("gate", *figures, box=None, padding=(0, 2), pad_edge=False)
+        spark = Text(sparkline(story.losses[sentinel.name]), style="cyan")
+        bars.add_row(Text(sentinel.name), f"epoch {epoch}", bar, batch, spark, *_figures(sentinel))
+    figures = [Column(title, justify="right") for title in ("busy", "queue", "staleness", "version", "open")]
+    table = Table("gate", "state", *figures, box=None, padding=(0, 2), pad_edge=False)
     for gate in status.gates:
-        table.add_row(Text(gate.name), str(gate.version), str(gate.staleness), str(gate.open))
-    return Group(bars, table) if bars.rows else table
+        busy = f"{story.busy.get(gate.name, 0.0):.0%}"
+        figures_of = (busy, str(gate.waiting), str(gate.staleness), str(gate.version), str(gate.open))
+        table.add_row(Text(gate.name), story.states.get(gate.name, ""), *figures_of)
+    wrong = [Text(f"! {each}", style="yellow") for each in story.words]
+    return Group(*([bars] if bars.rows else []), table, *wrong)
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Draw values as blocks of text, from the least to the greatest."""
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BLOCKS[round((value - low) * scale)] for value in values)
 
 
 def shown(status: Status) -> Iterable[SentinelStatus]:

@@ -3,6 +3,7 @@
 Each rule names a gate, a sentinel or a process, says what is wrong with it, and gives the figures that show it.
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,23 @@ class Moment:
     events: tuple[Line, ...] = field(default=())
 
 
+class Moments:
+    """The moments of the last `COMPARED` seconds."""
+
+    def __init__(self) -> None:
+        self._past: deque[Moment] = deque()
+
+    def add(self, moment: Moment) -> None:
+        """Remember a moment, and forget those that are too old."""
+        self._past.append(moment)
+        while len(self._past) > 1 and self._past[1].t <= moment.t - COMPARED:
+            self._past.popleft()
+
+    def before(self, now: Moment) -> Moment:
+        """Return the moment that `now` is to be compared with: itself where there was none."""
+        return self._past[0] if self._past else now
+
+
 def shares(before: Line | None, now: Line) -> dict[str, float]:
     """Return the shares of the time of a gate, by what it was spent on; empty where that is not known."""
     old = {} if before is None else before.get("spent") or {}
@@ -66,6 +84,8 @@ def state(name: str, before: Moment, now: Moment) -> str:
     old, line = before.gates.get(name), now.gates[name]
     if any(event["event"] == "restart" and event.get("gate") == name for event in now.events):
         return "restarted"
+    if old is not None and _lifetime(line) < _lifetime(old):
+        return "restarted"
     share = shares(old, line)
     if not share:
         return "waiting"
@@ -79,7 +99,7 @@ def state(name: str, before: Moment, now: Moment) -> str:
 
 def words(before: Moment, now: Moment) -> list[str]:
     """Return a sentence for each thing that is wrong; none for a network that is well."""
-    found = [*_ended(now)]
+    found = [*_ended(now), *_died(before, now)]
     if now.t - before.t >= COMPARED / 2:
         found += [*_slow(before, now), *_stale(before, now), *_locked(before, now)]
         found += [*_hungry(before, now), *_lost(before, now), *_leaking(before, now)]
@@ -97,6 +117,18 @@ def _ended(now: Moment) -> Iterator[str]:
             case "failure":
                 who = "the network" if event.get("sentinel") is None else f"sentinel {event['sentinel']!r}"
                 yield f"{who} has failed {ago}: {event['error']}"
+
+
+def _died(before: Moment, now: Moment) -> Iterator[str]:
+    told = {event.get("gate") for event in now.events if event["event"] == "restart"}
+    for name, line in now.gates.items():
+        old = before.gates.get(name)
+        if name not in told and old is not None and _lifetime(line) < _lifetime(old):
+            yield f"gate {name!r} died and was restarted within {now.t - before.t:.0f} s, at version {line['version']}"
+
+
+def _lifetime(line: Line) -> float:
+    return float(sum((line.get("spent") or {}).values()))
 
 
 def _slow(before: Moment, now: Moment) -> Iterator[str]:

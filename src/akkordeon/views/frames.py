@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from akkordeon.views.diagnosis import COMPARED, Moment, state, words
+from akkordeon.views.diagnosis import COMPARED, Moment, Moments, state, words
 from akkordeon.views.reading import Plain
 
 MOST = 1200
@@ -64,8 +64,8 @@ class Frames:
         self._sentinels: dict[str, Plain] = {}
         self._kinds: dict[str, str] = {}
         self._places: dict[str, Any] = {}
-        self._past: deque[Moment] = deque()  # of the last `COMPARED` seconds
-        self._rare: deque[Plain] = deque()  # likewise
+        self._past = Moments()
+        self._rare: deque[Plain] = deque()  # of the last ten seconds
         self._frames: list[dict[str, Any]] = []
         self._losses: dict[str, list[list[float]]] = {}
         self._ticks: list[list[Any]] = []
@@ -144,15 +144,13 @@ class Frames:
         if len(self._frames) > MOST:
             self._frames, self._width = self._frames[1::2], 2 * self._width
         self._due = self._t + 1.5 * self._width  # the middle between two rounds of samples
-        self._past.append(Moment(self._t, dict(self._gates), dict(self._sentinels)))
-        while len(self._past) > 1 and self._past[1].t <= self._t - COMPARED:
-            self._past.popleft()
+        self._past.add(Moment(self._t, dict(self._gates), dict(self._sentinels)))
         while self._rare and self._rare[0]["t"] < self._t - 2 * COMPARED:
             self._rare.popleft()
 
     def _frame(self) -> dict[str, Any]:
         now = Moment(self._t, self._gates, self._sentinels, tuple(self._rare))
-        before = self._past[0] if self._past else now
+        before = self._past.before(now)
         return {
             "t": round(self._t, 3),
             "g": {name: _of_gate(line) for name, line in self._gates.items()},

@@ -23,13 +23,15 @@ def test_a_terminal_shows_a_picture_until_ctrl_c(recipe: Path) -> None:
     with running("run", recipe, "--epochs", 10**6, terminal=True) as run:
         run.wait_for("train       epoch    3  loss")
         run.wait_for("version")
+        run.wait_for("█")
         run.signal(signal.SIGINT)
         assert run.end() == 130
     output = run.written["stdout"]
     lines = plain(output)
-    assert any(re.match(r"gate +version +staleness +open", line) for line in lines)
-    assert any(re.match(r"stem +\d+ +\d\.\d \(\d\|\d\|\d\) +\d", line) for line in lines)
+    assert any(re.match(r"gate +state +busy +queue +staleness +version +open", line) for line in lines)
+    assert any(re.match(r"stem +[a-z ]+ +\d+% +\d+ +\d\.\d \(\d\|\d\|\d\) +\d+ +\d", line) for line in lines)
     assert any(re.search(r"train +epoch +\d+.* ━", line) for line in lines)
+    assert any(re.search(r"train .*[▁▂▃▄▅▆▇█]{2,}", line) for line in lines)
     assert any(re.search(r"train +epoch +3  loss .* samples/s  staleness stem", line) for line in lines)
     after = output[output.index("stopping: waiting for the batches in flight") :]
     assert output.rindex(SHOWN) > output.rindex(HIDDEN)
@@ -67,7 +69,7 @@ def test_a_picture_is_for_interactive_terminals(
 def test_a_picture_can_be_asked_for_where_there_is_no_terminal(recipe: Path) -> None:
     result = call("run", recipe, "--seconds", "1.2", "--live", environment={"TERM": "xterm"})
     assert result.exit_code == 0, result.output
-    assert re.search(r"gate +version", "\n".join(plain(result.stdout)))
+    assert re.search(r"gate +state +busy", "\n".join(plain(result.stdout)))
     assert result.stdout.rindex("test        epoch") > result.stdout.rindex("trained for")
 
 

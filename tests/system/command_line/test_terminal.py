@@ -4,12 +4,13 @@ import io
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from akkordeon.cli import live as terminal
-from akkordeon.cli.live import Lines, Picture, clock, draw, progress, time_left
+from akkordeon.cli.live import Lines, Picture, Story, clock, draw, progress, sparkline, time_left
 from akkordeon.errors import NoAnswer
 from akkordeon.messages.histogram import Histogram
 from akkordeon.messages.reports import Kind, SentinelStatus, Status
@@ -32,17 +33,23 @@ def status(*sentinels: SentinelStatus) -> Status:
 
 def drawn(*sentinels: SentinelStatus) -> list[str]:
     console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
-    console.print(draw(status(*sentinels)))
+    console.print(draw(status(*sentinels), Story()))
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
 def test_a_sentinel_is_a_bar_with_its_figures_and_a_gate_a_row() -> None:
     bar, title, stem, head = drawn(sentinel())
-    assert re.fullmatch(r"train epoch 2/4 ━+[╸╺]?━* +20/40 loss 0\.5000 320 samples/s 0:20 left", bar)
-    assert title.split() == ["gate", "version", "staleness", "open"]
-    assert stem.split() == ["stem", "1234", "2.8", "(3|4|4)", "3"]
-    assert head.split() == ["head", "1233", "0.0", "(0|0|0)", "1"]
+    assert re.fullmatch(r"train epoch 2/4 ━+[╸╺]?━* +20/40 +loss 0\.5000 320 samples/s 0:20 left", bar)
+    assert title.split() == ["gate", "state", "busy", "queue", "staleness", "version", "open"]
+    assert stem.split() == ["stem", "0%", "0", "2.8", "(3|4|4)", "1234", "3"]
+    assert head.split() == ["head", "0%", "0", "0.0", "(0|0|0)", "1233", "1"]
+
+
+def test_a_sparkline_goes_from_the_least_to_the_greatest() -> None:
+    assert sparkline([1.0, 2.0, 3.0, 0.0]) == "▃▆█▁"
+    assert sparkline([2.0, 2.0]) == "▁▁"
+    assert sparkline([]) == ""
 
 
 def test_where_length_end_and_loss_are_not_known_they_are_left_out() -> None:
@@ -66,10 +73,13 @@ def test_sentinels_that_measure_are_shown_once_none_trains() -> None:
 def test_a_long_run_fits_a_narrow_terminal() -> None:
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     long = sentinel("train-1", epochs=10, batches=400, length=938, samples=63888)
-    console.print(draw(status(long)))
+    story = Story()
+    for number in range(20):
+        story.see(status(replace(long, loss=float(number), done=number)), float(number))
+    console.print(draw(status(long), story))
     assert isinstance(console.file, io.StringIO)
     bar, *rest = console.file.getvalue().splitlines()
-    assert bar.rstrip().endswith("400/938 loss 0.5000 15972 samples/s 1:20 left")
+    assert bar.rstrip().endswith("400/938 ▁▂▃▄▅▆▇█ loss 0.5000 15972 samples/s 1:20 left")
     assert len(rest) == 3
 
 
@@ -197,7 +207,7 @@ def test_a_picture_that_cannot_be_drawn_makes_room_for_plain_lines(
     monkeypatch.setattr(terminal, "REDRAW", 0.01)
     broken = threading.Event()
 
-    def break_down(status: Status) -> None:
+    def break_down(status: Status, story: Story) -> None:
         broken.set()
         raise ZeroDivisionError
 
