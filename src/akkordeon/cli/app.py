@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from akkordeon.cli.commands import ask, data, doctor, export, host, keys, network, page, run, sentinel, test
+from akkordeon.cli.commands import ask, data, doctor, export, host, keys, network, page, plot, run, sentinel, test
 from akkordeon.cli.help import CommandGroup, CommandHelp
 from akkordeon.cli.interrupt import leave
 from akkordeon.cli.options import Command
@@ -78,6 +78,7 @@ _add("data", data.DataCommand, HERE)
 _add("network", network.NetworkCommand, SEVERAL)
 _add("host", host.HostCommand, SEVERAL)
 _add("page", page.PageCommand, LOOK)
+_add("plot", plot.PlotCommand, LOOK)
 _add("watch", ask.WatchCommand, LOOK)
 _add("status", ask.StatusCommand, LOOK)
 _add("doctor", doctor.DoctorCommand, LOOK)

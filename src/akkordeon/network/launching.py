@@ -23,9 +23,10 @@ from akkordeon.gate.chain import check_chain
 from akkordeon.gate.description import Gate, own_copy
 from akkordeon.messages.states import StatusOf
 from akkordeon.network.best import FOLDER, Best
-from akkordeon.network.network import ANSWER_TIMEOUT, Network
+from akkordeon.network.network import Network
 from akkordeon.network.recording import Recorder, Sink
 from akkordeon.network.run_folder import RunFolder, opened
+from akkordeon.network.viewing import ANSWER_TIMEOUT
 from akkordeon.network.waiting import wait_until
 from akkordeon.saving.restore import beginning
 from akkordeon.tensors import refuse_autocast

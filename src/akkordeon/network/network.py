@@ -1,17 +1,16 @@
 """A running network: attach and detach sentinels, watch, read the status, get the model, save, close."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 from torch import Tensor, nn
 
 from akkordeon.actor import Engine, Inbox, Ref
 from akkordeon.conductor import requests
 from akkordeon.conductor.handshake import Handshake
-from akkordeon.engines import Stepped
 from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, WiringError
 from akkordeon.gate.description import Gate, own_copy
 from akkordeon.gate.parameters import fill
@@ -19,24 +18,16 @@ from akkordeon.messages.reports import Report, SavedTo, Status
 from akkordeon.messages.states import StatusOf
 from akkordeon.network.best import Best
 from akkordeon.network.copying import GateCopies
-from akkordeon.network.history import History, past_reports
-from akkordeon.network.paging import Feed, open_page
 from akkordeon.network.recording import Recorder
+from akkordeon.network.viewing import ANSWER_TIMEOUT, Viewed
 from akkordeon.network.watching import EventStream
 from akkordeon.saving import write, write_weights
 from akkordeon.saving.restore import chained
 from akkordeon.sentinel.description import Sentinel
 from akkordeon.tensors import refuse_autocast
-from akkordeon.views.frames import Frames
-
-if TYPE_CHECKING:
-    from akkordeon.views.server import Page
-
-ANSWER_TIMEOUT = 30.0
-"""Seconds that gates, sentinels and the conductor have for an answer, which they give between two turns."""
 
 
-class Network:
+class Network(Viewed):
     """An open chain of gates that sentinels join and leave. `launch` makes one; use it in a `with` block.
 
     One that `connect` joined works in the same way, but has no `model`. Closing it ends what was attached from here.
@@ -61,7 +52,7 @@ class Network:
         self._events = EventStream(conductor, self._check_conductor, seen)
         self._inboxes = itertools.count(1)
         self._recorder = recorder
-        self._pages: list[Page] = []
+        self._pages = []
         self.best = best
         self._closed = False
 
@@ -163,64 +154,6 @@ class Network:
             if each.kind == "train":
                 self.detach(each.name)
 
-    def on(self, kind: str, call: Callable[[Any], object]) -> None:
-        """Call a function whenever something happens, from now on.
-
-        It is called on a thread of its own, with one event after the other; what it raises is logged, and harms
-        nothing. Where it takes too long, events are dropped and counted.
-
-        Args:
-            kind: "report", "attach", "detach", "window", "set", "save", "restart", "alarm", "failure" or "close"; or,
-                every half second for each, "gate" and "sentinel".
-            call: gets the record: a `Report`, a `GateStatus`, a `SentinelStatus` and so on.
-
-        Raises:
-            WiringError: there are no events of that kind.
-        """
-        self._recording().on(kind, call)
-
-    def page(self, *, host: str = "127.0.0.1", port: int = 0, token: str | None = None) -> "Page":
-        """Show the network on a page, from now on, until it is closed; needs the extra `page`.
-
-        In a notebook, the returned page shows itself. It has `url` and `close()`.
-
-        Args:
-            host: address to listen at: by default, this machine alone can see it.
-            port: likewise; 0 is any that is free.
-            token: whoever has it may set settings and detach sentinels; None makes the page read-only.
-
-        Raises:
-            WiringError: what it needs is not installed, or the port is taken.
-        """
-        frames = Frames()
-        with closing(self._inbox()) as inbox:
-            past = list(past_reports(self.conductor, inbox, ANSWER_TIMEOUT))
-        act = None if isinstance(self.engine, Stepped) else self._act  # that engine is not for several threads
-        page = open_page(frames, past, act, host=host, port=port, token=token)
-        self._recording().add(Feed(frames))
-        self._pages.append(page)
-        return page
-
-    def _act(self, wanted: Mapping[str, Any]) -> None:
-        match wanted:
-            case {"do": "set", "name": str(name), "settings": dict(settings)}:
-                self.set(name, **settings)
-            case {"do": "detach", "name": str(name)}:
-                self.detach(name)
-            case _:
-                raise WiringError(f"a page can set settings of a gate or sentinel, or detach one, and not do {wanted}")
-
-    def _recording(self) -> Recorder:
-        self._check_open()
-        if self._recorder is None:
-            self._recorder = Recorder(self.engine, self.conductor, after=self._roster().events)
-        return self._recorder
-
-    def history(self) -> History:
-        """Return the reports so far, of the latest 10,000 events, as columns."""
-        with closing(self._inbox()) as inbox:
-            return History(past_reports(self.conductor, inbox, ANSWER_TIMEOUT))
-
     def status(self) -> Status:
         """Return the progress of all gates and sentinels.
 
@@ -309,10 +242,7 @@ class Network:
         """End all sentinels and gates, and the engine; again, do nothing. Detach first to finish batches in flight."""
         if not self._closed:
             self._closed = True
-            if self._recorder is not None:
-                self._recorder.close()
-            for page in self._pages:
-                page.close()
+            self._close_views()
             self.engine.close()
 
     def end(self) -> None:
