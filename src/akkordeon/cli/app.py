@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from akkordeon.cli.commands import ask, data, doctor, export, host, keys, network, page, plot, run, sentinel, test
+from akkordeon.cli.commands import (
+    ask,
+    data,
+    doctor,
+    export,
+    host,
+    keys,
+    network,
+    page,
+    plot,
+    run,
+    sentinel,
+    test,
+    trace,
+)
 from akkordeon.cli.help import CommandGroup, CommandHelp
 from akkordeon.cli.interrupt import leave
 from akkordeon.cli.options import Command
@@ -79,6 +93,7 @@ _add("network", network.NetworkCommand, SEVERAL)
 _add("host", host.HostCommand, SEVERAL)
 _add("page", page.PageCommand, LOOK)
 _add("plot", plot.PlotCommand, LOOK)
+_add("trace", trace.TraceCommand, LOOK)
 _add("watch", ask.WatchCommand, LOOK)
 _add("status", ask.StatusCommand, LOOK)
 _add("doctor", doctor.DoctorCommand, LOOK)

@@ -31,12 +31,14 @@ class RecordingOptions(RecipeOptions):
     keep_best: Annotated[
         str | None, FILES("FIGURE", "Save whenever validation.accuracy, or the like, is better; in DIR/best.")
     ] = None
+    trace: Annotated[int | None, FILES("N", "Trace the first N batches; see akkordeon trace.", min=1)] = None
     patience: Annotated[int | None, STOP("N", "Stop after N reports that are no better.", min=1)] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.keep_best is not None and self.no_run:
-            raise refusal("--keep-best", "is kept in the run folder, and --no-run leaves that out")
+        for option, value in (("--keep-best", self.keep_best), ("--trace", self.trace)):
+            if value is not None and self.no_run:
+                raise refusal(option, "is kept in the run folder, and --no-run leaves that out")
         if self.patience is not None and self.keep_best is None:
             raise refusal("--patience", "needs --keep-best, which says what is to become better")
 
@@ -52,7 +54,8 @@ class RecordingOptions(RecipeOptions):
         wanted = ((Csv, self.csv), (TensorBoard, self.tensorboard), (Wandb, self.wandb))
         sinks = [make(where) for make, where in wanted if where is not None]  # type: ignore[arg-type]
         run = None if self.no_run else RunFolder(self.run_folder or _new_folder(recipe), self._about(recipe))
-        return {"run": run, "sinks": sinks, "keep_best": self.keep_best, "patience": self.patience}
+        best = {"keep_best": self.keep_best, "patience": self.patience}
+        return {"run": run, "sinks": sinks, "trace": self.trace, **best}
 
     def _about(self, recipe: Recipe) -> dict[str, Any]:
         """Return what it takes to repeat the run, without secrets."""

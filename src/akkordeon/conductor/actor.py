@@ -126,14 +126,18 @@ class Conductor(Actor):
                 return self._inform(message, context)
         return None
 
+    def _actors(self) -> tuple[Ref, ...]:
+        return (*self._gates.refs, *(each.pulse.ref for each in self._members))
+
     def _inform(self, message: object, context: Context) -> object:
         match message:
             case requests.Record():
-                self._events.subscribe(requests.Subscribe(message.reader, 0))
-                self._readers.add(message, context)
+                if self._readers.add(message, context):
+                    self._events.subscribe(requests.Subscribe(message.reader, 0))
+                else:
+                    self._readers.tell(message, self._actors())
             case LookAround():
-                actors = (*self._gates.refs, *(each.pulse.ref for each in self._members))
-                self._readers.look(message, actors, context)
+                self._readers.look(message, self._actors(), context)
             case requests.Resume():
                 return self._pauses.resume(message)
             case requests.Hello():
@@ -186,6 +190,7 @@ class Conductor(Actor):
             return attached
         self._gates.lease(context)
         self._order(attached, context)
+        self._readers.greet(attached.pulse.ref)
         self._events.publish(Joined(sentinel.name, sentinel.kind))
         return None
 

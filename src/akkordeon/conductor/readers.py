@@ -19,23 +19,34 @@ class Readers:
     """Those who record a network."""
 
     def __init__(self) -> None:
-        self._readers: set[Ref] = set()
+        self._records: dict[Ref, Record] = {}
 
-    def add(self, record: Record, context: Context) -> None:
-        """Begin to send samples to a reader, until it ends."""
-        if record.reader not in self._readers:  # else the request came twice
-            self._readers.add(record.reader)
+    def add(self, record: Record, context: Context) -> bool:
+        """Begin to send samples to a reader, until it ends; return whether it is new."""
+        new = record.reader not in self._records
+        self._records[record.reader] = record
+        if new:
             context.watch(record.reader, context.me)
             context.tell_later(0.0, LookAround(record))
+        return new
 
     def look(self, message: LookAround, actors: Iterable[Ref], context: Context) -> None:
         """Let actors tell a reader how they stand, now and again in a while."""
-        reader = message.record.reader
-        if reader in self._readers:
-            context.tell_later(message.record.every, message)
-            for actor in actors:
-                actor.tell(Observe(reader))
+        record = self._records.get(message.record.reader)
+        if record is not None:
+            context.tell_later(record.every, message)
+            self.tell(record, actors)
+
+    def greet(self, actor: Ref) -> None:
+        """Let one that has just begun know who records."""
+        for record in self._records.values():
+            self.tell(record, (actor,))
+
+    def tell(self, record: Record, actors: Iterable[Ref]) -> None:
+        """Let actors tell a reader how they stand."""
+        for actor in actors:
+            actor.tell(Observe(record.reader, record.trace))
 
     def forget(self, reader: Ref) -> None:
         """Send one that has ended nothing more."""
-        self._readers.discard(reader)
+        self._records.pop(reader, None)

@@ -79,10 +79,12 @@ class Record:
     Args:
         reader: who gets events, as `Notice`, and each `GateStatus` and `SentinelStatus`.
         every: seconds between two of the latter.
+        trace: whether batches are traced; asked again, it changes that.
     """
 
     reader: Ref
     every: float
+    trace: bool = False
 
 
 @dataclass(frozen=True, slots=True)

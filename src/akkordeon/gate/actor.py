@@ -77,7 +77,7 @@ class GateActor(Actor):
         self._turns = Turns(gate.name, self._replicas.ready, self._is_stray)
         self._pending: PendingBatches[Graph | Recomputation] = PendingBatches(applied)
         self._copies = Copies(self._learner, copying)
-        self._computations = Computations()
+        self._computations = Computations(gate.name)
         self._tally = Tally()
         self._lease = HeldLease()
         self._max_staleness = inf
@@ -100,6 +100,7 @@ class GateActor(Actor):
                 return self._status(context)
             case Observe():
                 message.reader.tell(self._status(context))
+                self._computations.tracer.observed(message)
             case StateOf():
                 return caught(partial(self._learner.state, whole=message.whole))
         return None

@@ -1,5 +1,6 @@
 """Runs a gate's computations beside its actor: knows which are running, and how long they take."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from akkordeon.gate.pace import Pace
 from akkordeon.gate.random_state import RANDOM_LOCK
 from akkordeon.messages.batches import Route
 from akkordeon.messages.leases import InHand
+from akkordeon.messages.slices import SliceKeeper
 
 T = TypeVar("T")
 
@@ -26,6 +28,7 @@ class _Computation:
         route: of which batch.
         asked: when, in seconds.
         began: when it got a worker; None before.
+        worker: which, where batches are traced.
         outstanding: whether it still runs; None if there is nothing to compute.
     """
 
@@ -33,20 +36,26 @@ class _Computation:
     route: Route
     asked: float
     began: float | None = None
+    worker: str = ""
     outstanding: Outstanding | None = None
 
 
 class Computations:
     """The computations of one gate.
 
+    Args:
+        gate: its name.
+
     Attributes:
         pace: how long those for training take.
+        tracer: keeps them, while somebody wants that.
         update: seconds that it took to use the results of backwards; in the simulation, engines know it alone.
         locked: seconds that they have waited for the random lock, by kind.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gate: str) -> None:
         self.pace = Pace()
+        self.tracer = SliceKeeper(gate, "gate")
         self.update = 0.0
         self.locked = dict.fromkeys(WHATS, 0.0)
         self._done = dict.fromkeys(WHATS, 0.0)  # seconds that those that are done took
@@ -79,12 +88,17 @@ class Computations:
             self.locked[what] += waited
             if what != "evaluation":
                 self.pace.add(what, seconds)
+            if self.tracer.on and computation.worker:
+                self.tracer.note(what, route, outstanding.began, outstanding.over, computation.worker)
             before = context.now()
             then(result)
             if what == "backward":
-                self.update += context.now() - before
+                self.update += (after := context.now()) - before
+                if self.tracer.on and computation.worker:
+                    self.tracer.note("update", route, before, after)
 
-        computation.outstanding = context.compute(partial(_begun, work, computation, context.now), done)
+        begun = partial(_begun, work, computation, context.now, traced=self.tracer.on)
+        computation.outstanding = context.compute(begun, done)
 
     def in_turn(self, route: Route, then: Callable[[], None], context: Context) -> None:
         """Call `then` when the results of all computations so far have been taken."""
@@ -123,9 +137,13 @@ class Computations:
         ]
 
 
-def _begun(work: Callable[[], T], computation: _Computation, now: Callable[[], float]) -> tuple[T | Exception, float]:
+def _begun(
+    work: Callable[[], T], computation: _Computation, now: Callable[[], float], *, traced: bool
+) -> tuple[T | Exception, float]:
     """Run what may fail; return how long it waited for the random lock, too."""
     computation.began = now()
+    if traced:
+        computation.worker = threading.current_thread().name
     waited = RANDOM_LOCK.waited.seconds
     result = caught(work)
     return result, RANDOM_LOCK.waited.seconds - waited

@@ -229,9 +229,15 @@ class SentinelStatus:
 
 @dataclass(frozen=True, slots=True)
 class Observe(Urgent):
-    """From the conductor, to gates and sentinels, while somebody records: tell the reader your status."""
+    """From the conductor, to gates and sentinels, while somebody records: tell the reader your status.
+
+    Args:
+        reader: gets it.
+        trace: keep what you compute of each batch, and tell that, too, the next time.
+    """
 
     reader: Ref
+    trace: bool = False
 
 
 @dataclass(frozen=True, slots=True)

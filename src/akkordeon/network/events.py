@@ -16,6 +16,7 @@ from akkordeon.messages.reports import (
     SavedTo,
     SentinelStatus,
 )
+from akkordeon.messages.slices import Slices
 from akkordeon.messages.states import GateStatus
 
 NAMES_OF_KINDS: dict[type, str] = {
@@ -30,6 +31,7 @@ NAMES_OF_KINDS: dict[type, str] = {
     Alarm: "alarm",
     Failure: "failure",
     Closing: "close",
+    Slices: "trace",
 }
 """What the kind of an event is called; an alarm about a gate that is restarted is a "restart"."""
 

@@ -58,6 +58,7 @@ def launch(
     sinks: Sequence[Sink] = (),
     keep_best: str | None = None,
     patience: int | None = None,
+    trace: int | None = None,
 ) -> Network:
     """Start a network of gates, wired in the order given.
 
@@ -85,6 +86,8 @@ def launch(
             folder whenever `Network.watch` yields a report with a better one. A loss is best where it is least,
             anything else where it is largest, unless ":min" or ":max" follows. `load` and `weights` take the folder.
         patience: end training after so many reports in a row in which it is no better.
+        trace: keep in the run folder what was computed of the first so many training batches, when, and on which
+            worker; `akkordeon trace` makes a trace for Perfetto of it.
 
     Raises:
         WiringError: the gates cannot be wired together; says why.
@@ -119,7 +122,7 @@ def launch(
         for ref in refs:
             ref.ask(StatusOf(), timeout=START_TIMEOUT)  # which fails if the gate could not be made
         sinks = [*sinks, *([] if run is None else opened(run))]
-        recorder = Recorder(engine, conductor, sinks) if sinks else None
+        recorder = _recorder(engine, conductor, sinks, trace)
     except BaseException:
         for sink in sinks:
             sink.close()
@@ -164,6 +167,15 @@ def connect(
         engine.close()
         raise
     return Network((), engine, conductor, seen=roster.events)
+
+
+def _recorder(engine: Engine, conductor: Ref, sinks: Sequence[Sink], trace: int | None) -> Recorder | None:
+    if trace is not None and (trace < 1 or not sinks):
+        raise WiringError(f"trace={trace} is to be at least 1 batch, and needs run=, the folder to keep it in")
+    recorder = Recorder(engine, conductor, sinks) if sinks else None
+    if recorder is not None and trace is not None:
+        recorder.trace(trace)
+    return recorder
 
 
 def _best(keep_best: str | None, run: Path | str | RunFolder | None, patience: int | None) -> Best | None:

@@ -14,8 +14,10 @@ from typing import Any, Protocol
 
 from akkordeon.actor import Engine, Ref
 from akkordeon.conductor.requests import Record, Subscribe
+from akkordeon.engines import Stepped
 from akkordeon.errors import AkkordeonError, WiringError
 from akkordeon.messages.reports import Notice, Report, SentinelStatus
+from akkordeon.messages.slices import Slices, Tracing
 from akkordeon.messages.states import GateStatus
 from akkordeon.network.events import ALL_KINDS, Event
 from akkordeon.network.waiting import wait_until
@@ -141,7 +143,11 @@ class Recorder:
         self._engine, self._conductor = engine, conductor
         self._began = engine.now()
         self._hooks = Hooks()
+        self._wall = time.time() - time.monotonic()
         self._up_to_date = False
+        self._tracing: Tracing | None = None
+        self._gates: set[str] = set()
+        self._awaited: set[str] = set()  # gates that are to speak once more, with what was traced at last
         self._channels = [Channel(sink) for sink in sinks]
         self._inbox = engine.inbox("recorder", self._take)
         conductor.ask(Record(self._inbox.ref, SAMPLE_EVERY), timeout=CONSENT)
@@ -162,21 +168,46 @@ class Recorder:
         """Hand all events to one more sink from now on."""
         self._channels = [*self._channels, Channel(sink)]
 
+    def trace(self, batches: int) -> None:
+        """Trace the next batches, until so many are complete."""
+        self._tracing = Tracing(batches)
+        self._conductor.tell(Record(self._inbox.ref, SAMPLE_EVERY, trace=True))
+
+    def _traced(self, message: Slices) -> Slices:
+        """Return slices by the clock of this recording, and trace no more once there are enough."""
+        if self._tracing is not None and self._tracing.has_enough(message):
+            self._tracing = None
+            self._conductor.tell(Record(self._inbox.ref, SAMPLE_EVERY))
+        virtual = isinstance(self._engine, Stepped)  # all actors share that clock; those of machines differ
+        shift = -self._began if virtual else message.wall - self._wall - self._began
+        return replace(message, rows=tuple(each.shifted(shift) for each in message.rows), wall=0.0)
+
     def close(self) -> None:
         """Take what the network has sent so far, and let all sinks finish."""
         with suppress(AkkordeonError):
             self._up_to_date = False
+            if self._tracing is not None:
+                self._awaited = set(self._gates)
+                self._conductor.tell(Record(self._inbox.ref, SAMPLE_EVERY))
             self._conductor.tell(Subscribe(self._inbox.ref, 0))
-            wait_until(self._engine, lambda: self._up_to_date, seconds=PATIENCE, pause=0.01)
+            wait_until(self._engine, self._has_all, seconds=PATIENCE, pause=0.01)
         self._inbox.close()
         deadline = time.monotonic() + PATIENCE
         for channel in self._channels:
             channel.close(deadline)
 
+    def _has_all(self) -> bool:
+        return self._up_to_date and not self._awaited
+
     def _take(self, message: object) -> None:
         match message:
             case GateStatus() | SentinelStatus():
+                self._awaited.discard(message.name)
+                if isinstance(message, GateStatus):
+                    self._gates.add(message.name)
                 self._hand_out(message)
+            case Slices():
+                self._hand_out(self._traced(message))
             case Notice(0):
                 self._up_to_date = True
             case Notice(number, record) if number > self._seen:

@@ -71,6 +71,19 @@ class Viewed(ABC):
         """
         self._recording().on(kind, call)
 
+    def trace(self, batches: int) -> None:
+        """Keep what is computed of the next training batches, when, and on which worker: see `launch(trace=...)`.
+
+        Args:
+            batches: trace until so many were through all gates and back.
+
+        Raises:
+            WiringError: there is no folder to keep it in, or it is to be less than one batch.
+        """
+        if batches < 1 or self._recorder is None:
+            raise WiringError(f"trace({batches}) is to be at least 1 batch, and needs launch(run=...) to keep it in")
+        self._recorder.trace(batches)
+
     def page(self, *, host: str = "127.0.0.1", port: int = 0, token: str | None = None) -> "Page":
         """Show the network on a page, from now on, until it is closed; needs the extra `page`.
 

@@ -101,7 +101,7 @@ class SentinelActor(Actor):
                 self.in_flight.saw(message, context.now())
             case Observe():
                 message.reader.tell(self._status(context))
-                self.epochs.forget_losses()
+                self.epochs.observed(message)
             case Orders() if self._is_news(message):
                 self._obey(message, context)
             case _Tick():

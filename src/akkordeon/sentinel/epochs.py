@@ -10,7 +10,8 @@ from typing import Any
 from akkordeon.messages.batches import ALREADY_APPLIED, NOTHING_TO_LEARN
 from akkordeon.messages.histogram import Histogram
 from akkordeon.messages.process import this_process
-from akkordeon.messages.reports import Report, SentinelStatus
+from akkordeon.messages.reports import Observe, Report, SentinelStatus
+from akkordeon.messages.slices import SliceKeeper
 from akkordeon.messages.states import Position
 from akkordeon.messages.tree import Tree
 from akkordeon.sentinel.description import Sentinel
@@ -103,6 +104,7 @@ class Epochs:
         gates: names, in the order of the chain.
         done: batches that came back, over all epochs.
         latest: number of the latest epoch that has begun; 0 before the first.
+        tracer: keeps when the losses of batches are computed, while somebody wants that.
         losses: of the latest training batches, as `SentinelStatus` has them; None while nobody records.
     """
 
@@ -110,6 +112,7 @@ class Epochs:
         self.gates: Sequence[str] = ()
         self.done = 0
         self.latest = 0
+        self.tracer = SliceKeeper(sentinel.name, "sentinel")
         self.losses: deque[tuple[int, float]] | None = None
         self._sentinel = sentinel
         self._gauges = gauges
@@ -158,6 +161,7 @@ class Epochs:
             Exception: anything that a metric raises when it is read.
         """
         del self._epochs[epoch.number]
+        self.tracer.tell()  # it may be the last one
         self._skipped += epoch.skipped
         self._samples += epoch.samples
         figures = {name: mean.value for name, mean in epoch.figures.items()}
@@ -223,9 +227,10 @@ class Epochs:
             **others,
         )
 
-    def forget_losses(self) -> None:
-        """Keep the losses of the batches to come, since somebody records."""
+    def observed(self, message: Observe) -> None:
+        """Keep the losses of the batches to come, since somebody records; and trace them, if that is wanted."""
         self.losses = deque(maxlen=LOSSES)
+        self.tracer.observed(message)
 
     def under_way(self) -> list[Epoch]:
         """Return the epochs that have begun and are not closed, oldest first."""

@@ -37,7 +37,11 @@ class TrainingActor(SentinelActor):
     def take_output(self, batch: OpenBatch, output: Tree, context: Context) -> None:
         """Send the gradient of the loss back, or nothing where there is none to learn from."""
         assert self.chain is not None
-        self.chain.last.tell(Backward(batch.route, self._gradients(batch, output)))
+        began, tracer = context.now(), self.epochs.tracer
+        gradients = self._gradients(batch, output)
+        if tracer.on:
+            tracer.note("loss", batch.route, began, context.now())
+        self.chain.last.tell(Backward(batch.route, gradients))
 
     @override
     def take_back(self, batch: OpenBatch, trail: tuple[int | str, ...], context: Context) -> None:

@@ -12,7 +12,7 @@ from tests.waiting import limit
 
 SEVERAL = ["network", "sentinel", "host", "watch", "status", "detach", "set", "save", "close", "token", "tls"]
 
-COMMANDS = ["run", "test", "data", "export", "doctor", "page", "plot", *SEVERAL]
+COMMANDS = ["run", "test", "data", "export", "doctor", "page", "plot", "trace", *SEVERAL]
 
 PARTS = ["sentinel train", "sentinel validate", "sentinel test", "token new", "tls init"]
 

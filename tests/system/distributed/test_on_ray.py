@@ -18,6 +18,7 @@ from akkordeon.actor import Actor, Context, Ended, Inbox, Ref
 from akkordeon.engines import Ray
 from akkordeon.errors import ActorFailed, WiringError
 from akkordeon.messages.batches import Backward, BatchId, Forward, Route
+from akkordeon.views.perfetto import traced
 from tests.system.distributed.chain import make_optimizer
 from tests.system.distributed.conftest import MakeEngine
 from tests.waiting import limit
@@ -187,7 +188,7 @@ def pairs() -> list[tuple[Tensor, Tensor]]:
 def test_what_happens_in_other_processes_reaches_sinks_and_hooks(make_engine: MakeEngine) -> None:
     sink, hooked = Kept(), list[ak.Report]()
     gates = [ak.Gate(name, nn.Linear(3, 3), make_optimizer) for name in ("stem", "head")]
-    with ak.launch(gates, engine=make_engine(1), sinks=[sink]) as network:
+    with ak.launch(gates, engine=make_engine(1), sinks=[sink], trace=12) as network:
         network.on("report", hooked.append)
         network.attach(ak.TrainingSentinel("train", pairs, mse_loss, epochs=3))
         reports = list(network.watch())
@@ -197,3 +198,12 @@ def test_what_happens_in_other_processes_reaches_sinks_and_hooks(make_engine: Ma
     assert {each.record.name for each in sink.events if each.kind == "gate"} == {"stem", "head"}
     seconds = [each.seconds for each in sink.events]
     assert seconds == sorted(seconds)
+    processes = {each.record.process.pid for each in sink.events if each.kind == "gate"}
+    assert len(processes) == 2
+    rows = traced(each.plain() for each in sink.events)
+    assert len({row.batch for row in rows}) == 12
+    for batch in {row.batch for row in rows}:
+        found = {(row.actor, row.what): row for row in rows if row.batch == batch}
+        assert {what for _, what in found} == {"forward", "loss", "backward", "update"}
+        forward, loss, backward = found["stem", "forward"], found["train", "loss"], found["stem", "backward"]
+        assert forward.over <= loss.began <= backward.began
