@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,8 @@ from torch.optim import SGD
 import akkordeon as ak
 from akkordeon.actor import Engine
 from akkordeon.engines import Delays, Stepped, Threads
+from akkordeon.gate.random_state import RANDOM_LOCK
+from tests.waiting import wait_until
 
 BATCHES = 8
 
@@ -128,7 +130,7 @@ class SlowBackward(Function):
 
 
 def test_time_shares_are_those_of_a_scripted_load_on_threads() -> None:
-    module, in_loss = Clocked(0.02, 0.03), Sleeps(0.05)
+    module, in_loss = Clocked(0.08, 0.12), Sleeps(0.2)
 
     def loss(output: Tensor, target: Tensor) -> Tensor:
         in_loss()
@@ -138,7 +140,7 @@ def test_time_shares_are_those_of_a_scripted_load_on_threads() -> None:
     with ak.launch([gate("only", module)], engine=engine) as network:
         (before,) = network.status().gates
         began = time.monotonic()
-        network.attach(ak.TrainingSentinel("train", data, loss, epochs=1, in_flight=1))
+        network.attach(ak.TrainingSentinel("train", lambda: data()[:5], loss, epochs=1, in_flight=1))
         list(network.watch())
         (after,) = network.status().gates
         seconds = time.monotonic() - began
@@ -150,3 +152,48 @@ def test_time_shares_are_those_of_a_scripted_load_on_threads() -> None:
     for what, share in scripted.items():
         assert abs(spent[what] - share) <= 0.03 * seconds, what
     assert abs(sum(spent.values()) - seconds) <= 0.05 * seconds
+
+
+def test_time_in_the_mailbox_is_what_messages_wait_for_the_gate() -> None:
+    (status,), _ = run(stepped(), [gate("only")], in_flight=2)
+    p50, p95 = status.in_mailbox
+    service = TURNS["Backward"] + WORKS["Backward"] + TURNS["Backward then"]
+    assert 0 < p50 <= p95 <= 2 * service
+
+
+def test_waiting_for_the_random_lock_is_told_apart() -> None:
+    with ak.launch([gate("only")], engine=Threads(2)) as network:
+        with RANDOM_LOCK:  # the first forward of a gate takes it, since it may draw
+            # With a seed of its own, the sentinel needs no lock to begin.
+            network.attach(ak.TrainingSentinel("train", data, mse_loss, epochs=1, in_flight=1, seed=1))
+            wait_until(lambda: network.status().gates[0].open == 1, 20.0, "a batch at the gate")
+            began = time.monotonic()
+            wait_until(lambda: time.monotonic() - began > 0.2, 20.0, "some time")
+            held = time.monotonic() - began
+        list(network.watch())
+        (status,) = network.status().gates
+    assert held <= status.spent["lock"] <= 2 * held
+    assert status.spent["forward"] < held
+
+
+def test_messages_and_bytes_are_counted_each_way() -> None:
+    (first, last), _ = run(stepped(), [gate("first"), gate("last")], in_flight=2)
+    size = 2 * 4 * 4  # two samples of four floats
+    assert first.sent == {"downstream": (BATCHES, BATCHES * size), "upstream": (0, 0)}
+    assert last.sent == {"downstream": (BATCHES, BATCHES * size), "upstream": (BATCHES, BATCHES * size)}
+
+
+def test_a_sentinel_says_how_long_it_waited_for_its_data() -> None:
+    pause = Sleeps(0.05)
+
+    def slowly() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in data():
+            pause()
+            yield batch
+
+    seen: list[ak.SentinelStatus] = []
+    with ak.launch([gate("only")], engine=Threads(2)) as network:
+        network.attach(ak.TrainingSentinel("train", slowly, mse_loss, epochs=2, in_flight=2))
+        next(network.watch())
+        seen += network.status().sentinels
+    assert 0.5 * pause.total <= seen[0].waiting_for_data <= pause.total + 1.0

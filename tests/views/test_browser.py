@@ -137,6 +137,10 @@ def test_it_sets_a_learning_rate_with_the_token_and_not_without(browser: Any) ->
             assert network.status().gates[0].learning_rate == rate
         shows(browser, "ticks", "only: lr = 0.25")
         shows(browser, "chain", "lr 0.250")
+        for button, said in (("pause", "True"), ("go", "False")):
+            browser.find_element(By.ID, button).click()
+            shows(browser, "ticks", f"training: paused = {said}")
+        assert network.attached() == ("train",)
 
 
 def test_a_page_without_a_token_offers_no_changes(browser: Any) -> None:

@@ -78,7 +78,7 @@ class Conductor(Actor):
         answer = None
         self._events.at(context.now())
         match message:
-            case Report() | Adjustment() | SavedTo():
+            case Report() | Adjustment() | SavedTo() | Changed():
                 self._events.publish(message)
             case Alive():
                 self._alive(message, context)
@@ -321,6 +321,7 @@ class Conductor(Actor):
             self._events.publish(self._gates.replace(gate, message.reason, context))
         else:
             self._readers.forget(message.actor)
+            self._pauses.forget(message.actor)
             self._events.unsubscribe(requests.Unsubscribe(message.actor))
 
     def _present(self) -> tuple[int, int]:

@@ -32,6 +32,7 @@ class Pauses:
         self._stood: dict[str, Position] = {}  # of those that left or are paused
         self._count = 0
         self._pauser: Ref | None = None
+        self._lasts = False
         self._awaited: set[str] = set()
 
     @property
@@ -53,12 +54,17 @@ class Pauses:
     def begin(self, message: Pause, training: Iterable[str], context: Context) -> None:
         """Begin a pause, unless there is one; the next orders carry it to the training sentinels."""
         if self._pauser is not None:
-            message.reply_to.tell(Paused({}, AkkordeonError("the network is being saved already; try again")))
+            why = "is paused; let it go on first" if self._lasts else "is being saved already; try again"
+            message.reply_to.tell(Paused({}, AkkordeonError(f"the network {why}")))
             return
         self._count += 1
         self._pauser = message.reply_to
         self._awaited = set(training)
-        context.tell_later(message.seconds + LONGEST_COPYING, Over(self._count))
+        self._lasts = message.seconds is None
+        if message.seconds is not None:
+            context.tell_later(message.seconds + LONGEST_COPYING, Over(self._count))
+        else:
+            context.watch(message.reply_to, context.me)
         self._tell_if_paused()
 
     def held(self, name: str, message: Held) -> None:
@@ -81,13 +87,18 @@ class Pauses:
         self._end()
         return paused
 
+    def forget(self, pauser: Ref) -> None:
+        """End the pause of one that has ended."""
+        if self._lasts and self._pauser == pauser:
+            self._end()
+
     def end_if(self, message: Over) -> None:
         """End a pause that lasts too long."""
         if message.number == self.number:
             self._end()
 
     def _end(self) -> None:
-        self._pauser = None
+        self._pauser, self._lasts = None, False
         self._awaited.clear()
 
     def _tell_if_paused(self) -> None:

@@ -147,11 +147,12 @@ class Pause:
 
     Args:
         reply_to: asks for it; one pause at a time is granted.
-        seconds: its timeout; training goes on some time after that if no `Resume` comes.
+        seconds: its timeout; training goes on some time after that if no `Resume` comes. None lasts until one comes, or
+            `reply_to` ends.
     """
 
     reply_to: Ref
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from akkordeon.conductor.handshake import Handshake
 from akkordeon.errors import ActorFailed, AkkordeonError, NoAnswer, WiringError
 from akkordeon.gate.description import Gate, own_copy
 from akkordeon.gate.parameters import fill
-from akkordeon.messages.reports import Report, SavedTo, Status
+from akkordeon.messages.reports import Changed, Report, SavedTo, Status
 from akkordeon.messages.states import StatusOf
 from akkordeon.network.best import Best
 from akkordeon.network.copying import GateCopies
@@ -54,6 +54,7 @@ class Network(Viewed):
         self._recorder = recorder
         self._pages = []
         self.best = best
+        self._pausing: Inbox | None = None
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -126,6 +127,35 @@ class Network(Viewed):
         refusal = self._ask(self.conductor, requests.Set(name, settings))
         if isinstance(refusal, Exception):
             raise refusal
+
+    def pause(self, *, timeout: float = 60.0) -> None:
+        """Let training stand still until `go_on`, or until this network is closed; validations continue.
+
+        Returns when no training batch is in flight.
+
+        Raises:
+            NoAnswer: some are still in flight after `timeout` seconds; training goes on.
+            AkkordeonError: it is paused or being saved already.
+        """
+        inbox = self._inbox()
+        try:
+            self.conductor.tell(requests.Pause(inbox.ref, None))
+            paused: requests.Paused = inbox.take(timeout=timeout)
+            if paused.error is not None:
+                raise paused.error
+        except BaseException:
+            inbox.close()  # which ends the pause, if there is one
+            raise
+        self._pausing = inbox
+        self.conductor.tell(Changed("training", {"paused": True}))
+
+    def go_on(self) -> None:
+        """Let training go on after `pause`; otherwise, do nothing."""
+        pausing, self._pausing = self._pausing, None
+        if pausing is not None:
+            self._ask(self.conductor, requests.Resume(pausing.ref))
+            pausing.close()
+            self.conductor.tell(Changed("training", {"paused": False}))
 
     def watch(self, sentinel: str | None = None, *, forever: bool = False) -> Iterator[Report]:
         """Yield one report per epoch of any sentinel, as it comes.

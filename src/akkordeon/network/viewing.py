@@ -43,6 +43,14 @@ class Viewed(ABC):
         """Let a sentinel leave."""
 
     @abstractmethod
+    def pause(self, *, timeout: float = 60.0) -> None:
+        """Let training stand still until `go_on`."""
+
+    @abstractmethod
+    def go_on(self) -> None:
+        """Let training go on after `pause`."""
+
+    @abstractmethod
     def status(self) -> Status:
         """Return the progress of all gates and sentinels."""
 
@@ -92,7 +100,7 @@ class Viewed(ABC):
         Args:
             host: address to listen at: by default, this machine alone can see it.
             port: likewise; 0 is any that is free.
-            token: whoever has it may set settings and detach sentinels; None makes the page read-only.
+            token: whoever has it may set settings, detach sentinels, pause and go on; None makes the page read-only.
 
         Raises:
             WiringError: what it needs is not installed, or the port is taken.
@@ -124,8 +132,12 @@ class Viewed(ABC):
                 self.set(name, **settings)
             case {"do": "detach", "name": str(name)}:
                 self.detach(name)
+            case {"do": "pause"}:
+                self.pause()
+            case {"do": "go on"}:
+                self.go_on()
             case _:
-                raise WiringError(f"a page can set settings of a gate or sentinel, or detach one, and not do {wanted}")
+                raise WiringError(f"a page can set settings, detach a sentinel, pause and go on, and not do {wanted}")
 
     def _recording(self) -> Recorder:
         self._check_open()

@@ -150,6 +150,8 @@ get("act").onsubmit = (event) => {
   act({ do: "set", name: get("who").value, settings: { [get("key").value]: number(get("value").value) } });
 };
 get("detach").onclick = () => act({ do: "detach", name: get("who").value });
+get("pause").onclick = () => act({ do: "pause" });
+get("go").onclick = () => act({ do: "go on" });
 for (const each of document.querySelectorAll('input[name="axis"]')) {
   each.onchange = () => { charts.axis = each.value; charts.update(); ask(); };
 }
