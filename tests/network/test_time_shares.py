@@ -18,6 +18,7 @@ import akkordeon as ak
 from akkordeon.actor import Engine
 from akkordeon.engines import Delays, Stepped, Threads
 from akkordeon.gate.random_state import RANDOM_LOCK
+from akkordeon.gate.status import nbytes
 from tests.waiting import wait_until
 
 BATCHES = 8
@@ -197,3 +198,11 @@ def test_a_sentinel_says_how_long_it_waited_for_its_data() -> None:
         next(network.watch())
         seen += network.status().sentinels
     assert 0.5 * pause.total <= seen[0].waiting_for_data <= pause.total + 1.0
+
+
+def test_bytes_of_sparse_tensors_are_those_of_their_parts() -> None:
+    dense = torch.eye(4)
+    sparse = dense.to_sparse()
+    assert nbytes([dense, None, sparse]) == 16 * 4 + (2 * 4 * 8 + 4 * 4)
+    assert nbytes([dense.to_sparse_csr()]) == 5 * 8 + 4 * 8 + 4 * 4
+    assert nbytes([dense.to_mkldnn()]) >= 0

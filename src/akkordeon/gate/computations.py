@@ -77,14 +77,13 @@ class Computations:
         self._running.append(computation)
 
         # In quotes: otherwise each call makes the type again.
-        def done(found: "tuple[T | Exception, float]") -> None:
+        def done(found: "tuple[T | Exception, float, float]") -> None:
             self._running.remove(computation)
             outstanding = computation.outstanding
             assert outstanding is not None
             computation.outstanding = None  # it holds on to this function: the tensors would stay until a collection
-            seconds = outstanding.over - outstanding.began
-            self._done[what] += seconds
-            result, waited = found
+            self._done[what] += outstanding.over - outstanding.began
+            result, seconds, waited = found
             self.locked[what] += waited
             if what != "evaluation":
                 self.pace.add(what, seconds)
@@ -139,14 +138,14 @@ class Computations:
 
 def _begun(
     work: Callable[[], T], computation: _Computation, now: Callable[[], float], *, traced: bool
-) -> tuple[T | Exception, float]:
-    """Run what may fail; return how long it waited for the random lock, too."""
-    computation.began = now()
+) -> tuple[T | Exception, float, float]:
+    """Run what may fail; return how long it took in here, and how long it waited for the random lock, too."""
+    computation.began = began = now()
     if traced:
         computation.worker = threading.current_thread().name
     waited = RANDOM_LOCK.waited.seconds
     result = caught(work)
-    return result, RANDOM_LOCK.waited.seconds - waited
+    return result, now() - began, RANDOM_LOCK.waited.seconds - waited
 
 
 def caught(work: Callable[[], T]) -> T | Exception:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from akkordeon.actor import Context
@@ -18,6 +19,7 @@ from akkordeon.messages.histogram import Histogram
 from akkordeon.messages.process import this_process
 from akkordeon.messages.states import GateStatus
 from akkordeon.messages.tree import Tree, flatten
+from akkordeon.tensors import dense_parts
 
 
 class Tally:
@@ -37,10 +39,7 @@ class Tally:
         """Count a message to the next gate or a sentinel ("downstream"), or to the gate before ("upstream")."""
         sent = self._sent[to]
         sent[0] += 1
-        if isinstance(x, Tensor):
-            sent[1] += x.nbytes
-        else:
-            sent[1] += nbytes(x if to == "upstream" else flatten(x)[0])
+        sent[1] += nbytes(x if to == "upstream" else (x,) if isinstance(x, Tensor) else flatten(x)[0])
 
     def status(
         self,
@@ -72,18 +71,21 @@ class Tally:
 
 
 def nbytes(tensors: Iterable[Tensor | None]) -> int:
-    """Return the bytes of some tensors."""
-    return sum(each.nbytes for each in tensors if each is not None)
+    """Return the bytes of some tensors; of a sparse one, those of its indices and values."""
+    size = 0
+    for each in tensors:
+        if each is not None:
+            parts = (each,) if each.layout is torch.strided else dense_parts(each)
+            size += sum(part.numel() * part.element_size() for part in parts)
+    return size
 
 
 def kept(saved: Iterable[Graph | Recomputation | None]) -> int:
     """Return the bytes of inputs and outputs that batches keep; what autograd keeps in between cannot be known."""
     found = 0
     for each in saved:
-        if isinstance(each, Graph):
-            found += nbytes((*each.inputs, *each.outputs))
-        elif each is not None:
-            found += nbytes(flatten(each.x)[0])
+        if each is not None:
+            found += nbytes((*each.inputs, *each.outputs) if isinstance(each, Graph) else flatten(each.x)[0])
     return found
 
 

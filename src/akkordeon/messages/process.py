@@ -1,8 +1,8 @@
 """Describes the process that an actor lives in: where it is, and how much memory it takes."""
 
+import mmap
 import os
 import platform
-import resource
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ class ProcessStatus:
     Args:
         host: name of its machine.
         pid: its number there.
-        memory: resident, in bytes; the most so far where the system does not tell how much it is now.
+        memory: resident, in bytes; 0 where the system does not tell, which is on all but Linux.
         device: where the actor computes.
         device_memory: that torch has there for this process, in bytes; 0 on the CPU.
     """
@@ -40,7 +40,6 @@ def this_process(device: torch.device | None = None) -> ProcessStatus:
 
 def _resident() -> int:
     try:
-        pages = STATM.read_text(encoding="ascii").split()[1]
-    except OSError:  # not on Linux; macOS counts in bytes, unlike others
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
-    return int(pages) * resource.getpagesize()
+        return int(STATM.read_text(encoding="ascii").split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return 0

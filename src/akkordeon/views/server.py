@@ -77,7 +77,7 @@ class Page:
         name = f"[{host}]" if ":" in host else host
         self.url = f"http://{name}:{self._socket.getsockname()[1]}/"
         settings = uvicorn.Config(
-            make_app(frames, about, host=host, token=token, act=act),
+            make_app(frames, about, host=host, token=token, act=act, over=lambda: self._server.should_exit),
             log_level="error",
             lifespan="off",
             timeout_graceful_shutdown=1,
@@ -100,9 +100,15 @@ class Page:
 
 
 def make_app(
-    frames: Frames, about: Mapping[str, Any], *, host: str, token: str | None = None, act: Act | None = None
+    frames: Frames,
+    about: Mapping[str, Any],
+    *,
+    host: str,
+    token: str | None = None,
+    act: Act | None = None,
+    over: Callable[[], bool] = lambda: False,
 ) -> Starlette:
-    """Return the application; arguments as those of `Page`."""
+    """Return the application; arguments as those of `Page`, and `over`, whether it is to serve no more."""
 
     async def everything(_: Request) -> Response:
         found = {**frames.all(), "about": about, "acts": act is not None and token is not None}
@@ -110,7 +116,7 @@ def make_app(
 
     async def events(request: Request) -> Response:
         mark = [int(each) for each in request.query_params.get("mark", "0,0,0").split(",")]
-        return StreamingResponse(_news(frames, mark), media_type="text/event-stream")
+        return StreamingResponse(_news(frames, mark, over), media_type="text/event-stream")
 
     async def do(request: Request) -> Response:
         if act is None:
@@ -174,10 +180,10 @@ def _refusal(status: int, why: str) -> Response:
     return JSONResponse({"error": why}, status)
 
 
-async def _news(frames: Frames, mark: list[int]) -> AsyncIterator[str]:
+async def _news(frames: Frames, mark: list[int], over: Callable[[], bool]) -> AsyncIterator[str]:
     """Yield what is new, and now and then nothing, so that a reader who has gone is noticed."""
     quiet = 0.0
-    while True:
+    while not over():
         if frames.count != mark[0]:
             found = frames.since(mark)
             mark, quiet = found["mark"], 0.0

@@ -103,7 +103,15 @@ class _Gradient:
     of_output: int
     """The number of the forward that made the output."""
 
-    nbytes: ClassVar = 0
+    layout: ClassVar = torch.strided
+
+    @staticmethod
+    def numel() -> int:
+        return 0
+
+    @staticmethod
+    def element_size() -> int:
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
