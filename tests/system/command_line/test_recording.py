@@ -95,3 +95,6 @@ def test_patience_without_a_figure_and_a_best_without_a_folder_are_refused(recip
     result = call("run", recipe, "--keep-best", "validation.loss", "--no-run")
     assert result.exit_code == 2
     assert "--no-run leaves that out" in result.stderr
+    result = call("run", recipe, "--keep-best", "validation.acuracy")
+    assert result.exit_code == 2
+    assert "does not report 'acuracy'; it reports loss, accuracy" in result.stderr

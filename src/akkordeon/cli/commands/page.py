@@ -27,11 +27,11 @@ class PageCommand(ReachOptions):
       akkordeon page --network 192.0.2.7:25520 --changes
 
     Scrub back in time, or play it again. The page is on this machine alone, and read-only;
-    --changes prints a token, with which it may set learning rates and detach sentinels.
+    --changes prints a token; with it the page sets learning rates, detaches and pauses.
     """  # noqa: D301
 
     run_folder: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="Folder of the run.", show_default="the newest in runs/")
+        Path | None, typer.Argument(metavar="RUN", help="Folder of the run.", show_default="the newest in runs/")
     ] = None
     host: Annotated[str, SHOWN("IP", "Address to listen at; by default, only this machine sees it.")] = "127.0.0.1"
     port: Annotated[int, SHOWN("N", "Port to listen at; 0 is any that is free.", min=0, max=65535)] = 0

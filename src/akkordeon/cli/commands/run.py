@@ -130,10 +130,13 @@ class RunCommand(options.LocalOptions, options.TrainingOptions, RecordingOptions
         return _updates(epochs, loaders), (training, validation, testing)
 
     def _check_goal(self, recipe: Recipe) -> None:
-        goal, figures = self.until, ["loss", *recipe.metrics]
-        if goal is not None and goal.figure not in figures:
-            known = ", ".join(figures)
-            raise RecipeError(f"--until {goal}: {recipe.name} does not report {goal.figure!r}; it reports {known}")
+        figures, best = ["loss", *recipe.metrics], self.keep_best
+        asked = [] if self.until is None else [(f"--until {self.until}", self.until.figure)]
+        asked += [] if best is None else [(f"--keep-best {best}", best.partition(":")[0].rpartition(".")[2])]
+        for option, figure in asked:
+            if figure not in figures:
+                known = ", ".join(figures)
+                raise RecipeError(f"{option}: {recipe.name} does not report {figure!r}; it reports {known}")
 
 
 def _kept(network: "Network", run: "RunFolder | None", output: Output) -> dict[str, object]:
